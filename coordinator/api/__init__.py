@@ -1,0 +1,1 @@
+"""The protocols in front: decode, ask the service, encode. No rules here."""

@@ -1,0 +1,1 @@
+"""Branch calls over HTTP and gRPC: one call, one of four results."""

@@ -1,0 +1,1 @@
+"""Who serves a name: registering this server, resolving branch targets."""

@@ -1,0 +1,96 @@
+"""The one tree of errors: what went wrong, and how each protocol says it (PROTOCOL §2)."""
+
+from typing import ClassVar, Final
+
+FAILURE_WORD: Final = "FAILURE"
+ONGOING_WORD: Final = "ONGOING"
+
+
+def ending_with(message: str, word: str) -> str:
+    """Return the message so that it ends in the word exactly once, as clients expect it (PROTOCOL §2)."""
+    stripped = message.rstrip()
+    if stripped == word or stripped.endswith(" " + word):
+        return stripped
+    return f"{stripped} {word}" if stripped else word
+
+
+class DtmError(Exception):
+    """Root of the errors that the coordinator raises on purpose.
+
+    message: one sentence for the caller. hint: what to do next, for operators; may be empty.
+    Each class holds its answer in every protocol; `api` only looks it up.
+    """
+
+    http_status: ClassVar[int] = 500
+    grpc_status: ClassVar[int] = 13  # INTERNAL
+    json_rpc_code: ClassVar[int] = -32603
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class Failure(DtmError):
+    """FAILURE: business or state says no; asking again does not help. The message ends in ` FAILURE`."""
+
+    http_status = 409
+    grpc_status = 10  # ABORTED
+    json_rpc_code = -32901
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(ending_with(message, FAILURE_WORD), hint)
+
+
+class Ongoing(DtmError):
+    """ONGOING: not finished, ask again later. The message ends in ` ONGOING`."""
+
+    http_status = 425
+    grpc_status = 9  # FAILED_PRECONDITION
+    json_rpc_code = -32902
+
+    def __init__(self, message: str = "", hint: str = "") -> None:
+        super().__init__(ending_with(message, ONGOING_WORD), hint)
+
+
+class Invalid(DtmError):
+    """A request that breaks a rule; the message names the field and the value's problem. Nothing was stored."""
+
+
+class NotFound(DtmError):
+    """No transaction of that gid."""
+
+    @classmethod
+    def of_gid(cls, gid: str) -> "NotFound":
+        """The sentence that clients look for (PROTOCOL §2)."""
+        return cls(f"no TransGlobal with gid: {gid} found")
+
+
+class Conflict(DtmError):
+    """The gid, compared as the database compares it, belongs to another transaction (PROTOCOL §14)."""
+
+
+class Unsupported(DtmError):
+    """A part of the protocol that this version does not have."""
+
+    http_status = 500
+    grpc_status = 12  # UNIMPLEMENTED
+
+
+class Busy(DtmError):
+    """More work than the coordinator's bounds allow; the request was not taken."""
+
+    grpc_status = 14  # UNAVAILABLE
+
+
+class StoreUnavailable(DtmError):
+    """The store did not confirm in time. What was asked may or may not stand; asking again is safe."""
+
+    grpc_status = 14  # UNAVAILABLE
+
+
+class StartError(DtmError):
+    """The coordinator cannot start; message and hint are for the operator's terminal."""

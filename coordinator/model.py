@@ -1,0 +1,158 @@
+"""The nouns: transaction, branch, status, options. Plain immutable data; no I/O, no rules (PROTOCOL §1, §14)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Status(StrEnum):
+    """Where a global transaction stands."""
+
+    PREPARED = "prepared"  # stored; for a saga nobody drives it before it is submitted
+    SUBMITTED = "submitted"  # going forward
+    ABORTING = "aborting"  # going back
+    SUCCEED = "succeed"  # final
+    FAILED = "failed"  # final: rolled back, or stopped by an operator
+
+    @property
+    def is_final(self) -> bool:
+        """True when nothing can change any more."""
+        return self is Status.SUCCEED or self is Status.FAILED
+
+
+UNFINISHED: Final = frozenset({Status.PREPARED, Status.SUBMITTED, Status.ABORTING})
+
+
+class BranchStatus(StrEnum):
+    """Where one branch operation stands."""
+
+    PREPARED = "prepared"  # no recorded result: not called, or called without an answer that counts
+    SUCCEED = "succeed"
+    FAILED = "failed"
+
+
+class TransType(StrEnum):
+    """The five patterns."""
+
+    SAGA = "saga"
+    MSG = "msg"
+    TCC = "tcc"
+    XA = "xa"
+    WORKFLOW = "workflow"
+
+
+class Op(StrEnum):
+    """What a branch is asked to do. Clients of tcc, xa and workflow may choose others."""
+
+    ACTION = "action"
+    COMPENSATE = "compensate"
+    TRY = "try"
+    CONFIRM = "confirm"
+    CANCEL = "cancel"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+    MSG = "msg"
+
+
+class Result(StrEnum):
+    """What a branch call said (PROTOCOL §2). UNKNOWN is everything that is none of the other three: never a rollback."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ONGOING = "ongoing"
+    UNKNOWN = "unknown"
+
+
+PROTOCOL_HTTP: Final = "http"
+PROTOCOL_GRPC: Final = "grpc"
+PROTOCOL_JSON_RPC: Final = "json-rpc"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a client may ask for, transaction by transaction. Seconds; 0 means not given."""
+
+    wait_result: bool = False
+    timeout_to_fail: int = 0  # seconds
+    request_timeout: int = 0  # seconds, one branch call
+    retry_interval: int = 0  # seconds
+    retry_limit: int = 0  # repeats within a round; 0: no limit, retried by time
+    concurrent: bool = False
+    branch_headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a saga or message as the client gives it. An empty url counts as success."""
+
+    action: str = ""
+    compensate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRequest:
+    """A submit, prepare or abort as decoded from any protocol: types are right, rules are not yet checked."""
+
+    gid: str
+    trans_type: str
+    steps: tuple[Step, ...] = ()
+    payloads: tuple[bytes, ...] = ()
+    query_prepared: str = ""
+    protocol: str = PROTOCOL_HTTP
+    options: Options = Options()
+    custom_data: str = ""
+    rollback_reason: str = ""
+    req_extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One row of `trans_global`. Times are aware and UTC."""
+
+    gid: str
+    trans_type: str  # a TransType; text, so that a row written by another program can be shown
+    status: Status
+    protocol: str = PROTOCOL_HTTP
+    query_prepared: str = ""
+    options: Options = Options()
+    custom_data: str = ""
+    result: str = ""
+    rollback_reason: str = ""
+    create_time: datetime = EPOCH
+    update_time: datetime = EPOCH
+    finish_time: datetime | None = None
+    rollback_time: datetime | None = None
+    next_cron_interval: int = 0  # seconds
+    next_cron_time: datetime = EPOCH
+    owner: str = ""  # `<instance>/<start>/<counter>` of who drives it now; empty when nobody does
+    ext_data: str = ""
+    id: int = 0  # 0 before it is stored
+
+
+BranchKey = tuple[str, str]  # (branch_id, op): unique within a gid
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One row of `trans_branch_op`: one call that may have to be made."""
+
+    gid: str
+    branch_id: str
+    op: str
+    url: str
+    payload: bytes = b""  # column bin_data
+    status: BranchStatus = BranchStatus.PREPARED
+    create_time: datetime = EPOCH
+    update_time: datetime = EPOCH
+    finish_time: datetime | None = None
+    rollback_time: datetime | None = None
+    id: int = 0  # 0 before it is stored
+
+    @property
+    def key(self) -> "BranchKey":
+        """(branch_id, op), unique within the transaction."""
+        return (self.branch_id, self.op)

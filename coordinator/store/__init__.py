@@ -1,0 +1,1 @@
+"""Where transactions live: the protocol every store keeps, and the SQL store."""

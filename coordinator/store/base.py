@@ -1,0 +1,135 @@
+"""All that is asked of a store, in the engine's verbs. The contract tests run on each one and on the twin.
+
+A write returns only after the commit that holds it (DESIGN, promise 1). Writes raise StoreUnavailable when
+the store did not confirm within `timeout` seconds; what was asked may then stand or not, and asking again with
+the same owner token is safe. Owner tokens are fresh for each submit and claim, and fence every later write.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+from coordinator.model import Branch, BranchKey, BranchStatus, Options, Status, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """New values for columns of one global row; None leaves a column alone.
+
+    The store itself writes update_time, finish_time (on succeed) and rollback_time (on failed).
+    """
+
+    status: Status | None = None
+    owner: str | None = None  # "" when the driver lets go
+    next_cron_interval: int | None = None  # seconds
+    next_cron_time: datetime | None = None  # aware; stored in whole seconds, rounded up
+    rollback_reason: str | None = None
+    result: str | None = None
+    options: Options | None = None
+    custom_data: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One atomic change of a stored transaction: branch results and new values, or nothing at all.
+
+    It stands only if the row has one of the statuses `expected` and, where `owner` is not None, that owner.
+    """
+
+    gid: str
+    expected: frozenset[Status]
+    owner: str | None
+    results: tuple[tuple[BranchKey, BranchStatus], ...] = ()
+    assign: Assign = Assign()
+
+
+class Changed(Enum):
+    """How a change ended."""
+
+    APPLIED = "applied"
+    REFUSED = "refused"  # the row has another status or owner: somebody else moved it
+    MISSING = "missing"  # no row of exactly that gid
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A transaction with its branch rows, first registered first."""
+
+    transaction: Transaction
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What `all` lists (PROTOCOL §3). Empty and None mean any; with a gid the others are ignored."""
+
+    gid: str = ""
+    status: str = ""
+    trans_type: str = ""
+    create_time_start: datetime | None = None
+    create_time_end: datetime | None = None
+    limit: int = 100  # rows, at least 1
+    before_id: int | None = None  # only rows with a smaller id
+
+
+class Store(Protocol):
+    """Where transactions live."""
+
+    async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
+        """Store a new transaction and its branches in one commit.
+
+        Returns False, storing nothing, when a row of that gid (as the database compares) exists. A repeat
+        with the same owner token returns True. The given ids and create/update times are not used.
+        """
+        ...
+
+    async def change(self, change: Change, *, timeout: float) -> Changed:
+        """Apply a change; a repeat of one that already stands is APPLIED again."""
+        ...
+
+    async def find(self, gid: str) -> Stored | None:
+        """The transaction of exactly that gid, with its branches in order of registration."""
+        ...
+
+    async def list(self, wanted: Filter) -> Sequence[Transaction]:
+        """At most `wanted.limit` transactions, newest first."""
+        ...
+
+    async def claim_due(
+        self, *, now: datetime, limit: int, trans_types: Collection[str], owner: str, lease_least: float
+    ) -> Sequence[Stored]:
+        """Claim unfinished transactions of these types whose next_cron_time has passed, oldest due first.
+
+        Writes `owner` and next_cron_time = now + max(lease, next_cron_interval), where lease =
+        max(lease_least, the row's request_timeout + 5) seconds; rows that another claims at the
+        same time are passed over. Prepared sagas are never due. Returns the rows as claimed.
+        """
+        ...
+
+    async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
+        """Make due at once what an earlier start of this instance still owns; returns how many.
+
+        Rows whose owner starts with owner_prefix but not with except_prefix. owner_prefix "" means every owned row.
+        """
+        ...
+
+    async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
+        """Make due at once at most `limit` unfinished rows whose next_cron_time is after `later_than`.
+
+        Returns how many, and whether there are more.
+        """
+        ...
+
+    async def due_backlog(self, *, now: datetime, trans_types: Collection[str]) -> int:
+        """How many unfinished transactions are due and not yet claimed."""
+        ...
+
+    async def utc_now(self) -> datetime:
+        """The database's clock, aware. Raises StoreUnavailable: also serves as the test that it is there."""
+        ...
+
+    async def close(self) -> None:
+        """Flush what was accepted, then close every connection."""
+        ...
