@@ -1,0 +1,111 @@
+# Everything a person does with this checkout; `make` lists it. Nothing here needs root, except that
+# `make test` may ask apt for MariaDB and etcd on a machine that has neither.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEED ?=
+# Any Python from 3.11 on; `make PYTHON=/path/to/python3.12 install` chooses.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python; do \
+	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$candidate && break; done)
+
+# A virtual environment knows its own path, so one that was moved or copied is made anew: the stamps carry the path.
+HERE := $(shell printf %s '$(CURDIR)' | cksum | cut -d' ' -f1)
+VENV_STAMP := $(VENV)/.made-$(HERE)
+RUN_STAMP := $(VENV)/.installed-$(HERE)
+DEV_STAMP := $(VENV)/.installed-dev-$(HERE)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --constraint constraints.txt
+
+SOURCES := $(wildcard coordinator branches examples bench tests)
+TYPED := $(wildcard coordinator branches examples) tests/support
+PYTEST := $(BIN)/python -m pytest
+SEED_OPTION := $(if $(SEED),--seed=$(SEED))
+
+.PHONY: help
+help:  ## show this list
+	@awk -F ':.*##' '/^[a-z][a-z -]*:.*##/ { printf "  make %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(RUN_STAMP)  ## make .venv with the program in it: .venv/bin/dtm
+
+.PHONY: install-dev
+install-dev: $(DEV_STAMP)  ## the same, with the tools for lint and test
+
+$(VENV_STAMP):
+	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@echo "Making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "$(PYTHON) cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(VENV_STAMP)
+	@echo "Installing dtm-coordinator and what it needs into $(VENV) (about half a minute) ..."
+	@$(PIP) --editable .
+	@touch $@
+	@echo "Ready: $(BIN)/dtm"
+
+$(DEV_STAMP): pyproject.toml constraints.txt | $(VENV_STAMP)
+	@echo "Installing dtm-coordinator and its development tools into $(VENV) (about a minute) ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $(RUN_STAMP) $@
+	@echo "Ready: $(BIN)/dtm"
+
+.PHONY: demo
+demo: $(RUN_STAMP)  ## register one user, roll one back, and show what happened (SQLite, no servers)
+	@$(BIN)/python -m examples.register_demo
+
+.PHONY: format
+format: $(DEV_STAMP)  ## repair formatting and what ruff can repair
+	@$(BIN)/ruff check --quiet --fix-only $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+.PHONY: lint
+lint: $(DEV_STAMP)  ## look only: formatting, ruff, types, generated code, versions that must agree
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/mypy $(TYPED)
+	@$(BIN)/python -m coordinator.proto.generate --check
+	@$(BIN)/python -m tests.support.versions
+
+.PHONY: servers
+servers: $(DEV_STAMP)
+	@$(BIN)/python -m tests.support.install_servers
+
+.PHONY: test
+test: $(DEV_STAMP) servers  ## every test; gets MariaDB and etcd first where it can
+	@$(PYTEST) $(SEED_OPTION)
+
+.PHONY: test-unit test-simulation
+test-unit test-simulation: test-%: $(DEV_STAMP)  ## only tests/<folder>: no server needed
+	@$(PYTEST) $(SEED_OPTION) tests/$*
+
+.PHONY: test-integration test-interop test-chaos test-docs
+test-integration test-interop test-chaos test-docs: test-%: $(DEV_STAMP) servers  ## only tests/<folder>
+	@$(PYTEST) $(SEED_OPTION) tests/$*
+
+.PHONY: simulate
+simulate: $(DEV_STAMP)  ## random histories in virtual time; SEED=7 repeats one
+	@$(PYTEST) $(SEED_OPTION) tests/simulation
+
+.PHONY: chaos
+chaos: $(DEV_STAMP) servers  ## kill -9 and servers that go away, for real; SEED=7 repeats one
+	@$(PYTEST) $(SEED_OPTION) tests/chaos
+
+.PHONY: bench
+bench: $(RUN_STAMP)  ## throughput and CPU per saga; see bench/README.md
+	@$(BIN)/python -m bench $(BENCH)
+
+.PHONY: proto
+proto: $(DEV_STAMP)  ## generate Python code and descriptor sets from the .proto files
+	@$(BIN)/python -m coordinator.proto.generate
+
+.PHONY: constraints
+constraints:  ## renew constraints.txt with the newest versions that pyproject.toml allows
+	@$(PYTHON) -m tests.support.renew_constraints
+
+.PHONY: clean
+clean:  ## remove .venv and what the tools left
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

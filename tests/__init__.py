@@ -1,0 +1,1 @@
+"""The tests; a folder is named after what its tests need."""
