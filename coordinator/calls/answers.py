@@ -1,0 +1,69 @@
+"""What an answer on the wire means: the three results, everywhere the same (PROTOCOL §2). Pure."""
+
+import json
+from typing import Final
+
+from coordinator.calls.base import SUCCESS, Answer
+from coordinator.errors import FAILURE_WORD, ONGOING_WORD, Failure, Ongoing
+from coordinator.model import Result
+
+_FAILURE: Final = FAILURE_WORD.encode()
+_ONGOING: Final = ONGOING_WORD.encode()
+
+GRPC_OK: Final = 0
+_GRPC_ONGOING: Final = Ongoing.grpc_status
+_GRPC_FAILURE: Final = Failure.grpc_status
+
+
+def unknown(text: str) -> Answer:
+    """Return the answer that says why none came."""
+    return Answer(Result.UNKNOWN, text)
+
+
+def http_answer(status: int, body: bytes) -> Answer:
+    """Read an HTTP answer. The text is what the branch said; undecodable bytes are replaced."""
+    if status == 200 and _FAILURE not in body and _ONGOING not in body:
+        return SUCCESS
+    text = body.decode(errors="replace").strip()
+    if status == Ongoing.http_status or _ONGOING in body:
+        return Answer(Result.ONGOING, text)
+    if status == Failure.http_status or _FAILURE in body:
+        return Answer(Result.FAILURE, text)
+    said = f"{text} " if text else ""
+    why = ": only 200 counts as success, so it will be called again" if 200 < status < 300 else ""
+    return unknown(f"{said}(status {status}{why})")
+
+
+def json_rpc_answer(status: int, body: bytes) -> Answer:
+    """Read a JSON-RPC answer: what HTTP says of it first, then its `error`."""
+    answer = http_answer(status, body)
+    if answer is not SUCCESS:
+        return answer
+    text = body.decode(errors="replace").strip()
+    try:
+        reply = json.loads(body)
+    except ValueError:
+        return unknown(f"{text} (not a JSON-RPC answer: not JSON)")
+    if not isinstance(reply, dict):
+        return unknown(f"{text} (not a JSON-RPC answer: not an object)")
+    error = reply.get("error")
+    if error is None:
+        return SUCCESS
+    code = error.get("code") if isinstance(error, dict) else None
+    if code == Ongoing.json_rpc_code:
+        return Answer(Result.ONGOING, text)
+    if code == Failure.json_rpc_code:
+        return Answer(Result.FAILURE, text)
+    return unknown(text)
+
+
+def grpc_answer(status: int, message: str) -> Answer:
+    """Read the status that a gRPC call ended with. The text is its message."""
+    if status == GRPC_OK:
+        return Answer(Result.SUCCESS, grpc_status=GRPC_OK)
+    # Servers of before 1.10 say ONGOING with the code of FAILURE.
+    if status == _GRPC_ONGOING or (status == _GRPC_FAILURE and message == ONGOING_WORD):
+        return Answer(Result.ONGOING, message, status)
+    if status == _GRPC_FAILURE:
+        return Answer(Result.FAILURE, message, status)
+    return Answer(Result.UNKNOWN, message or f"gRPC status {status}", status)

@@ -1,0 +1,105 @@
+"""PROTOCOL §2, row by row."""
+
+import json
+
+import pytest
+
+from coordinator.calls.answers import grpc_answer, http_answer, json_rpc_answer
+from coordinator.calls.base import Answer
+from coordinator.model import Result
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "result"),
+    [
+        (200, b"", Result.SUCCESS),
+        (200, b'{"dtm_result":"SUCCESS"}', Result.SUCCESS),
+        (200, b"\xff\xfe anything", Result.SUCCESS),
+        (409, b"no money", Result.FAILURE),
+        (409, b"", Result.FAILURE),
+        (425, b"wait", Result.ONGOING),
+        (200, b'{"dtm_result":"FAILURE"}', Result.FAILURE),  # old style
+        (200, b'{"dtm_result":"ONGOING"}', Result.ONGOING),  # old style
+        (500, b"FAILURE", Result.FAILURE),  # old style, any status
+        (404, b"ONGOING", Result.ONGOING),
+        (409, b"ONGOING", Result.ONGOING),  # ONGOING is tested first
+        (425, b"FAILURE", Result.ONGOING),
+        (200, b"FAILURE ONGOING", Result.ONGOING),
+        (500, b"boom", Result.UNKNOWN),
+        (400, b"", Result.UNKNOWN),
+        (404, b"", Result.UNKNOWN),
+        (302, b"", Result.UNKNOWN),
+        (500, b"failure", Result.UNKNOWN),  # the words are in capitals
+    ],
+)
+def test_http(status: int, body: bytes, result: Result) -> None:
+    assert http_answer(status, body).result is result
+
+
+@pytest.mark.parametrize("status", [201, 202, 204])
+def test_only_200_is_success_and_the_text_says_so(status: int) -> None:
+    """PROTOCOL §10: 201 and 204 are unknown and retried; say so plainly."""
+    answer = http_answer(status, b"made")
+    assert answer.result is Result.UNKNOWN
+    assert answer.text == f"made (status {status}: only 200 counts as success, so it will be called again)"
+
+
+def test_http_text_is_what_the_branch_said() -> None:
+    """PROTOCOL §6: rollback_reason holds what the branch answered; §5: 500 contains the branch's answer."""
+    assert http_answer(409, b"no money\n").text == "no money"
+    assert http_answer(500, b"boom").text == "boom (status 500)"
+    assert http_answer(503, b"").text == "(status 503)"
+    assert http_answer(409, b"caf\xe9").text == "caf\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "result"),
+    [
+        (0, "", Result.SUCCESS),
+        (10, "no money", Result.FAILURE),
+        (10, "ONGOING", Result.ONGOING),  # old style
+        (10, "still ONGOING", Result.FAILURE),  # exactly ONGOING, or not at all
+        (9, "wait", Result.ONGOING),
+        (13, "boom FAILURE", Result.UNKNOWN),  # gRPC goes by its codes
+        (14, "", Result.UNKNOWN),
+        (4, "", Result.UNKNOWN),
+        (2, "", Result.UNKNOWN),
+    ],
+)
+def test_grpc(status: int, message: str, result: Result) -> None:
+    answer = grpc_answer(status, message)
+    assert (answer.result, answer.grpc_status) == (result, status)
+    assert answer.text.startswith(message)
+
+
+def _error(code: object) -> bytes:
+    return json.dumps(
+        {"jsonrpc": "2.0", "id": "1", "result": None, "error": {"code": code, "message": "m"}}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "result"),
+    [
+        (200, b'{"jsonrpc":"2.0","id":"1","result":{},"error":null}', Result.SUCCESS),
+        (200, b'{"jsonrpc":"2.0","id":"1","result":"ok"}', Result.SUCCESS),
+        (200, _error(-32901), Result.FAILURE),
+        (200, _error(-32902), Result.ONGOING),
+        (200, _error(-32603), Result.UNKNOWN),
+        (200, _error("-32901"), Result.UNKNOWN),
+        (200, b'{"error":"text"}', Result.UNKNOWN),
+        (200, b'{"error":{"code":-32603,"message":"FAILURE"}}', Result.FAILURE),  # old style
+        (409, b"{}", Result.FAILURE),
+        (425, b"{}", Result.ONGOING),
+        (500, b"{}", Result.UNKNOWN),
+        (200, b"hello", Result.UNKNOWN),
+        (200, b"[]", Result.UNKNOWN),
+        (200, b"\xff", Result.UNKNOWN),
+    ],
+)
+def test_json_rpc(status: int, body: bytes, result: Result) -> None:
+    assert json_rpc_answer(status, body).result is result
+
+
+def test_an_answer_is_plain_data() -> None:
+    assert Answer(Result.UNKNOWN, "why").grpc_status is None

@@ -1,0 +1,158 @@
+"""PROTOCOL §10: urls of branches, HTTP and gRPC."""
+
+import pytest
+
+from coordinator.calls.url import check_branch_url, parse_grpc_url, parse_http_url
+
+
+@pytest.mark.parametrize(
+    ("url", "path_and_query"),
+    [
+        ("http://host/path", "/path?gid=g1&trans_type=saga&branch_id=01&op=action"),
+        ("http://host", "/?gid=g1&trans_type=saga&branch_id=01&op=action"),
+        ("http://host/path?a=1&b=2", "/path?a=1&b=2&gid=g1&trans_type=saga&branch_id=01&op=action"),
+        ("http://host/path?a=1&", "/path?a=1&gid=g1&trans_type=saga&branch_id=01&op=action"),
+        ("http://host?flag", "/?flag&gid=g1&trans_type=saga&branch_id=01&op=action"),
+        ("http://host/path#there", "/path?gid=g1&trans_type=saga&branch_id=01&op=action"),
+    ],
+)
+def test_the_query_gains_the_branch_and_keeps_what_it_has(url: str, path_and_query: str) -> None:
+    assert parse_http_url(url).with_branch("g1", "saga", "01", "action").raw_path_qs == path_and_query
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "/a%2Fb%2fc/%41?x=%2B+%20%41&y=a/b:c@d;e,f",
+        "/~user/(x)/a.b/../c?ids[]=1&ids[]=2",
+        "/broken%zz?q=100%",
+        "//double//slash",
+    ],
+)
+def test_what_the_client_wrote_is_not_encoded_again(written: str) -> None:
+    assert parse_http_url(f"http://host{written}").url.raw_path_qs == written
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("/a b?c d", "/a%20b?c%20d"),
+        ("/路?q=中", "/%E8%B7%AF?q=%E4%B8%AD"),
+        ("/{id}?<x>", "/%7Bid%7D?%3Cx%3E"),
+    ],
+)
+def test_what_no_request_line_may_carry_is_encoded(written: str, sent: str) -> None:
+    assert parse_http_url(f"http://host{written}").url.raw_path_qs == sent
+
+
+def test_values_of_the_branch_are_encoded() -> None:
+    url = parse_http_url("http://host/path?x=1").with_branch("a&b=c d/é+%", "saga", "01", "action")
+    assert url.raw_query_string == "x=1&gid=a%26b%3Dc+d/%C3%A9%2B%25&trans_type=saga&branch_id=01&op=action"
+    assert url.query["gid"] == "a&b=c d/é+%"
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("http://host/a", "http://host:80"),
+        ("https://host/a", "https://host:443"),
+        ("HTTP://Host:8080/a?b", "http://host:8080"),
+        ("http://user:secret@host/a", "http://host:80"),
+        ("http://[::1]:8080/a", "http://[::1]:8080"),
+        ("http://例子.example/a", "http://xn--fsqu00a.example:80"),
+    ],
+)
+def test_calls_to_one_server_share_an_endpoint(url: str, endpoint: str) -> None:
+    assert parse_http_url(url).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://", "has no host"),
+        ("http:///path", "has no host"),
+        ("http://:8080/path", "has no host"),
+        ("http://?a=1", "has no host"),
+        ("host:8080/path", "does not begin with http:// or https://"),
+        ("/path", "does not begin with http:// or https://"),
+        ("ftp://host/path", "does not begin with http:// or https://"),
+        ("http://host:99999/", "is not a url: Port out of range 0-65535"),
+        ("http://host:x/", "is not a url: Port could not be cast to integer value as 'x'"),
+        ("http://host:0/", "has 0 for a port"),
+        ("http://a b/", "has 'a b' for a host"),
+        ("http://[::1/", "is not a url: Invalid IPv6 URL"),
+        ("http://host/\r\nX: y", "has a control character"),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["http", "json-rpc"])
+def test_http_urls_that_can_never_be_called(url: str, problem: str, protocol: str) -> None:
+    assert check_branch_url(url, protocol) == problem
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc", "json-rpc"])
+def test_an_empty_url_is_fine(protocol: str) -> None:
+    """PROTOCOL §6: an empty url is success."""
+    assert check_branch_url("", protocol) is None
+
+
+def test_a_grpc_transaction_may_mix_in_http_branches() -> None:
+    """PROTOCOL §10."""
+    assert check_branch_url("http://host/path", "grpc") is None
+    assert check_branch_url("https://host/path", "grpc") is None
+    assert check_branch_url("http:///path", "grpc") == "has no host"
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("localhost:8080", "localhost:8080"),
+        ("[::1]:8080", "[::1]:8080"),
+        ("etcd://h1:2379,h2:2379/user.rpc", "etcd://h1:2379,h2:2379/user.rpc"),
+        ("etcd://h1/user.rpc", "etcd://h1:2379/user.rpc"),
+        ("etcd://[::1]:2379,h2/user.rpc", "etcd://[::1]:2379,h2:2379/user.rpc"),
+        ("discov://h1:2379/user.rpc", "etcd://h1:2379/user.rpc"),
+        ("etcd://h1:2379/prod/user.rpc", "etcd://h1:2379/prod/user.rpc"),
+        ("etcd:///h1:2379?key=user.rpc", "etcd://h1:2379/user.rpc"),
+        ("etcd:///h1:2379,h2:2379?key=user.rpc", "etcd://h1:2379,h2:2379/user.rpc"),
+        ("etcd://h1:2379?key=prod/user.rpc", "etcd://h1:2379/prod/user.rpc"),
+        ("etcd://h1:2379/user.rpc?user=u&password=p%2F", "etcd://h1:2379/user.rpc?user=u&password=p%2F"),
+        ("direct:///h1:8080,h2:8080", "direct:///h1:8080,h2:8080"),
+        ("direct://h1:8080,h2:8080", "direct:///h1:8080,h2:8080"),
+        ("direct:///h1:8080", "h1:8080"),
+        ("direct:///[::1]:8080,h2:1", "direct:///[::1]:8080,h2:1"),
+        ("dns:///host:8080", "host:8080"),
+        ("dns://1.1.1.1/host:8080", "host:8080"),
+        ("passthrough:///host:8080", "host:8080"),
+    ],
+)
+def test_grpc_urls(url: str, target: str) -> None:
+    parsed = parse_grpc_url(f"{url}/user.User/saveUser")
+    assert (parsed.target, parsed.path) == (target, "/user.User/saveUser")
+    assert check_branch_url(f"{url}/user.User/saveUser", "grpc") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("host:8080", "has no /package.Service/Method after the host"),
+        ("host:8080/", "has no /package.Service/Method after the host"),
+        ("host/user.User/saveUser", "has no port"),
+        (":8080/user.User/saveUser", "has no host"),
+        ("/user.User/saveUser", "has no host"),
+        ("host:http/user.User/saveUser", "has 'http' for a port"),
+        ("host:0/user.User/saveUser", "has '0' for a port"),
+        ("::1:8080/user.User/saveUser", "has '::1' for a host"),
+        ("etcd://h1:2379/user.User/saveUser", "has no service name after the etcd hosts"),
+        ("etcd:///user.rpc/user.User/saveUser", "has no host"),
+        ("etcd://user.User/saveUser", "has no /package.Service/Method after the service"),
+        ("direct:///user.User/saveUser", "has no host"),
+        ("direct:///h1:8080,h2/user.User/saveUser", "has no port"),
+        (
+            "consul://h1:8500/user.rpc/user.User/saveUser",
+            "has the scheme consul, which is not supported; etcd, discov and direct are",
+        ),
+        ("host:8080/user.User/save\nUser", "has a control character"),
+    ],
+)
+def test_grpc_urls_that_can_never_be_called(url: str, problem: str) -> None:
+    assert check_branch_url(url, "grpc") == problem
