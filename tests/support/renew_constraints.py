@@ -1,4 +1,4 @@
-"""Write constraints.txt from what pyproject.toml's bounds give today: `python -m tests.support.renew_constraints`.
+"""Write constraints.txt from what pyproject.toml's bounds give today (`make constraints`).
 
 Uses a fresh environment, so that nothing old holds a version back.
 """
@@ -20,10 +20,13 @@ def main() -> int:
     """Resolve, write, return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
-        python = str(next(Path(folder).glob("*/python*")))
+        python = str(Path(folder) / "bin" / "python")
         subprocess.run([python, "-m", "pip", "install", "--quiet", "-e", f"{ROOT}[dev]"], check=True)
         frozen = subprocess.run(
-            [python, "-m", "pip", "freeze", "--exclude-editable"], check=True, stdout=subprocess.PIPE, text=True
+            [python, "-m", "pip", "freeze", "--exclude-editable"],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         ).stdout.splitlines()
     (ROOT / "constraints.txt").write_text(HEADER + "\n".join(frozen) + "\n", encoding="utf-8")
     return 0

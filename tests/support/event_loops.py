@@ -1,0 +1,80 @@
+"""pytest hooks: which event loop a coroutine test runs on, how long it may take, and what runs first."""
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_asyncio import is_async_test
+
+TESTS = Path(__file__).resolve().parents[1]
+# What fails fastest comes first; folders not named here come last.
+FOLDERS = ("unit", "simulation", "integration", "docs", "interop", "chaos")
+GRACE_SECONDS = 20  # for a coroutine test that does not react to cancellation
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+class DebugEventLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop in debug mode, whatever the runner says."""
+
+    def set_debug(self, enabled: bool) -> None:
+        """Stay in debug mode."""
+        super().set_debug(True)
+
+
+def _fast_loop() -> LoopFactory:
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # there is none on Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory]:
+    """Run coroutine tests on uvloop, those in tests/unit also in asyncio's debug mode."""
+    if item.path.is_relative_to(TESTS / "unit"):
+        return {"uvloop": _fast_loop(), "debug": DebugEventLoop}
+    return {"uvloop": _fast_loop()}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort by folder and bound every coroutine test."""
+    items.sort(key=_folder)  # stable: the order inside a folder stays
+    default = float(config.getini("timeout"))
+    for item in items:
+        if is_async_test(item):
+            _bound(item, default)
+
+
+def _folder(item: pytest.Item) -> int:
+    name = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+    return FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
+
+
+def _bound(item: pytest.Item, default: float) -> None:
+    """Let a coroutine test end with TimeoutError where it hangs.
+
+    pytest-timeout alone is not enough: its signal is lost in uvloop, and its thread ends the whole run.
+    """
+    marker = item.get_closest_marker("timeout")
+    seconds = float(marker.args[0] if marker and marker.args else default)
+    function = item.obj  # type: ignore[attr-defined]
+    if hasattr(function, "hypothesis"):
+        function.hypothesis.inner_test = _within(seconds, function.hypothesis.inner_test)
+    else:
+        item.obj = _within(seconds, function)  # type: ignore[attr-defined]
+    item.add_marker(pytest.mark.timeout(seconds + GRACE_SECONDS, method="thread"), append=False)
+
+
+def _within(
+    seconds: float, function: Callable[..., Coroutine[Any, Any, None]]
+) -> Callable[..., Coroutine[Any, Any, None]]:
+    @functools.wraps(function)
+    async def bounded(*arguments: Any, **named: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await function(*arguments, **named)
+
+    return bounded

@@ -1,0 +1,64 @@
+"""Free TCP ports that stay free: not the ones the system hands out to outgoing connections."""
+
+import random
+import socket
+import time
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+
+HOST = "127.0.0.1"
+# Below every common range of ephemeral ports (Linux: from 32768), so that no outgoing connection takes a port
+# while the server that owns it is down for a moment.
+FIRST_PORT = 18000
+LAST_PORT = 32000
+
+_given: set[int] = set()
+_random = random.SystemRandom()
+
+
+def free_port() -> int:
+    """Return a local TCP port that nobody listens on and that this process was not given before."""
+    for _ in range(1000):
+        port = _random.randint(FIRST_PORT, LAST_PORT)
+        if port not in _given and _can_bind(port):
+            _given.add(port)
+            return port
+    raise RuntimeError(f"no free port between {FIRST_PORT} and {LAST_PORT}")
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def is_listening(port: int, host: str = HOST) -> bool:
+    """Return whether somebody accepts connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def answers(url: str) -> bool:
+    """Return whether a GET of `url` is answered with 200 within a second."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == HTTPStatus.OK)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def wait_for_port(port: int, *, timeout: float = 20) -> None:
+    """Return once somebody listens on the local `port`; raise TimeoutError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not is_listening(port):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody listens on port {port} after {timeout} s")
+        time.sleep(0.02)  # another process's socket has no event to wait for

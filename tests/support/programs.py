@@ -1,0 +1,57 @@
+"""Where the programs that tests start are found, and what to install where they are not."""
+
+import os
+import shutil
+from dataclasses import dataclass
+
+# Debian keeps servers in sbin, which is not on everybody's PATH.
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """Programs that a throw-away server consists of."""
+
+    name: str
+    programs: tuple[str, ...]  # all of them are needed
+    apt_package: str  # on Debian and Ubuntu
+    elsewhere: str  # what to install on other systems
+
+
+MARIADB = Requirement(
+    name="mariadb",
+    programs=("mariadbd", "mariadb-install-db"),
+    apt_package="mariadb-server",
+    elsewhere="MariaDB 10.6 or newer, with mariadbd and mariadb-install-db on PATH",
+)
+ETCD = Requirement(
+    name="etcd",
+    programs=("etcd",),
+    apt_package="etcd-server",
+    elsewhere="etcd 3.4 or newer, with etcd on PATH",
+)
+SERVERS = (MARIADB, ETCD)
+
+
+class MissingProgram(Exception):
+    """A program that a test needs is not on this machine; the text says what to install."""
+
+
+def find(program: str) -> str | None:
+    """Return the program's path, or None."""
+    return shutil.which(program, path=SEARCH_PATH)
+
+
+def missing(requirement: Requirement) -> list[str]:
+    """Return the programs of `requirement` that are not there."""
+    return [program for program in requirement.programs if find(program) is None]
+
+
+def require(requirement: Requirement) -> None:
+    """Raise MissingProgram unless all its programs are there."""
+    absent = missing(requirement)
+    if absent:
+        raise MissingProgram(
+            f"{requirement.name}: {', '.join(absent)} not found; on Debian or Ubuntu install"
+            f" {requirement.apt_package}, elsewhere {requirement.elsewhere}"
+        )

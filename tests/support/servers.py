@@ -1,0 +1,242 @@
+"""Throw-away MariaDB and etcd: own ports, own temporary folder, ended by their own pid.
+
+    with MariaDBServer() as server:
+        database = server.create_database(schema="CREATE TABLE t (id int)")
+        server.kill()   # SIGKILL
+        server.start()  # again, same port and data
+
+Nothing here knows pytest, so benchmarks and scripts use them as well. All methods block.
+"""
+
+import contextlib
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pymysql
+from pymysql.constants import CLIENT
+
+from tests.support import programs
+from tests.support.ports import HOST, answers, free_port
+from tests.support.processes import Process
+
+
+class ThrowAwayServer:
+    """What the servers have in common: a data folder that outlives restarts and goes with `close()`."""
+
+    requirement: programs.Requirement
+
+    def __init__(self) -> None:
+        """Raise MissingProgram when the machine lacks the programs. Nothing is started yet."""
+        programs.require(self.requirement)
+        self.host = HOST
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"dtm-{self.requirement.name}-"))
+        self._process: Process | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """True when the server runs."""
+        return self._process is not None and self._process.is_running
+
+    def start(self) -> Self:
+        """Start, or start again on the same port and data; return when it answers. Nothing if it runs."""
+        if not self.is_running:
+            if self._process is None:
+                self._process = self._prepare()
+            self._process.start()
+        return self
+
+    def stop(self) -> None:
+        """SIGTERM: an orderly shutdown."""
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL: as if it had crashed. The operating system keeps what the server had written."""
+        if self._process is not None:
+            self._process.kill()
+
+    def process(self) -> Process:
+        """Return the process, for its pid, its output or a signal."""
+        assert self._process is not None, "not started"
+        return self._process
+
+    def close(self) -> None:
+        """End it at once and remove its data: nobody needs them any more."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.close()
+            self._process = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _prepare(self) -> Process:
+        """Fill the data folder and describe the process."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database on a throw-away server; user root, no password."""
+
+    host: str
+    port: int
+    name: str
+    user: str = "root"
+    password: str = ""
+
+    @property
+    def go_dsn(self) -> str:
+        """The form that go-zero's configuration files use."""
+        address = f"{self.user}:{self.password}@tcp({self.host}:{self.port})"
+        return f"{address}/{self.name}?charset=utf8mb4&parseTime=true"
+
+    @property
+    def url(self) -> str:
+        """The form that SQLAlchemy uses, with the aiomysql driver."""
+        address = f"{self.user}:{self.password}@{self.host}:{self.port}"
+        return f"mysql+aiomysql://{address}/{self.name}?charset=utf8mb4"
+
+    def connect(self) -> "pymysql.Connection[pymysql.cursors.Cursor]":
+        """Return a blocking autocommit connection, for looking at rows from outside."""
+        return pymysql.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=self.name or None,
+            charset="utf8mb4",
+            autocommit=True,
+            client_flag=CLIENT.MULTI_STATEMENTS,
+        )
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Run one or more statements, return the rows of the last one."""
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            # None, because with parameters a lone % in the text would have to be doubled
+            cursor.execute(sql, tuple(parameters) or None)
+            rows = list(cursor.fetchall())
+            while cursor.nextset():
+                rows = list(cursor.fetchall())
+            return rows
+
+
+class MariaDBServer(ThrowAwayServer):
+    """MariaDB on 127.0.0.1, root without a password. Every commit reaches the disk, as in production."""
+
+    requirement = programs.MARIADB
+    _numbers = itertools.count(1)
+
+    def __init__(self, *arguments: str) -> None:
+        """arguments: more of mariadbd's own, for instance `--max-connections=5`."""
+        super().__init__()
+        self._arguments = arguments
+
+    def database(self, name: str = "") -> Database:
+        """Return how to reach the database `name`, which need not exist."""
+        return Database(self.host, self.port, name)
+
+    def create_database(self, name: str | None = None, *, schema: str | Path | None = None) -> Database:
+        """Create a database and return it.
+
+        name: None makes a fresh one; a given one is dropped first if it exists.
+        schema: SQL to run in it, as text or as a file.
+        """
+        name = name or f"test_{os.getpid()}_{next(self._numbers)}"
+        self.database().execute(
+            f"DROP DATABASE IF EXISTS `{name}`; CREATE DATABASE `{name}` CHARACTER SET utf8mb4"
+        )
+        database = self.database(name)
+        if schema is not None:
+            database.execute(schema.read_text(encoding="utf-8") if isinstance(schema, Path) else schema)
+        return database
+
+    def _prepare(self) -> Process:
+        user = ["--user=root"] if os.geteuid() == 0 else []  # root has to say that it means it
+        data = self.folder / "data"
+        install = [
+            *(_path("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *user),
+            *("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"),
+        ]
+        done = subprocess.run(install, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
+        command = [
+            *(_path("mariadbd"), "--no-defaults", f"--datadir={data}", *user),
+            *(f"--socket={self.folder / 'socket'}", f"--pid-file={self.folder / 'pid'}"),
+            *(f"--bind-address={self.host}", f"--port={self.port}", "--skip-name-resolve"),
+            *("--character-set-server=utf8mb4", "--max-connections=600"),
+            *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=48M", "--performance-schema=OFF"),
+            *self._arguments,
+        ]
+        return Process(command, name="mariadbd", ready=self._answers, start_seconds=60, stop_seconds=60)
+
+    def _answers(self) -> bool:
+        try:
+            self.database().execute("SELECT 1")
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+
+class EtcdServer(ThrowAwayServer):
+    """A single etcd on 127.0.0.1, without authentication."""
+
+    requirement = programs.ETCD
+
+    def __init__(self, *arguments: str) -> None:
+        """arguments: more of etcd's own."""
+        super().__init__()
+        self._peer_port = free_port()
+        self._arguments = arguments
+
+    @property
+    def endpoint(self) -> str:
+        """`host:port` for clients."""
+        return f"{self.host}:{self.port}"
+
+    def _prepare(self) -> Process:
+        client = f"http://{self.endpoint}"
+        peer = f"http://{self.host}:{self._peer_port}"
+        command = [
+            *(_path("etcd"), "--name=throw-away", f"--data-dir={self.folder / 'data'}", "--logger=zap"),
+            *(f"--listen-client-urls={client}", f"--advertise-client-urls={client}"),
+            *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"),
+            *(f"--initial-cluster=throw-away={peer}", *self._arguments),
+        ]
+        # etcd reads every flag from ETCD_… too, and 3.4 refuses ARM unless told.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
+        if platform.machine() in {"aarch64", "arm64"}:
+            environment["ETCD_UNSUPPORTED_ARCH"] = "arm64"
+        return Process(
+            command, name="etcd", environment=environment, ready=lambda: answers(f"{client}/health")
+        )
+
+
+def _path(program: str) -> str:
+    path = programs.find(program)
+    assert path is not None, f"{program} has gone since require()"
+    return path
