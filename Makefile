@@ -30,9 +30,11 @@ help:  ## show this list
 
 .PHONY: install
 install: $(RUN_STAMP)  ## make .venv with the program in it: .venv/bin/dtm
+	@:
 
 .PHONY: install-dev
 install-dev: $(DEV_STAMP)  ## the same, with the tools for lint and test
+	@:
 
 $(VENV_STAMP):
 	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; fi

@@ -1,0 +1,67 @@
+"""Get the servers that tests start, where they are missing: `python -m tests.support.install_servers`.
+
+On Debian and Ubuntu by apt, as root or through sudo; elsewhere a sentence says what to install. The exit code is
+0 either way: the test run itself names what could not run, and fails for it under CI.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tests.support import programs
+
+APT_OPTIONS = ("-q", "-y", "-o", "DPkg::Lock::Timeout=300")
+
+
+def main() -> int:
+    """Install what is missing, say what still is."""
+    absent = [server for server in programs.SERVERS if programs.missing(server)]
+    if not absent:
+        return 0
+    if shutil.which("apt-get") and (prefix := _privilege()) is not None:
+        packages = [server.apt_package for server in absent]
+        _say(f"installing {' and '.join(packages)} with apt (once on this machine) ...")
+        _apt(prefix, packages)
+    for server in absent:
+        try:
+            programs.require(server)
+        except programs.MissingProgram as error:
+            _say(f"{error}. Tests that need it cannot run.")
+    return 0
+
+
+def _privilege() -> list[str] | None:
+    """Return what makes a command run as root, or None when nothing does."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") is None:
+        return None
+    # A person may type a password; a CI run has nobody to do it.
+    ask = ["sudo"] if sys.stdin.isatty() else ["sudo", "-n"]
+    allowed = subprocess.run([*ask, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return ask if allowed else None
+
+
+def _apt(prefix: Sequence[str], packages: Sequence[str]) -> None:
+    """Install; when the package lists are old or empty, renew them and try again. Output only on failure."""
+    install = [
+        *(*prefix, "env", "DEBIAN_FRONTEND=noninteractive"),
+        *("apt-get", "install", *APT_OPTIONS, "--no-install-recommends", *packages),
+    ]
+    for command in (install, [*prefix, "apt-get", "update", *APT_OPTIONS], install):
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if command is install and done.returncode == 0:
+            return
+    _say(f"{' '.join(install)} failed:\n{done.stdout}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
