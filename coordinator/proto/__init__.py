@@ -1,8 +1,8 @@
 """The messages and services of the protocol (PROTOCOL §4): .proto files and what is generated from them.
 
-`coordinator.proto.dtmgimp` and `coordinator.proto.workflow` are betterproto2 code and never edited; change the .proto
-and run `make proto`. `descriptors.binpb` holds the same files as a serialized FileDescriptorSet, which is what server
-reflection reads.
+`coordinator.proto.dtmgimp` and `coordinator.proto.workflow` are betterproto2 code and never edited; change
+the .proto and run `make proto`. `descriptors.binpb` holds the same files as a serialized FileDescriptorSet,
+which is what server reflection reads.
 """
 
 from importlib import resources
@@ -18,9 +18,11 @@ def descriptor_set() -> bytes:
 def register_descriptors() -> None:
     """Make our .proto files known to protobuf's default pool, where grpclib's reflection looks them up.
 
-    Harmless when called again. Raises TypeError when another file of the same name and other content is there already.
+    Harmless when called again. Raises TypeError when another file of the same name and other content is there
+    already.
     """
-    # Imported here: only a server with reflection needs protobuf's runtime, clients work with betterproto2 alone.
+    # Imported here: only a server with reflection needs protobuf's runtime, clients work with betterproto2
+    # alone.
     from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
 
     pool = descriptor_pool.Default()

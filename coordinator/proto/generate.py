@@ -1,7 +1,7 @@
-"""Generate the Python code and the descriptor set of every .proto file: `python -m coordinator.proto.generate`.
+"""Generate Python code and descriptor sets from the .proto files: `python -m coordinator.proto.generate`.
 
-With `--check` nothing is written and the exit code says whether what is there is up to date. Needs the development
-tools `grpcio-tools` and `betterproto2_compiler`.
+With `--check` nothing is written and the exit code says whether what is there is up to date. Needs the
+development tools `grpcio-tools` and `betterproto2_compiler`.
 """
 
 import argparse
@@ -22,11 +22,13 @@ WRITTEN_BY_HAND = (Path("__init__.py"), Path("py.typed"))
 def main() -> int:
     """Generate, or compare with `--check`; return the exit code."""
     parser = argparse.ArgumentParser(description="Generate Python code from the .proto files.")
-    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when something is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, exit 1 when something is out of date"
+    )
     only_check = parser.parse_args().check
     stale = [path for folder in PROTO_FOLDERS for path in _refresh(folder, write=not only_check)]
     for path in stale:
-        print(f"{'out of date' if only_check else 'written'}: {path.relative_to(ROOT)}")
+        sys.stdout.write(f"{'out of date' if only_check else 'written'}: {path.relative_to(ROOT)}\n")
     return 1 if only_check and stale else 0
 
 
@@ -60,7 +62,9 @@ def _compile(folder: Path, output: Path) -> None:
     ]
     # protoc looks for its plugin on PATH, and the environment this runs in need not be an activated one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         sys.exit(f"protoc failed for {folder}:\n{done.stderr}")
 

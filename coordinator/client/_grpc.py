@@ -1,0 +1,103 @@
+"""The coordinator over gRPC (PROTOCOL §4)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+from grpclib.client import Channel
+from grpclib.const import Status as GrpcStatus
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+
+from coordinator.client._answers import Result, raise_for_answer
+from coordinator.client._errors import InvalidUse
+from coordinator.client._transport import DEFAULT_HTTP_PORT, ConnectionProblem
+from coordinator.model import PROTOCOL_GRPC, TransactionRequest
+from coordinator.proto import dtmgimp
+
+_T = TypeVar("_T")
+_RESULTS = {GrpcStatus.ABORTED: Result.FAILURE, GrpcStatus.FAILED_PRECONDITION: Result.ONGOING}
+_WORTH_ANOTHER_ATTEMPT = (GrpcStatus.UNAVAILABLE, GrpcStatus.DEADLINE_EXCEEDED)
+
+
+class GrpcTransport:
+    """One HTTP/2 channel, opened with the first call and again after it broke."""
+
+    protocol = PROTOCOL_GRPC
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = f"{host}:{port}"
+        self._channel = Channel(host, port)
+        self._stub = dtmgimp.DtmStub(self._channel)
+
+    async def submit(self, request: TransactionRequest, timeout: float) -> None:
+        """See Transport."""
+        message = _dtm_request(request)
+        await self._call(lambda: self._stub.submit(message), timeout, request.gid)
+
+    async def new_gid(self, timeout: float) -> str:
+        """See Transport."""
+        reply = await self._call(self._stub.new_gid, timeout, "")
+        return reply.gid
+
+    async def query(self, gid: str, timeout: float) -> Mapping[str, Any]:
+        """Raises InvalidUse: the protocol has no query over gRPC."""
+        raise InvalidUse(
+            f"query of {gid} needs HTTP: Dtm('http://host:{DEFAULT_HTTP_PORT}') of the same coordinator",
+            gid=gid,
+        )
+
+    async def close(self) -> None:
+        """See Transport."""
+        self._channel.close()
+
+    async def _call(self, call: Callable[[], Awaitable[_T]], timeout: float, gid: str) -> _T:
+        sent = False
+        try:
+            # Not grpclib's own time-out: that would travel as a deadline and cancel the work at the
+            # coordinator.
+            async with asyncio.timeout(timeout):
+                # Connecting by itself first tells "nothing was sent" from "who knows".
+                await self._channel.__connect__()
+                sent = True
+                return await call()
+        except GRPCError as error:
+            text = error.message or ""
+            if error.status in _WORTH_ANOTHER_ATTEMPT:
+                raise ConnectionProblem(
+                    f"{self._address} answered {error.status.name}: {text}", sent=True
+                ) from error
+            result = _RESULTS.get(error.status, Result.ERROR)
+            raise_for_answer(
+                result, text if result is not Result.ERROR else f"{error.status.name} {text}", gid
+            )
+            raise AssertionError("raise_for_answer returns only for success") from error
+        except TimeoutError as error:
+            raise ConnectionProblem(
+                f"{self._address} did not answer within {timeout:.1f} s", sent=sent
+            ) from error
+        except (StreamTerminatedError, ProtocolError, OSError) as error:
+            what = (
+                f"the connection to {self._address} broke" if sent else f"cannot connect to {self._address}"
+            )
+            raise ConnectionProblem(f"{what}: {error}", sent=sent) from error
+
+
+def _dtm_request(request: TransactionRequest) -> dtmgimp.DtmRequest:
+    options = request.options
+    steps = [{"action": step.action, "compensate": step.compensate} for step in request.steps]
+    return dtmgimp.DtmRequest(
+        gid=request.gid,
+        trans_type=request.trans_type,
+        trans_options=dtmgimp.DtmTransOptions(
+            wait_result=options.wait_result,
+            timeout_to_fail=options.timeout_to_fail,
+            retry_interval=options.retry_interval,
+            branch_headers=dict(options.branch_headers),
+            request_timeout=options.request_timeout,
+            retry_limit=options.retry_limit,
+        ),
+        customed_data=request.custom_data,
+        bin_payloads=list(request.payloads),
+        steps=orjson.dumps(steps).decode(),
+    )

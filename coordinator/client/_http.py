@@ -1,0 +1,141 @@
+"""The coordinator over HTTP (PROTOCOL §3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+
+from coordinator.client._answers import Result, raise_for_answer
+from coordinator.client._errors import DtmError
+from coordinator.client._transport import ConnectionProblem
+from coordinator.model import PROTOCOL_HTTP, Options, TransactionRequest
+
+_RESULTS = {200: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
+_GATEWAY_STATUSES = (502, 503, 504)  # a proxy in between: the coordinator itself never says these
+
+
+class HttpTransport:
+    """One aiohttp session. base_url: scheme, host and port, no trailing slash."""
+
+    protocol = PROTOCOL_HTTP
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        # The time-out of each call is its own; aiohttp's default of five minutes for all would only hide it.
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+
+    async def submit(self, request: TransactionRequest, timeout: float) -> None:
+        """See Transport."""
+        body = orjson.dumps(_transaction_body(request))
+        status, answer = await self._exchange("POST", "submit", timeout, body=body)
+        _raise_for(status, answer, request.gid)
+
+    async def new_gid(self, timeout: float) -> str:
+        """See Transport."""
+        status, answer = await self._exchange("GET", "newGid", timeout)
+        _raise_for(status, answer, "")
+        gid = _json_object(answer).get("gid")
+        if not isinstance(gid, str) or not gid:
+            raise DtmError(
+                f"{self._base_url} answered newGid without a gid: is it a DTM coordinator?", answer=answer
+            )
+        return gid
+
+    async def query(self, gid: str, timeout: float) -> Mapping[str, Any]:
+        """See Transport."""
+        status, answer = await self._exchange("GET", "query", timeout, params={"gid": gid})
+        _raise_for(status, answer, gid)
+        return _json_object(answer)
+
+    async def close(self) -> None:
+        """See Transport."""
+        await self._session.close()
+
+    async def _exchange(
+        self,
+        method: str,
+        name: str,
+        timeout: float,
+        *,
+        body: bytes | None = None,
+        params: dict[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """Return status and body; ConnectionProblem where there is none."""
+        url = f"{self._base_url}/api/dtmsvr/{name}"
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=body,
+                params=params,
+                headers={"Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=timeout),
+            ) as response:
+                status, answer = response.status, (await response.read()).decode(errors="replace")
+        except aiohttp.ClientConnectorError as error:
+            raise ConnectionProblem(f"cannot connect to {self._base_url}: {error}", sent=False) from error
+        except TimeoutError as error:
+            raise ConnectionProblem(
+                f"{self._base_url} did not answer within {timeout:.1f} s", sent=True
+            ) from error
+        except aiohttp.ClientError as error:
+            raise ConnectionProblem(
+                f"the connection to {self._base_url} broke: {error}", sent=True
+            ) from error
+        if status in _GATEWAY_STATUSES:
+            raise ConnectionProblem(f"{url} answered {status}", sent=True)
+        return status, answer
+
+
+def _raise_for(status: int, answer: str, gid: str) -> None:
+    result = _RESULTS.get(status, Result.ERROR)
+    text = _message(answer) if result is not Result.ERROR else f"HTTP {status} {_message(answer)}"
+    raise_for_answer(result, text, gid)
+
+
+def _message(answer: str) -> str:
+    try:
+        decoded = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return answer
+    message = decoded.get("message") if isinstance(decoded, dict) else None
+    return message if isinstance(message, str) else answer
+
+
+def _json_object(answer: str) -> dict[str, Any]:
+    try:
+        decoded = orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise DtmError(f"the coordinator answered no JSON: {answer[:200]!r}", answer=answer) from error
+    if not isinstance(decoded, dict):
+        raise DtmError(f"the coordinator answered no JSON object: {answer[:200]!r}", answer=answer)
+    return decoded
+
+
+def _transaction_body(request: TransactionRequest) -> dict[str, Any]:
+    """The transaction object of §3; what is not given is left out: the coordinator's defaults count."""
+    body: dict[str, Any] = {
+        "gid": request.gid,
+        "trans_type": request.trans_type,
+        "protocol": request.protocol,
+        "steps": [{"action": step.action, "compensate": step.compensate} for step in request.steps],
+        "payloads": [payload.decode() for payload in request.payloads],
+    }
+    if request.custom_data:
+        body["custom_data"] = request.custom_data
+    body.update(_given_options(request.options))
+    return body
+
+
+def _given_options(options: Options) -> dict[str, Any]:
+    given = {
+        "wait_result": options.wait_result,
+        "timeout_to_fail": options.timeout_to_fail,
+        "request_timeout": options.request_timeout,
+        "retry_interval": options.retry_interval,
+        "retry_limit": options.retry_limit,
+        "concurrent": options.concurrent,
+        "branch_headers": dict(options.branch_headers),
+    }
+    return {name: value for name, value in given.items() if value}

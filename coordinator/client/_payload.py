@@ -1,0 +1,64 @@
+"""What a step carries: one Python value → the bytes the branch receives (PROTOCOL §10)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import orjson
+from betterproto2 import Message
+from pydantic import BaseModel
+
+from coordinator.client._errors import InvalidUse
+from coordinator.model import PROTOCOL_GRPC
+
+
+@runtime_checkable
+class ProtobufMessage(Protocol):
+    """A message of any protobuf library that can write itself."""
+
+    def SerializeToString(self) -> bytes:
+        """Return the wire form."""
+        ...
+
+
+JsonValue: TypeAlias = Mapping[str, Any] | Sequence[Any] | str | int | float | bool
+Payload: TypeAlias = bytes | BaseModel | ProtobufMessage | JsonValue | None
+
+
+def encode_payload(payload: Payload, protocol: str) -> bytes:
+    """Return the bytes that travel to the branch.
+
+    None: nothing (over HTTP the branch is then called with GET). bytes: as they are. A protobuf message: its
+    wire form over gRPC, its JSON form over HTTP. Everything else, pydantic models included: JSON. Raises
+    InvalidUse for what cannot be written so.
+    """
+    if payload is None:
+        return b""
+    if isinstance(payload, bytes):
+        return payload if protocol == PROTOCOL_GRPC else _checked_text(payload)
+    if isinstance(payload, ProtobufMessage):
+        if protocol == PROTOCOL_GRPC:
+            return payload.SerializeToString()
+        if isinstance(payload, Message):
+            return payload.to_json().encode()
+        raise InvalidUse(
+            f"a {type(payload).__name__} has no JSON form here: give its JSON as bytes or a dict, or use grpc://"
+        )
+    if isinstance(payload, BaseModel):
+        return payload.model_dump_json().encode()
+    try:
+        return orjson.dumps(payload)
+    except TypeError as error:  # orjson's JSONEncodeError is one
+        raise InvalidUse(
+            f"a payload of type {type(payload).__name__} cannot be written as JSON: {error}"
+        ) from error
+
+
+def _checked_text(payload: bytes) -> bytes:
+    # Over HTTP a payload travels inside a JSON string.
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidUse(
+            f"a payload of bytes must be UTF-8 over HTTP ({error}); binary ones need a grpc:// coordinator"
+        ) from error
+    return payload

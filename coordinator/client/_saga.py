@@ -1,0 +1,103 @@
+"""The saga builder: steps that are done one after the other, or undone (PROTOCOL §6)."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from coordinator.client._errors import InvalidUse
+from coordinator.client._payload import Payload, encode_payload
+from coordinator.model import Options, Status, Step, TransactionRequest, TransType
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What `submit` returns.
+
+    status: SUCCEED when the coordinator was asked to wait for the end, SUBMITTED when it only took the
+    transaction.
+    """
+
+    gid: str
+    status: Status
+
+
+class Saga:
+    """A saga in the making; made by `Dtm.saga`.
+
+    Example:
+        saga = dtm.saga(wait_result=True)
+        saga.add(f"{bank}/TransOut", f"{bank}/TransOutRevert", {"amount": 30})
+        saga.add(f"{bank}/TransIn", f"{bank}/TransInRevert", {"amount": 30})
+        await saga.submit()
+    """
+
+    def __init__(
+        self,
+        gid: str,
+        protocol: str,
+        options: Options,
+        deliver: Callable[[TransactionRequest], Awaitable[Status]],
+    ) -> None:
+        self.gid = gid
+        self._protocol = protocol
+        self._options = options
+        self._deliver = deliver
+        self._steps: list[Step] = []
+        self._payloads: list[bytes] = []
+        self._orders: dict[int, list[int]] = {}
+
+    def add(
+        self, action: str, compensate: str = "", payload: Payload = None, *, after: Iterable[int] = ()
+    ) -> "Saga":
+        """Append a step and return the saga, so that calls can be chained.
+
+        action, compensate: urls as §10 writes them; an empty one counts as success. payload: given to both,
+        see `encode_payload`. after: numbers of earlier steps, counted from 0, that must have succeeded first;
+        they matter with `concurrent=True`, since without it a step waits for the one before it anyway. Raises
+        InvalidUse for a payload that cannot be sent and for a step that is not there yet.
+        """
+        number = len(self._steps)
+        wanted = sorted(set(after))
+        unknown = [earlier for earlier in wanted if not 0 <= earlier < number]
+        if unknown:
+            raise InvalidUse(
+                f"step {number} cannot come after {unknown}: add those steps before it, counted from 0"
+            )
+        try:
+            encoded = encode_payload(payload, self._protocol)
+        except InvalidUse as error:
+            raise InvalidUse(f"step {number} ({action}): {error.message}", gid=self.gid) from error
+        self._steps.append(Step(action=action, compensate=compensate))
+        self._payloads.append(encoded)
+        if wanted:
+            self._orders[number] = wanted
+        return self
+
+    async def submit(self) -> Submitted:
+        """Hand the saga in. Safe to call again with the same gid: it is driven once.
+
+        Without wait_result: returns once the saga is stored. With it: returns when all steps have succeeded;
+        raises Failure (with the rollback reason) when it is rolled back or being rolled back, and Ongoing
+        when it is stored but not done in time. Raises Unreachable when no answer came (its `may_exist` says
+        whether the saga may be stored), DtmError when the coordinator refused it; then nothing is stored.
+        """
+        return Submitted(gid=self.gid, status=await self._deliver(self._request()))
+
+    def _request(self) -> TransactionRequest:
+        return TransactionRequest(
+            gid=self.gid,
+            trans_type=TransType.SAGA,
+            steps=tuple(self._steps),
+            payloads=tuple(self._payloads),
+            protocol=self._protocol,
+            options=self._options,
+            custom_data=self._custom_data(),
+        )
+
+    def _custom_data(self) -> str:
+        # Over gRPC `concurrent` travels nowhere else, and every coordinator looks for it here (§4, §6).
+        if not self._options.concurrent and not self._orders:
+            return ""
+        orders = {str(number): earlier for number, earlier in self._orders.items()}
+        return orjson.dumps({"concurrent": self._options.concurrent, "orders": orders}).decode()

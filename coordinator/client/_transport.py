@@ -1,0 +1,84 @@
+"""The network in one page: what the client asks of HTTP and gRPC alike."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from coordinator.client._errors import InvalidUse
+from coordinator.model import TransactionRequest
+
+DEFAULT_HTTP_PORT = 36789
+DEFAULT_GRPC_PORT = 36790
+
+
+class ConnectionProblem(Exception):
+    """No answer came. sent: the request may have reached the coordinator all the same."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class Transport(Protocol):
+    """One pooled connection to a coordinator.
+
+    Every call raises ConnectionProblem where no answer came (worth another attempt), and the errors of
+    `_answers` for an answer that is not success. Time-outs are in seconds and bound the whole call.
+    """
+
+    protocol: str  # what the branches are called with unless their url says otherwise: `http` or `grpc`
+
+    async def submit(self, request: TransactionRequest, timeout: float) -> None:
+        """Hand the transaction in; return once the coordinator said success."""
+        ...
+
+    async def new_gid(self, timeout: float) -> str:
+        """Return a gid made by the coordinator."""
+        ...
+
+    async def query(self, gid: str, timeout: float) -> Mapping[str, Any]:
+        """Return the stored transaction and its branches as decoded JSON (HTTP only)."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connection; a second time does nothing."""
+        ...
+
+
+def open_transport(url: str) -> Transport:
+    """Return the transport of a url, without connecting yet. Call inside a running event loop.
+
+    `http://host[:36789]`, `https://…` (with or without `/api/dtmsvr` behind it) or `grpc://host[:36790]`.
+    Raises InvalidUse for anything else.
+    """
+    from coordinator.client._grpc import GrpcTransport
+    from coordinator.client._http import HttpTransport
+
+    scheme, host, port, path = _split(url)
+    if scheme == "grpc":
+        return GrpcTransport(host, port or DEFAULT_GRPC_PORT)
+    bracketed = f"[{host}]" if ":" in host else host
+    default_port = DEFAULT_HTTP_PORT if scheme == "http" else 443
+    return HttpTransport(
+        f"{scheme}://{bracketed}:{port or default_port}{path.rstrip('/').removesuffix('/api/dtmsvr')}"
+    )
+
+
+def check_url(url: str) -> None:
+    """Raise InvalidUse for a url that no transport takes."""
+    _split(url)
+
+
+def _split(url: str) -> tuple[str, str, int | None, str]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidUse(f"coordinator url {url!r}: {error}") from error
+    if parts.scheme not in ("http", "https", "grpc"):
+        raise InvalidUse(
+            f"coordinator url {url!r}: write http://host:{DEFAULT_HTTP_PORT} or grpc://host:{DEFAULT_GRPC_PORT}"
+        )
+    if not parts.hostname:
+        raise InvalidUse(f"coordinator url {url!r} names no host")
+    return parts.scheme, parts.hostname, port, parts.path
