@@ -21,12 +21,14 @@ SUCCESS = Answer(Result.SUCCESS)
 class Caller(Protocol):
     """Calls one branch. Raises nothing but CancelledError: whatever goes wrong is an Answer."""
 
-    async def call(self, transaction: Transaction, branch: Branch, *, timeout: float, patient: bool) -> Answer:
+    async def call(
+        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
+    ) -> Answer:
         """Call the branch and wait for its answer.
 
-        timeout: seconds for the call itself. patient: whether to queue (at most `timeout` seconds
-        more) for a free place at a busy endpoint; an impatient call at a full endpoint gives
-        UNKNOWN at once, so that a hanging service fills only its own places (DESIGN, promise 5).
+        timeout: seconds for the call itself, from its start. patience: seconds to queue for a free place at
+        a busy endpoint before that; with 0 a call to a full endpoint gives UNKNOWN at once, so that a
+        hanging service fills only its own places (DESIGN, promise 5).
         """
         ...
 

@@ -3,8 +3,8 @@
 A round is one driver's turn on one transaction: from a submit or claim until it ends or must wait.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from coordinator.model import Branch, BranchKey, Result, Status
 
@@ -40,15 +40,17 @@ class Finish:
 class Wait:
     """The round is over without an end: back-off decides when the next one starts."""
 
+    not_after: datetime | None = None  # ask again no later than this, whatever the back-off
+
 
 Decision = Run | Await | Abort | Finish | Wait
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Round:
-    """What happened in this round that no stored row shows."""
+    """What happened in this round that no stored row shows. The driver keeps it; a pattern only reads it."""
 
-    in_flight: frozenset[BranchKey] = frozenset()
-    without_result: Mapping[BranchKey, Result] = field(default_factory=dict)  # ONGOING, UNKNOWN, refused FAILURE
+    in_flight: set[BranchKey] = field(default_factory=set)
+    without_result: dict[BranchKey, Result] = field(default_factory=dict)  # answered, but nothing to record
     repeats: int = 0  # calls made again within the round
     failure_reason: str = ""  # of the first action that said FAILURE

@@ -1,0 +1,56 @@
+"""When to try again, and how long a driver holds a transaction (PROTOCOL §9). Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from coordinator.model import Options, Transaction
+
+LEASE_BEYOND_CALL = 5  # seconds that a lease outlasts the longest single call
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The coordinator's own figures, used where a transaction brings none. Seconds."""
+
+    request_timeout: int = 3  # one branch call
+    retry_interval: int = 10  # first back-off, and the shortest lease
+    retry_interval_max: int = 300  # cap of the doubling
+    alert_retry_limit: int = 3  # failed rounds before an alert; the cap never cuts below it
+
+    def call_timeout(self, options: Options) -> int:
+        """Seconds that one branch call of this transaction may take."""
+        return options.request_timeout or self.request_timeout
+
+    def lease(self, options: Options) -> int:
+        """Seconds that a driver holds this transaction before another may claim it."""
+        return max(self.retry_interval, self.call_timeout(options) + LEASE_BEYOND_CALL)
+
+    def first_interval(self, options: Options) -> int:
+        """Seconds of back-off before anything went wrong."""
+        if options.retry_interval > 0:
+            return options.retry_interval
+        if 0 < options.timeout_to_fail < self.retry_interval:
+            return options.timeout_to_fail
+        return self.retry_interval
+
+    def doubled(self, interval: int, options: Options) -> int:
+        """The interval after a round with an unknown result, seconds."""
+        cap = max(self.retry_interval_max, self.first_interval(options) * 2**self.alert_retry_limit)
+        return max(interval, min(interval * 2, cap))
+
+    def lease_until(self, transaction: Transaction, now: datetime) -> datetime:
+        """next_cron_time while a driver holds the transaction."""
+        seconds = max(self.lease(transaction.options), transaction.next_cron_interval)
+        return now + timedelta(seconds=seconds)
+
+
+def after_round(
+    timing: Timing, transaction: Transaction, *, succeeded: bool, unknown: bool
+) -> int:
+    """The back-off, seconds, after a round that must wait.
+
+    succeeded: a branch gave success, which takes back an earlier doubling. unknown: one gave
+    no result (ONGOING, which keeps the interval, aside): doubled once, however many did.
+    """
+    interval = timing.first_interval(transaction.options) if succeeded else transaction.next_cron_interval
+    return timing.doubled(interval, transaction.options) if unknown else interval

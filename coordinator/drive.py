@@ -1,0 +1,259 @@
+"""One driver's turn on one transaction: ask the pattern, call branches, record results, until it ends or waits.
+
+Every write is fenced by the owner token: a driver that finds the row not its own stops without another call.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Protocol
+
+from loguru import logger
+
+from coordinator.backoff import Timing, after_round
+from coordinator.calls.base import Answer, Caller
+from coordinator.clock import Clock
+from coordinator.errors import ending_with
+from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction
+from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Wait
+from coordinator.store.base import Assign, Change, Changed, Store, Stored
+
+REASON_LENGTH_MAX = 1024  # characters, column rollback_reason
+_WRITE_SECONDS_MIN = 1.0  # a result is worth one quick try even when the lease is nearly over
+
+
+class Pattern(Protocol):
+    """The two pure functions that make a pattern."""
+
+    def decide(
+        self, transaction: Transaction, branches: Sequence[Branch], round: Round, now: datetime
+    ) -> Decision:
+        """What to do next."""
+        ...
+
+    def recorded(self, branch: Branch, result: Result) -> BranchStatus | None:
+        """What a result makes of its row."""
+        ...
+
+
+class Observer(Protocol):
+    """Who counts. Called on the hot path: cheap, and never raises."""
+
+    def transaction_ended(self, trans_type: str, status: Status, seconds: float) -> None:
+        """A transaction reached a final status, `seconds` after it was created."""
+        ...
+
+    def branch_called(self, trans_type: str, branch_id: str, op: str, ok: bool) -> None:
+        """A branch call ended; ok: with success."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every driver is handed."""
+
+    store: Store
+    caller: Caller
+    clock: Clock
+    random: Random
+    timing: Timing
+    patterns: Mapping[str, Pattern]  # by trans_type
+    observer: Observer
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to drive one transaction."""
+
+    owner: str  # fence token
+    expires_at: float  # on the monotonic clock, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a round ended: the transaction as it stands, and the last answer that was not success."""
+
+    transaction: Transaction
+    unhappy: Answer | None = None
+    fenced: bool = False  # somebody else moved the row; `transaction` is what this driver last knew
+
+
+class Fenced(Exception):
+    """The row is not this driver's any more."""
+
+
+def rollback_reason(url: str, text: str) -> str:
+    """`url:<url> return failed: <text> FAILURE`, the middle cut so that it fits the column (PROTOCOL §6)."""
+    reason = ending_with(f"url:{url} return failed: {text}", "FAILURE")
+    if len(reason) <= REASON_LENGTH_MAX:
+        return reason
+    half = (REASON_LENGTH_MAX - 1) // 2
+    return f"{reason[:half]}…{reason[half - REASON_LENGTH_MAX + 1:]}"
+
+
+class Drive:
+    """Drives one transaction for one round. Made, run once, thrown away."""
+
+    def __init__(self, tools: Tools, stored: Stored, lease: Lease, *, patient: bool) -> None:
+        """patient: calls may queue for a busy endpoint; recovery's do not (DESIGN, promise 5)."""
+        self._tools = tools
+        self._transaction = stored.transaction
+        self._branches = list(stored.branches)
+        self._position = {branch.key: index for index, branch in enumerate(self._branches)}
+        self._lease = lease
+        self._patient = patient
+        self._pattern = tools.patterns[stored.transaction.trans_type]
+        self._round = Round()
+        self._calls: dict[asyncio.Task[Answer], Branch] = {}
+        self._unwritten: list[tuple[BranchKey, BranchStatus]] = []
+        self._unhappy: Answer | None = None
+        self._unknown = False
+        self._succeeded = False
+
+    async def run(self) -> Ended:
+        """Drive until the transaction ends, must wait, or turns out to be somebody else's.
+
+        Raises StoreUnavailable when a result could not be written: the lease runs out and recovery goes on.
+        """
+        try:
+            while not self._transaction.status.is_final:
+                match self._decide():
+                    case Run() as run:
+                        await self._run(run)
+                    case Await():
+                        await self._await_one()
+                    case Abort(reason):
+                        await self._write(Assign(status=Status.ABORTING, rollback_reason=reason))
+                        self._log_rollback(reason)
+                    case Finish(status):
+                        await self._write(Assign(status=status, owner=""))
+                        self._ended(status)
+                    case Wait(not_after):
+                        await self._release(not_after)
+                        break
+        except Fenced:
+            logger.bind(gid=self._transaction.gid).info("another driver took over; this one stops")
+            return Ended(self._transaction, self._unhappy, fenced=True)
+        finally:
+            await self._drop_calls()
+        return Ended(self._transaction, self._unhappy)
+
+    def _decide(self) -> Decision:
+        now = self._tools.clock.now()
+        return self._pattern.decide(self._transaction, self._branches, self._round, now)
+
+    async def _run(self, run: Run) -> None:
+        # Promise 2: a result is durable before the next step that depends on it starts.
+        if self._unwritten:
+            await self._write(Assign())
+        await self._hold_lease(run.delay)
+        round = self._round
+        alone = len(run.branches) == 1 and not round.in_flight and not round.without_result
+        for branch in run.branches:
+            if round.without_result.pop(branch.key, None) is not None:
+                round.repeats += 1
+        if alone:  # the common case needs no task
+            self._settle(run.branches[0], await self._call(run.branches[0], run.delay))
+            return
+        for branch in run.branches:
+            round.in_flight.add(branch.key)
+            self._calls[asyncio.create_task(self._call(branch, run.delay))] = branch
+
+    async def _call(self, branch: Branch, delay: float) -> Answer:
+        if delay:
+            await asyncio.sleep(delay)
+        timeout = self._call_timeout
+        patience = 0.0
+        if self._patient:
+            patience = max(0.0, min(timeout, self._lease.expires_at - self._tools.clock.monotonic() - timeout))
+        return await self._tools.caller.call(self._transaction, branch, timeout=timeout, patience=patience)
+
+    async def _await_one(self) -> None:
+        if self._unwritten:
+            await self._write(Assign())
+        done, _ = await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            branch = self._calls.pop(task)
+            self._round.in_flight.discard(branch.key)
+            self._settle(branch, task.result())
+
+    def _settle(self, branch: Branch, answer: Answer) -> None:
+        transaction, result = self._transaction, answer.result
+        ok = result is Result.SUCCESS
+        self._tools.observer.branch_called(transaction.trans_type, branch.branch_id, branch.op, ok)
+        status = self._pattern.recorded(branch, result)
+        if status is not None:
+            self._branches[self._position[branch.key]] = replace(branch, status=status)
+            self._unwritten.append((branch.key, status))
+        else:
+            self._round.without_result[branch.key] = result
+        if ok:
+            self._succeeded = True
+            return
+        self._unhappy = answer
+        if status is None:
+            self._unknown = self._unknown or result is not Result.ONGOING
+            self._log_no_result(branch, answer)
+        elif not self._round.failure_reason:
+            self._round.failure_reason = rollback_reason(branch.url, answer.text)
+
+    async def _hold_lease(self, delay: float) -> None:
+        """Renew unless the lease outlasts the call that is about to start, its time-out included."""
+        clock, timing = self._tools.clock, self._tools.timing
+        while self._lease.expires_at - (asked_at := clock.monotonic()) <= delay + self._call_timeout:
+            await self._write(Assign(next_cron_time=timing.lease_until(self._transaction, clock.now())))
+            self._lease.expires_at = asked_at + timing.lease(self._transaction.options)
+
+    async def _release(self, not_after: datetime | None) -> None:
+        tools, transaction = self._tools, self._transaction
+        interval = after_round(tools.timing, transaction, succeeded=self._succeeded, unknown=self._unknown)
+        seconds = interval * (1 + tools.random.random() / 10)  # jitter: not all of an outage's victims at once
+        due = tools.clock.now() + timedelta(seconds=seconds)
+        if not_after is not None:
+            due = min(due, not_after)
+        await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due))
+
+    async def _write(self, assign: Assign) -> None:
+        results, self._unwritten = tuple(self._unwritten), []
+        transaction = self._transaction
+        change = Change(transaction.gid, frozenset({transaction.status}), self._lease.owner, results, assign)
+        left = self._lease.expires_at - self._tools.clock.monotonic()
+        changed = await self._tools.store.change(change, timeout=max(left, _WRITE_SECONDS_MIN))
+        if changed is not Changed.APPLIED:
+            raise Fenced
+        self._transaction = assigned(transaction, assign)
+
+    async def _drop_calls(self) -> None:
+        for task in self._calls:
+            task.cancel()
+        if self._calls:
+            await asyncio.wait(self._calls)
+            self._calls.clear()
+
+    def _ended(self, status: Status) -> None:
+        transaction = self._transaction
+        seconds = (self._tools.clock.now() - transaction.create_time).total_seconds()
+        self._tools.observer.transaction_ended(transaction.trans_type, status, seconds)
+
+    @property
+    def _call_timeout(self) -> int:
+        return self._tools.timing.call_timeout(self._transaction.options)
+
+    def _log_rollback(self, reason: str) -> None:
+        logger.bind(gid=self._transaction.gid).info("rolling back: {}", reason)
+
+    def _log_no_result(self, branch: Branch, answer: Answer) -> None:
+        logger.bind(gid=self._transaction.gid, branch_id=branch.branch_id, op=branch.op).warning(
+            "no result from {}: {} {}; it will be called again", branch.url, answer.result, answer.text[:500]
+        )
+
+
+def assigned(transaction: Transaction, assign: Assign) -> Transaction:
+    """The transaction as it stands after the assignment was stored."""
+    values = {name: value for name in _ASSIGNABLE if (value := getattr(assign, name)) is not None}
+    return replace(transaction, **values) if values else transaction
+
+
+_ASSIGNABLE = tuple(Assign.__dataclass_fields__)

@@ -1,0 +1,115 @@
+"""Starts drives, owns their tasks, and knows which transactions run here."""
+
+import asyncio
+from collections.abc import Iterator
+
+from loguru import logger
+
+from coordinator.drive import Drive, Ended, Lease, Tools
+from coordinator.errors import Busy, StoreUnavailable
+from coordinator.model import Options
+from coordinator.store.base import Stored
+
+_REPORTED_RUNNING = 20  # gids named when a stop has to cut drives off
+
+
+class Engine:
+    """Runs at most `running_max` transactions at once, each as one task.
+
+    instance: this coordinator's name. start: what tells this run of it from an earlier one. Together with a
+    counter they make owner tokens, `<instance>/<start>/<counter>` (PROTOCOL §9).
+    """
+
+    def __init__(self, tools: Tools, *, instance: str, start: str, running_max: int) -> None:
+        self._tools = tools
+        self._owner_prefix = f"{instance}/{start}/"
+        self._running_max = running_max
+        self._tokens = _counter()
+        self._drives: set[asyncio.Task[Ended]] = set()
+        self._by_gid: dict[str, asyncio.Task[Ended]] = {}
+        self._stopping = False
+
+    @property
+    def tools(self) -> Tools:
+        """What every drive is handed."""
+        return self._tools
+
+    @property
+    def running(self) -> int:
+        """How many transactions are driven now."""
+        return len(self._drives)
+
+    def running_of(self, gid: str) -> asyncio.Task[Ended] | None:
+        """The drive of this gid in this process, if there is one."""
+        return self._by_gid.get(gid)
+
+    def require_room(self) -> None:
+        """Raise Busy when no further transaction may be taken: asked before anything is stored."""
+        if self._stopping:
+            raise Busy("the coordinator is stopping", "ask again: another one, or this one after its restart")
+        if len(self._drives) >= self._running_max:
+            raise Busy(
+                f"{len(self._drives)} transactions are running, which is the most that this coordinator drives at once",
+                "ask again later, add a coordinator, or raise ConcurrencyMax",
+            )
+
+    def new_owner(self) -> str:
+        """A fresh owner token: never given twice, by no coordinator."""
+        return f"{self._owner_prefix}{next(self._tokens)}"
+
+    def lease(self, owner: str, options: Options) -> Lease:
+        """The lease that a write which starts now will give to `owner`. Take it before the write."""
+        seconds = self._tools.timing.lease(options)
+        return Lease(owner, self._tools.clock.monotonic() + seconds)
+
+    def start(self, stored: Stored, lease: Lease, *, patient: bool) -> asyncio.Task[Ended]:
+        """Drive the transaction, whose row holds this lease, in a task that the engine owns.
+
+        The task's result says how the round ended. patient: see Drive.
+        """
+        gid = stored.transaction.gid
+        drive = Drive(self._tools, stored, lease, patient=patient)
+        task = asyncio.create_task(drive.run(), name=gid)
+        self._drives.add(task)
+        self._by_gid[gid] = task
+        task.add_done_callback(self._forget)
+        return task
+
+    async def stop(self, grace: float) -> None:
+        """Let running drives end for `grace` seconds, then leave them to recovery; none is running afterwards."""
+        self._stopping = True
+        if self._drives:
+            await asyncio.wait(self._drives, timeout=grace)
+        left = [gid for gid, task in self._by_gid.items() if not task.done()]
+        if left:
+            logger.info("{} transactions are left to recovery: {}", len(left), left[:_REPORTED_RUNNING])
+        for task in self._drives:
+            task.cancel()
+        if self._drives:
+            await asyncio.wait(self._drives)
+
+    def _forget(self, task: asyncio.Task[Ended]) -> None:
+        gid = task.get_name()
+        self._drives.discard(task)
+        if self._by_gid.get(gid) is task:
+            del self._by_gid[gid]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log_broken_off(gid, error)
+
+
+def _log_broken_off(gid: str, error: BaseException) -> None:
+    bound = logger.bind(gid=gid)
+    match error:
+        case StoreUnavailable():
+            bound.warning("the store did not take a result, recovery will go on: {}", error)
+        case ValueError():  # a row that no client of this version can have made
+            bound.error("cannot be driven, its row stays as it is: {}", error)
+        case _:
+            bound.opt(exception=error).error("the drive broke off, recovery will try again")
+
+
+def _counter() -> Iterator[int]:
+    number = 0
+    while True:
+        number += 1
+        yield number
