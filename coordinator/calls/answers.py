@@ -10,6 +10,12 @@ from coordinator.model import Result
 _FAILURE: Final = FAILURE_WORD.encode()
 _ONGOING: Final = ONGOING_WORD.encode()
 
+_JSON_RPC_RESULTS: Final[dict[object, Result]] = {
+    Ongoing.json_rpc_code: Result.ONGOING,
+    Failure.json_rpc_code: Result.FAILURE,
+    str(Ongoing.json_rpc_code): Result.ONGOING,  # some libraries quote it
+    str(Failure.json_rpc_code): Result.FAILURE,
+}
 GRPC_OK: Final = 0
 _GRPC_ONGOING: Final = Ongoing.grpc_status
 _GRPC_FAILURE: Final = Failure.grpc_status
@@ -42,19 +48,16 @@ def json_rpc_answer(status: int, body: bytes) -> Answer:
     text = body.decode(errors="replace").strip()
     try:
         reply = json.loads(body)
-    except ValueError:
-        return unknown(f"{text} (not a JSON-RPC answer: not JSON)")
+    except (ValueError, RecursionError):
+        reply = None
     if not isinstance(reply, dict):
-        return unknown(f"{text} (not a JSON-RPC answer: not an object)")
+        return unknown(f"{text} (this is no JSON-RPC answer)")
     error = reply.get("error")
     if error is None:
         return SUCCESS
     code = error.get("code") if isinstance(error, dict) else None
-    if code == Ongoing.json_rpc_code:
-        return Answer(Result.ONGOING, text)
-    if code == Failure.json_rpc_code:
-        return Answer(Result.FAILURE, text)
-    return unknown(text)
+    known = isinstance(code, int | float | str)
+    return Answer(_JSON_RPC_RESULTS.get(code, Result.UNKNOWN) if known else Result.UNKNOWN, text)
 
 
 def grpc_answer(status: int, message: str) -> Answer:

@@ -1,4 +1,4 @@
-"""How many calls may run at one endpoint at a time: a hanging service fills only its own places (DESIGN, promise 5)."""
+"""A bound on the calls that run at one endpoint: a hanging service fills only its own (DESIGN, promise 5)."""
 
 import asyncio
 from collections import deque

@@ -65,7 +65,7 @@ def check_branch_url(url: str, protocol: str) -> str | None:
 
 
 def parse_http_url(url: str) -> HttpUrl:
-    """Read an http:// or https:// url. Raises ValueError whose text continues a sentence: `has no host`."""
+    """Read an http:// or https:// url. Raises ValueError, the end of a sentence: `has no host`."""
     if _CONTROL.search(url):
         raise ValueError("has a control character")
     if not is_http(url):
@@ -92,7 +92,7 @@ def parse_http_url(url: str) -> HttpUrl:
 
 
 def parse_grpc_url(url: str) -> GrpcUrl:
-    """Split `target/package.Service/Method`. Raises ValueError whose text continues a sentence: `has no port`."""
+    """Split `target/package.Service/Method`. Raises ValueError, the end of a sentence: `has no port`."""
     if _CONTROL.search(url):
         raise ValueError("has a control character")
     if "://" not in url:

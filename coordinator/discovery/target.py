@@ -1,4 +1,7 @@
-"""Names of services: `etcd://h1:2379,h2:2379/user.rpc`, `direct:///h1:8080,h2:8080`, `host:port` (PROTOCOL §10, §11). Pure."""
+"""Names of services (PROTOCOL §10, §11). Pure.
+
+`etcd://h1:2379,h2:2379/user.rpc`, `direct:///h1:8080,h2:8080` or plainly `host:port`.
+"""
 
 from dataclasses import dataclass, field
 from typing import Final

@@ -86,7 +86,7 @@ def _error(code: object) -> bytes:
         (200, _error(-32901), Result.FAILURE),
         (200, _error(-32902), Result.ONGOING),
         (200, _error(-32603), Result.UNKNOWN),
-        (200, _error("-32901"), Result.UNKNOWN),
+        (200, _error("-32901"), Result.FAILURE),  # some libraries quote it
         (200, b'{"error":"text"}', Result.UNKNOWN),
         (200, b'{"error":{"code":-32603,"message":"FAILURE"}}', Result.FAILURE),  # old style
         (409, b"{}", Result.FAILURE),
@@ -94,6 +94,9 @@ def _error(code: object) -> bytes:
         (500, b"{}", Result.UNKNOWN),
         (200, b"hello", Result.UNKNOWN),
         (200, b"[]", Result.UNKNOWN),
+        (200, b"[" * 60_000, Result.UNKNOWN),
+        (200, _error(-32901.0), Result.FAILURE),
+        (200, _error([1]), Result.UNKNOWN),
         (200, b"\xff", Result.UNKNOWN),
     ],
 )
