@@ -1,0 +1,248 @@
+"""Everything that can be set, as one frozen object: name, type, unit, default (PROTOCOL §13).
+
+The YAML key of a field is its name in PascalCase (`http_port` ↔ `HttpPort`), its environment variable the
+path in capitals (`store.driver` ↔ `STORE_DRIVER`). The types hold whatever can work, so that a test may build
+`Settings(retry_interval=1)`; what an operator may not do is in `config.load_settings`.
+"""
+
+import json
+import re
+import secrets
+import socket
+from datetime import timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+
+INTEGER_MAX: Final = 2**31 - 1  # what the int columns of the tables hold
+INSTANCE_NAME_CHARACTERS_MAX: Final = 64  # owner tokens are varchar(128) and hold two counters too
+
+Seconds = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
+Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]  # 0: no bound
+Bound = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0 when listening: any free port
+
+
+def _known_store(driver: object) -> object:
+    if driver == "boltdb":  # the reference's embedded default; ours is SQLite
+        return "sqlite"
+    if driver in {"postgres", "redis", "sqlserver"}:
+        raise ValueError(f"the driver {driver} is not built yet; use sqlite or mysql")
+    return driver
+
+
+def _known_discovery(driver: object) -> object:
+    if isinstance(driver, str) and driver.startswith("dtm-driver-") and driver != "dtm-driver-gozero":
+        raise ValueError(f"the driver {driver} is not built yet; use default or dtm-driver-gozero")
+    return driver or "default"
+
+
+def _log_level(level: object) -> object:
+    # The reference's logger knows three levels above error and takes capitals; both are common in files.
+    lower = level.lower() if isinstance(level, str) else level
+    return {"warning": "warn", "dpanic": "error", "panic": "error", "fatal": "error"}.get(str(lower), lower)
+
+
+def _not_in_memory(path: Path) -> Path:
+    if str(path) in {".", ":memory:"}:
+        raise ValueError("this is not the path of a file; a database in memory would lose every transaction")
+    return path
+
+
+StoreDriver = Annotated[Literal["sqlite", "mysql"], BeforeValidator(_known_store)]
+DiscoveryDriver = Annotated[Literal["default", "dtm-driver-gozero"], BeforeValidator(_known_discovery)]
+LogLevel = Annotated[Literal["debug", "info", "warn", "error"], BeforeValidator(_log_level)]
+
+
+def yaml_key(name: str) -> str:
+    """The key of a field in conf.yml: `http_port` → `HttpPort`."""
+    return name.title().replace("_", "").replace("ConfigJson", "ConfigJSON")
+
+
+def variable(path: tuple[str, ...]) -> str:
+    """The environment variable of a field: `("store", "driver")` → `STORE_DRIVER`."""
+    name = "_".join(path).upper().rstrip("_")
+    # HOST alone is set by shells and build tools to something else entirely.
+    return "DTM_HOST" if name == "HOST" else name
+
+
+def section_of(info: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that is a section of conf.yml; None for a single value."""
+    kind = info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def without_secrets(url: str) -> str:
+    """The URL as it may be printed: no user, no password, no query (webhooks carry their token there)."""
+    return re.sub(r"\?.*", "?…", re.sub(r"//[^/@]*@", "//…@", url), flags=re.DOTALL)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Store(_Frozen):
+    """Where transactions are kept."""
+
+    driver: StoreDriver = "sqlite"
+    path: Annotated[Path, AfterValidator(_not_in_memory)] = Path("dtm.db")  # sqlite: the file
+    host: str = ""  # mysql: host name or address of the server
+    port: Port = 0
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    db: str = "dtm"  # the database of the coordinator's tables
+    schema_: str = "public"  # postgres; the underscore keeps clear of pydantic's own name
+    max_open_conns: Count = 500  # connections
+    max_idle_conns: Count = 500  # connections kept open while unused
+    conn_max_life_time: Count = 5  # minutes; 0: for ever
+    data_expire: Count = 604_800  # seconds; redis
+    finished_data_expire: Count = 86_400  # seconds; redis
+    redis_prefix: str = "{a}"  # redis: keeps all keys in one slot of a cluster
+
+    @property
+    def address(self) -> str:
+        """Where that is, for people; no secrets: `sqlite file dtm.db`, `mysql root@localhost:3306/dtm`."""
+        if self.driver == "sqlite":
+            return f"sqlite file {self.path}"
+        return f"{self.driver} {self.user}@{self.host}:{self.port}/{self.db}"
+
+
+class MicroService(_Frozen):
+    """How coordinator and branches find each other over gRPC (PROTOCOL §11)."""
+
+    driver: DiscoveryDriver = "default"
+    # etcd://host:2379/name; empty: register nothing; may hold a password
+    target: str = Field(default="", repr=False)
+    end_point: str = ""  # host:port by which others reach GrpcPort
+
+
+class HttpMicroService(_Frozen):
+    """The reference's registries for HTTP. Taken, not used: no such driver is built yet."""
+
+    driver: str = "default"
+    registry_type: str = ""
+    registry_address: str = ""
+    registry_options: str = Field(default="{}", repr=False)  # JSON; may hold a password
+    target: str = Field(default="", repr=False)
+    end_point: str = ""
+
+
+class Log(_Frozen):
+    """Where log lines go."""
+
+    outputs: str = "stderr"  # stderr, stdout and paths of files, separated by commas
+    rotation_enable: bool = False  # whether files rotate
+    # JSON object: maxsize (MB), maxage (days), maxbackups, localtime, compress
+    rotation_config_json: str = "{}"
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The single outputs, without blanks around them; never empty."""
+        found = tuple(name.strip() for name in self.outputs.split(",") if name.strip())
+        return found or ("stderr",)
+
+    @property
+    def rotation(self) -> dict[str, Any] | None:
+        """What rotation_config_json holds; None when files do not rotate."""
+        if not self.rotation_enable:
+            return None
+        options: dict[str, Any] = json.loads(self.rotation_config_json)
+        return options
+
+    @field_validator("rotation_config_json")
+    @classmethod
+    def _is_json_object(cls, text: str, info: ValidationInfo) -> str:
+        if not info.data.get("rotation_enable"):
+            return text  # the reference does not look at it either
+        try:
+            options = json.loads(text)
+        except (ValueError, RecursionError):
+            options = None
+        if not isinstance(options, dict):
+            raise ValueError('this is not a JSON object such as {"maxsize": 100, "maxbackups": 5}')
+        return text
+
+
+class Settings(_Frozen):
+    """The whole configuration. Fields up to admin_base_path are the protocol's, those after it our own."""
+
+    store: Store = Store()
+    trans_cron_interval: Seconds = 3  # between two looks for due transactions
+    timeout_to_fail: Seconds = 35  # until a prepared tcc or xa is cancelled, a prepared msg asked about
+    retry_interval: Seconds = 10  # until an unfinished transaction is tried again
+    request_timeout: Seconds = 3  # one call of a branch
+    http_port: Port = 36789
+    grpc_port: Port = 36790
+    json_rpc_port: Port = 36791  # taken, not listened on: JSON-RPC is a path of http_port
+    micro_service: MicroService = MicroService()
+    http_micro_service: HttpMicroService = HttpMicroService()
+    update_branch_sync: bool = True  # taken, no effect: results are always stored before the next step
+    update_branch_async_goroutine_num: Count = 1  # taken, no effect
+    grpc_service_config: str = ""  # taken, no effect
+    grpc_balancer: str = ""  # taken, no effect
+    log_level: LogLevel = "info"
+    log: Log = Log()
+    time_zone_offset: str = ""  # hours east of UTC, `+8` or `+05:30`; empty: the process's own zone
+    config_update_interval: Seconds = 3  # until other coordinators see a changed topic
+    alert_retry_limit: Count = 3  # failures of a branch before alert_web_hook is called
+    alert_web_hook: str = Field(default="", repr=False)  # url; tokens are often part of it
+    admin_base_path: str = ""  # path prefix of the console
+
+    host: str = Field(default="0.0.0.0", min_length=1)  # address to listen on
+    instance_name: str = Field(default="", validate_default=True)  # filled in: host name and http_port
+    retry_interval_max: Seconds = 300  # cap of the doubling intervals
+    body_bytes_max: Bound = 4 << 20  # of one request
+    answer_bytes_max: Bound = 1 << 20  # of one branch's answer; more is not read
+    concurrency_max: Bound = 4096  # transactions driven at once
+    endpoint_concurrency_max: Bound = 256  # calls in flight to one branch endpoint
+    recovery_concurrency_max: Bound = 512  # due transactions driven at once
+
+    @property
+    def time_zone(self) -> timezone | None:
+        """The zone of the database's datetime columns; None for the process's own (PROTOCOL §9)."""
+        return _parse_offset(self.time_zone_offset)
+
+    @field_validator("time_zone_offset")
+    @classmethod
+    def _is_offset(cls, text: str) -> str:
+        _parse_offset(text)
+        return text
+
+    @field_validator("instance_name")
+    @classmethod
+    def _fill_in(cls, name: str, info: ValidationInfo) -> str:
+        if not name:
+            return _default_instance_name(info.data.get("http_port", 0))
+        if len(name) > INSTANCE_NAME_CHARACTERS_MAX or not re.fullmatch(r"[A-Za-z0-9._:@-]+", name):
+            raise ValueError(
+                f"an instance name has at most {INSTANCE_NAME_CHARACTERS_MAX} letters, digits and . _ : @ -"
+            )
+        return name
+
+
+def _default_instance_name(http_port: int) -> str:
+    """Host name and port; with port 0 a random word, as instances of one name take each other's work."""
+    suffix = f"-{http_port or secrets.token_hex(4)}"
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())
+    return host[-(INSTANCE_NAME_CHARACTERS_MAX - len(suffix)) :] + suffix  # what tells pods apart stands last
+
+
+def _parse_offset(text: str) -> timezone | None:
+    if not text.strip():
+        return None
+    match = re.fullmatch(r"([+-]?)(\d{1,2})(?::([0-5]\d))?", text.strip(), flags=re.ASCII)
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3] or 0)) if match else None
+    if match is None or offset is None or offset > timedelta(hours=14):
+        raise ValueError("this is no offset from UTC in hours, such as +8, -3 or +05:30, at most 14")
+    return timezone(-offset if match[1] == "-" else offset)
