@@ -1,0 +1,118 @@
+"""What a client sends as JSON → TransactionRequest (PROTOCOL §3). Types only: the rules are the service's.
+
+Keys match whatever their case, null is as absent, unknown fields are ignored.
+"""
+
+from typing import Any, Final
+
+from coordinator.api.fields import (
+    JsonObject,
+    count,
+    flag,
+    fold,
+    items,
+    parse_object,
+    text,
+    text_map,
+    wrong_type,
+)
+from coordinator.model import PROTOCOL_HTTP, Options, Step, TransactionRequest
+
+TRANSACTION_FIELDS: Final = frozenset(
+    (
+        *("gid", "trans_type", "steps", "payloads", "query_prepared", "protocol", "custom_data"),
+        *("rollback_reason", "req_extra", "wait_result", "timeout_to_fail", "request_timeout"),
+        *("retry_interval", "retry_limit", "concurrent", "branch_headers"),
+    )
+)
+OPTION_FIELDS: Final = frozenset(
+    (
+        *("wait_result", "timeout_to_fail", "request_timeout", "retry_interval", "retry_limit"),
+        *("concurrent", "branch_headers"),
+    )
+)
+STEP_FIELDS: Final = frozenset(("action", "compensate", "data"))
+_GID_ONLY: Final = frozenset(("gid",))
+_NO_OPTIONS: Final = Options()
+_DROPPED: Final = str.maketrans("", "", "\n\r;")
+
+
+def decode_transaction(body: bytes) -> TransactionRequest:
+    """Decode a transaction object. Raises Invalid, naming the field, for anything that is none."""
+    return transaction_from(parse_object(body))
+
+
+def decode_gid(body: bytes) -> str:
+    """Decode `{"gid"}`; "" when it is absent. Raises Invalid."""
+    return clean(text(fold(parse_object(body), _GID_ONLY), "gid"))
+
+
+def transaction_from(parsed: JsonObject) -> TransactionRequest:
+    """Make a request of an already parsed transaction object. Raises Invalid."""
+    document = fold(parsed, TRANSACTION_FIELDS)
+    given_steps = items(document, "steps")
+    return TransactionRequest(
+        clean(text(document, "gid")),
+        text(document, "trans_type"),
+        steps_from(given_steps),
+        _payloads(document, given_steps),
+        text(document, "query_prepared"),
+        text(document, "protocol") or PROTOCOL_HTTP,
+        _options(document),
+        text(document, "custom_data"),
+        text(document, "rollback_reason"),
+        text_map(document, "req_extra"),
+    )
+
+
+def steps_from(given: list[Any], name: str = "steps") -> tuple[Step, ...]:
+    """Make steps of a parsed JSON array; `name` is what an error calls it. Raises Invalid."""
+    steps = []
+    for index, item in enumerate(given):
+        if type(item) is not dict:
+            raise wrong_type(f"{name}[{index}]", "an object", item)
+        step = fold(item, STEP_FIELDS)
+        action, compensate = step.get("action", ""), step.get("compensate", "")
+        if type(action) is not str or type(compensate) is not str:  # null, or an error to be named
+            path = f"{name}[{index}]."
+            action, compensate = text(step, "action", path), text(step, "compensate", path)
+        steps.append(Step(action, compensate))
+    return tuple(steps)
+
+
+def clean(name: str) -> str:
+    """Drop the characters that a gid or status cannot have over HTTP: newline, carriage return, semicolon."""
+    return name.translate(_DROPPED) if "\n" in name or "\r" in name or ";" in name else name
+
+
+def _options(document: JsonObject) -> Options:
+    if OPTION_FIELDS.isdisjoint(document):
+        return _NO_OPTIONS
+    return Options(
+        flag(document, "wait_result"),
+        count(document, "timeout_to_fail"),
+        count(document, "request_timeout"),
+        count(document, "retry_interval"),
+        count(document, "retry_limit"),
+        flag(document, "concurrent"),
+        text_map(document, "branch_headers"),
+    )
+
+
+def _payloads(document: JsonObject, given_steps: list[Any]) -> tuple[bytes, ...]:
+    """The payloads as bytes; clients of old put them into the steps, as `data`."""
+    given = items(document, "payloads")
+    if not given:
+        return _payloads_in_steps(given_steps)
+    try:
+        return tuple([payload.encode() for payload in given])
+    except AttributeError:  # one is no string: slower, to say which; null is an empty payload
+        named = {f"payloads[{index}]": payload for index, payload in enumerate(given)}
+        return tuple(text(named, path).encode() for path in named)
+
+
+def _payloads_in_steps(given_steps: list[Any]) -> tuple[bytes, ...]:
+    folded = [fold(step, STEP_FIELDS) for step in given_steps]
+    if all("data" not in step for step in folded):
+        return ()
+    return tuple(text(step, "data", f"steps[{index}].").encode() for index, step in enumerate(folded))

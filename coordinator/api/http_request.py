@@ -1,0 +1,88 @@
+"""What is read from an HTTP request before anything is decoded: the body up to a bound, the parameters."""
+
+import asyncio
+import re
+from typing import Final
+from urllib.parse import parse_qsl
+
+from aiohttp import HttpVersion11, hdrs
+from aiohttp.web import BaseRequest, RequestPayloadError
+
+from coordinator.errors import Invalid
+
+BODY_SECONDS_MAX: Final = 30.0  # a body that trickles in for longer is given up
+_QUERY_FIELDS_MAX: Final = 100
+_BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+async def read_body(request: BaseRequest, bytes_max: int) -> bytes:
+    """Read the body, never holding much more than `bytes_max` bytes of it.
+
+    Raises Invalid when it is longer, is sent too slowly or breaks off.
+    """
+    announced = request.content_length
+    if announced is not None and announced > bytes_max:
+        raise _too_long(bytes_max, f"has {announced}")
+    if hdrs.EXPECT in request.headers:
+        await _invite(request)
+    content = request.content
+    if content.is_eof():  # the rule: all has arrived with the headers
+        body = await content.readany()
+        if len(body) == announced:
+            return body
+        while rest := await content.readany():
+            body += rest
+        if len(body) > bytes_max:  # chunked, so nothing was announced
+            raise _too_long(bytes_max, "is longer")
+        return body
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            return await _read_arriving(request, bytes_max)
+    except TimeoutError as error:
+        raise Invalid(f"the body did not arrive within {BODY_SECONDS_MAX:.0f} seconds") from error
+    except (ConnectionError, RequestPayloadError) as error:
+        raise Invalid(f"the body could not be read to its end: {error}") from error
+
+
+async def _read_arriving(request: BaseRequest, bytes_max: int) -> bytes:
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > bytes_max:
+            raise _too_long(bytes_max, "is longer")
+    return bytes(body)
+
+
+async def _invite(request: BaseRequest) -> None:
+    """Answer `Expect: 100-continue`, which curl sends before a long body and then waits for."""
+    if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+def _too_long(bytes_max: int, problem: str) -> Invalid:
+    return Invalid(f"the body must have at most {bytes_max} bytes, but {problem}")
+
+
+def query_parameters(request: BaseRequest) -> dict[str, str]:
+    """The parameters of the query string; of one given twice the first counts.
+
+    Raises Invalid when the percent-encoding is broken or the text is not UTF-8.
+    """
+    raw = request.rel_url.raw_query_string
+    if not raw:
+        return {}
+    if bad := _BAD_ESCAPE.search(raw):
+        raise Invalid(f"the query string has a % without two hexadecimal digits at position {bad.start()}")
+    try:
+        # The parser gives bytes that are no UTF-8 as surrogates.
+        octets = raw.encode("utf-8", "surrogateescape")
+        pairs = parse_qsl(octets, keep_blank_values=True, max_num_fields=_QUERY_FIELDS_MAX)
+        found: dict[str, str] = {}
+        for name, value in pairs:
+            found.setdefault(name.decode(), value.decode())
+    except UnicodeError as error:
+        raise Invalid("the query string is not UTF-8") from error
+    except ValueError as error:
+        raise Invalid(f"the query string has more than {_QUERY_FIELDS_MAX} parameters") from error
+    return found

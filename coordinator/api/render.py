@@ -1,0 +1,88 @@
+"""Stored rows → the JSON of `query` and `all` (PROTOCOL §3): empty fields left out, times in RFC 3339."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+from typing import Any
+
+from coordinator.model import Branch, Transaction
+from coordinator.store.base import Stored
+from coordinator.store.options import encode_options
+
+
+def render_query(stored: Stored | None, zone: tzinfo | None) -> dict[str, Any]:
+    """The answer of `query`; times are shown in `zone`."""
+    if stored is None:
+        return {"transaction": None, "branches": []}
+    return {
+        "transaction": render_transaction(stored.transaction, zone),
+        "branches": [render_branch(branch, zone) for branch in stored.branches],
+    }
+
+
+def render_all(
+    transactions: Sequence[Transaction], next_position: str, zone: tzinfo | None
+) -> dict[str, Any]:
+    """The answer of `all`: one page, and where the next one starts ("" after the last)."""
+    rendered = [render_transaction(transaction, zone) for transaction in transactions]
+    return {"transactions": rendered or None, "next_position": next_position}
+
+
+def render_transaction(transaction: Transaction, zone: tzinfo | None) -> dict[str, Any]:
+    """One row of `trans_global`."""
+    fields = {
+        "gid": transaction.gid,
+        "trans_type": transaction.trans_type,
+        "status": transaction.status,
+        "query_prepared": transaction.query_prepared,
+        "protocol": transaction.protocol,
+        "finish_time": _time(transaction.finish_time, zone),
+        "rollback_time": _time(transaction.rollback_time, zone),
+        "result": transaction.result,
+        "rollback_reason": transaction.rollback_reason,
+        "options": encode_options(transaction.options),
+        "custom_data": transaction.custom_data,
+        "next_cron_interval": transaction.next_cron_interval,
+        "next_cron_time": _time(transaction.next_cron_time, zone),
+        "owner": transaction.owner,
+        "ext_data": transaction.ext_data,
+    }
+    return {
+        "id": transaction.id,
+        "create_time": _time(transaction.create_time, zone),
+        "update_time": _time(transaction.update_time, zone),
+        **{name: value for name, value in fields.items() if value},
+        "concurrent": transaction.options.concurrent,
+    }
+
+
+def render_branch(branch: Branch, zone: tzinfo | None) -> dict[str, Any]:
+    """One row of `trans_branch_op`; the payload as base64."""
+    fields = {
+        "gid": branch.gid,
+        "url": branch.url,
+        "bin_data": b64encode(branch.payload).decode(),
+        "branch_id": branch.branch_id,
+        "op": branch.op,
+        "status": branch.status,
+        "finish_time": _time(branch.finish_time, zone),
+        "rollback_time": _time(branch.rollback_time, zone),
+    }
+    return {
+        "id": branch.id,
+        "create_time": _time(branch.create_time, zone),
+        "update_time": _time(branch.update_time, zone),
+        **{name: value for name, value in fields.items() if value},
+    }
+
+
+def _time(moment: datetime | None, zone: tzinfo | None) -> str | None:
+    if moment is None:
+        return None
+    # Years that the zone's offset would push out of range exist in no real row, but must not break a page.
+    try:
+        local = moment.astimezone(zone)
+    except (OverflowError, ValueError):
+        local = moment
+    shown = local.isoformat()
+    return shown[:-6] + "Z" if shown.endswith("+00:00") else shown

@@ -1,0 +1,69 @@
+"""Listening: opens and closes the ports of both protocols; says in one sentence why a port cannot be had."""
+
+import asyncio
+import errno
+import socket
+from typing import Protocol
+
+from aiohttp.web import Server
+
+from coordinator.api.http import HttpApi
+from coordinator.errors import StartError
+
+_BACKLOG = 1024  # connections that wait to be accepted; a restart under load brings many at once
+
+
+class Listener(Protocol):
+    """An open port."""
+
+    @property
+    def port(self) -> int:
+        """The port; the one found when 0 was asked for."""
+        ...
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no new work, let what runs end for at most `grace_seconds`, close every connection."""
+        ...
+
+
+async def start_http(api: HttpApi, host: str, port: int) -> Listener:
+    """Open the HTTP port; 0 is any free one. Raises StartError when it cannot be had."""
+    server = api.server()
+    try:
+        listening = await asyncio.get_running_loop().create_server(server, host, port, backlog=_BACKLOG)
+    except OSError as error:
+        raise cannot_listen(error, "HTTP", "HttpPort", host, port) from error
+    return _HttpListener(server, listening)
+
+
+class _HttpListener:
+    def __init__(self, server: Server, listening: asyncio.Server) -> None:
+        self._server = server
+        self._listening = listening
+        self.port: int = listening.sockets[0].getsockname()[1]
+
+    async def stop(self, grace_seconds: float) -> None:
+        self._listening.close()
+        self._server.pre_shutdown()  # idle connections
+        await asyncio.sleep(0)  # lets them see it
+        # aiohttp waits for a request, then once more for its connection: each may take all of the time given.
+        await self._server.shutdown(grace_seconds / 2)
+        await self._listening.wait_closed()
+
+
+def cannot_listen(error: OSError, protocol: str, key: str, host: str, port: int) -> StartError:
+    """Say why a port could not be opened and what to do; `key` is what conf.yml calls it."""
+    place = f"{protocol} cannot listen on {host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return StartError(
+            f"{place}: the port is in use",
+            f"`ss -ltnp 'sport = :{port}'` shows by whom; stop that program or set {key} in conf.yml",
+        )
+    if error.errno == errno.EACCES:
+        return StartError(f"{place}: not allowed", f"set {key} in conf.yml to a port above 1023")
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return StartError(
+            f"{place}: this machine has no such address",
+            "set Host in conf.yml to 0.0.0.0, 127.0.0.1 or an address of this machine",
+        )
+    return StartError(f"{place}: {error}", f"look at Host and {key} in conf.yml")
