@@ -6,15 +6,15 @@ value count as not given. A conf.yml that the reference starts with starts this 
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from coordinator.conf_file import ConfigError, Document, Problem, read_document
-from coordinator.conf_values import FieldPath, Values, gather
+from coordinator.conf_values import FieldPath, Values, every_field, gather, key_of
 from coordinator.settings import HttpMicroService, Log, MicroService, Settings, Store, without_secrets
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "Store",
     "load_settings",
+    "shown_values",
     "without_secrets",
 ]
 
@@ -35,11 +36,16 @@ RETRY_INTERVAL_LEAST: Final = 10  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was read. warnings: what the operator should look at. notices: what the server says at start."""
+    """What was read.
+
+    warnings: what the operator should look at. notices: what the server says at start. sources: where a value
+    was written, `conf.yml:3` or `environment HTTP_PORT`, by key; keys on their default are not in it.
+    """
 
     settings: Settings
     warnings: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,23 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Loaded:
         values.warnings.append(values.problem(finding.path, finding.problem, finding.hint))
     warnings = sorted(values.warnings, key=lambda warning: warning.line or 0)
     notices = (_boltdb_notice(settings),) if driver == "boltdb" else ()
-    return Loaded(settings, tuple(str(warning) for warning in warnings), notices)
+    sources = {key_of(path): values.problem(path, "").place for path in values.origins}
+    return Loaded(settings, tuple(str(warning) for warning in warnings), notices, sources)
+
+
+def shown_values(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Every key with its value in force, as it may be printed: without passwords and tokens."""
+    for path, _ in every_field():
+        value: object = settings
+        for name in path:
+            value = getattr(value, name)
+        if isinstance(value, SecretStr) or path[-1] == "registry_options":
+            value = "(set)" if value not in {SecretStr(""), "{}", ""} else "(not set)"
+        elif isinstance(value, bool):
+            value = int(value)
+        elif path[-1] in {"target", "alert_web_hook"}:
+            value = without_secrets(str(value))
+        yield key_of(path), str(value)
 
 
 def _build(values: Values) -> tuple[Settings, set[FieldPath]]:
