@@ -1,0 +1,242 @@
+"""An in-memory twin of the SQL store: the same contract, and faults on demand.
+
+Faults it draws from its seed, at every write: a delay; a stall longer than any lease, after which the commit is still
+tried; a crash of the writing coordinator before the commit; a crash after it, so that the commit stands and nobody
+was told; StoreUnavailable before or after the commit.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TypeVar
+
+from coordinator.backoff import LEASE_BEYOND_CALL
+from coordinator.errors import StoreUnavailable
+from coordinator.model import UNFINISHED, Branch, Status, Transaction, TransType
+from coordinator.store.base import Assign, Change, Changed, Filter, Stored
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def virtual_now() -> datetime:
+    """The simulated world's wall clock."""
+    return START + timedelta(seconds=asyncio.get_running_loop().time())
+
+
+@dataclass
+class Rows:
+    """The database: what has been committed. Outlives coordinators."""
+
+    transactions: dict[str, Transaction] = field(default_factory=dict)
+    branches: dict[str, tuple[Branch, ...]] = field(default_factory=dict)
+    history: list[Transaction] = field(default_factory=list)  # every committed state, in order
+    next_id: int = 1
+    refused: int = 0  # changes that found the row somebody else's
+
+    def commit(self, transaction: Transaction, branches: tuple[Branch, ...]) -> None:
+        self.transactions[transaction.gid] = transaction
+        self.branches[transaction.gid] = branches
+        self.history.append(transaction)
+
+
+@dataclass
+class Faults:
+    """How often things go wrong, as probabilities per write; 0 is a store that never fails."""
+
+    crash_before: float = 0.0
+    crash_after: float = 0.0
+    unavailable_before: float = 0.0
+    unavailable_after: float = 0.0
+    stall: float = 0.0
+    slowest: float = 0.0  # seconds; each write takes a random part of it
+
+
+STALL_SECONDS = 40.0
+CLAIM_SECONDS = 10.0  # as long as a claim may take
+W = TypeVar("W")
+
+
+class TwinStore:
+    """One coordinator's connection to the rows. crash: kills that coordinator, does not return to it."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        random: Random,
+        faults: Faults | None = None,
+        crash: Callable[[], None] | None = None,
+    ) -> None:
+        self.rows = rows
+        self._random = random
+        self._faults = faults or Faults()
+        self._crash = crash
+        self._dead = False
+        self._writes: set[asyncio.Task[object]] = set()
+
+    async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
+        return await self._write(lambda: self._insert(transaction, branches), timeout)
+
+    async def change(self, change: Change, *, timeout: float) -> Changed:
+        return await self._write(lambda: self._apply(change), timeout)
+
+    async def find(self, gid: str) -> Stored | None:
+        await self._delay()
+        transaction = self.rows.transactions.get(gid)
+        return Stored(transaction, self.rows.branches[gid]) if transaction else None
+
+    async def list(self, wanted: Filter) -> Sequence[Transaction]:
+        await self._delay()
+        newest = sorted(self.rows.transactions.values(), key=lambda t: -t.id)
+        return [t for t in newest if _wanted(t, wanted)][: wanted.limit]
+
+    async def claim_due(
+        self, *, now: datetime, limit: int, trans_types: Collection[str], owner: str, lease_least: float
+    ) -> Sequence[Stored]:
+        def claim() -> Sequence[Stored]:
+            claimed = []
+            for transaction in self._due(now, trans_types)[:limit]:
+                lease = max(lease_least, transaction.options.request_timeout + LEASE_BEYOND_CALL)
+                until = now + timedelta(seconds=max(lease, transaction.next_cron_interval))
+                mine = replace(transaction, owner=owner, next_cron_time=_ceil(until))
+                self.rows.commit(mine, self.rows.branches[mine.gid])
+                claimed.append(Stored(mine, self.rows.branches[mine.gid]))
+            return claimed
+
+        return await self._write(claim, CLAIM_SECONDS)
+
+    async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
+        def mine(row: Transaction) -> bool:
+            excepted = bool(except_prefix) and row.owner.startswith(except_prefix)
+            return bool(row.owner) and row.owner.startswith(owner_prefix) and not excepted
+
+        return await self._write(lambda: len(self._make_due(mine, now)), CLAIM_SECONDS)
+
+    async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
+        def reset() -> tuple[int, bool]:
+            changed = self._make_due(lambda row: row.next_cron_time > later_than, now, limit)
+            more = any(
+                r.status in UNFINISHED and r.next_cron_time > later_than
+                for r in self.rows.transactions.values()
+            )
+            return len(changed), more
+
+        return await self._write(reset, CLAIM_SECONDS)
+
+    async def due_backlog(self, *, now: datetime, trans_types: Collection[str]) -> int:
+        return len(self._due(now, trans_types))
+
+    async def utc_now(self) -> datetime:
+        return virtual_now()
+
+    async def close(self) -> None:
+        for task in list(self._writes):
+            task.cancel()
+        await asyncio.gather(*self._writes, return_exceptions=True)
+
+    def _insert(self, transaction: Transaction, branches: Sequence[Branch]) -> bool:
+        existing = self.rows.transactions.get(transaction.gid)
+        if existing is None:
+            stored = replace(
+                transaction, id=self.rows.next_id, next_cron_time=_ceil(transaction.next_cron_time)
+            )
+            self.rows.next_id += 1
+            self.rows.commit(stored, tuple(replace(b, id=i + 1) for i, b in enumerate(branches)))
+        return existing is None or existing.owner == transaction.owner
+
+    def _apply(self, change: Change) -> Changed:
+        row = self.rows.transactions.get(change.gid)
+        if row is None:
+            return Changed.MISSING
+        target = change.assign.status
+        if row.status not in change.expected or (change.owner is not None and row.owner != change.owner):
+            owner = change.assign.owner if change.assign.owner is not None else change.owner
+            stands = target is not None and row.status is target and row.owner == (owner or "")
+            self.rows.refused += not stands
+            return Changed.APPLIED if stands else Changed.REFUSED
+        results = dict(change.results)
+        branches = tuple(
+            replace(b, status=results[b.key]) if b.key in results else b
+            for b in self.rows.branches[change.gid]
+        )
+        self.rows.commit(_assigned(row, change.assign), branches)
+        return Changed.APPLIED
+
+    def _due(self, now: datetime, trans_types: Collection[str]) -> Sequence[Transaction]:
+        due = [
+            t
+            for t in self.rows.transactions.values()
+            if t.status in UNFINISHED and t.trans_type in trans_types and t.next_cron_time <= now
+            if not (t.trans_type == TransType.SAGA and t.status is Status.PREPARED)
+        ]
+        return sorted(due, key=lambda t: (t.next_cron_time, t.id))
+
+    def _make_due(
+        self, which: Callable[[Transaction], bool], now: datetime, limit: int | None = None
+    ) -> Sequence[str]:
+        rows = [r for r in self.rows.transactions.values() if r.status in UNFINISHED and which(r)][:limit]
+        for row in rows:
+            self.rows.commit(replace(row, next_cron_time=_floor(now)), self.rows.branches[row.gid])
+        return [row.gid for row in rows]
+
+    async def _delay(self) -> None:
+        await asyncio.sleep(self._random.random() * self._faults.slowest)
+
+    async def _write(self, commit: Callable[[], W], timeout: float) -> W:
+        """Commit, whatever the caller hears: one that gives up waiting leaves the write to go on."""
+        task = asyncio.create_task(self._commit(commit))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        await asyncio.wait({task}, timeout=timeout)
+        if not task.done():
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise StoreUnavailable("the simulated store did not confirm in time")
+        return task.result()
+
+    async def _commit(self, commit: Callable[[], W]) -> W:
+        await self._delay()
+        if self._random.random() < self._faults.stall:
+            await asyncio.sleep(STALL_SECONDS * (0.5 + self._random.random()))
+        await self._fail(self._faults.crash_before, self._faults.unavailable_before)
+        committed = commit()
+        await self._fail(self._faults.crash_after, self._faults.unavailable_after)
+        return committed
+
+    async def _fail(self, crash: float, unavailable: float) -> None:
+        drawn = self._random.random()
+        if drawn < crash and self._crash is not None and not self._dead:
+            self._dead = True
+            self._crash()
+        if self._dead:
+            await asyncio.Event().wait()  # nothing after this line happens
+        if drawn < crash + unavailable:
+            raise StoreUnavailable("the simulated store did not confirm")
+
+
+def _assigned(row: Transaction, assign: Assign) -> Transaction:
+    values = {n: v for n in Assign.__dataclass_fields__ if (v := getattr(assign, n)) is not None}
+    if "next_cron_time" in values:
+        values["next_cron_time"] = _ceil(values["next_cron_time"])
+    return replace(row, **values)
+
+
+def _wanted(transaction: Transaction, wanted: Filter) -> bool:
+    if wanted.gid:
+        return transaction.gid == wanted.gid
+    return (
+        (not wanted.status or transaction.status == wanted.status)
+        and (not wanted.trans_type or transaction.trans_type == wanted.trans_type)
+        and (wanted.create_time_start is None or transaction.create_time >= wanted.create_time_start)
+        and (wanted.create_time_end is None or transaction.create_time <= wanted.create_time_end)
+        and (wanted.before_id is None or transaction.id < wanted.before_id)
+    )
+
+
+def _ceil(time: datetime) -> datetime:
+    return START + timedelta(seconds=math.ceil((time - START).total_seconds()))
+
+
+def _floor(time: datetime) -> datetime:
+    return START + timedelta(seconds=math.floor((time - START).total_seconds()))
