@@ -1,1 +1,1 @@
-"""Messages and services of the reference branches: .proto files and what is generated from them (`make proto`)."""
+"""Messages and services of the reference branches: .proto files and the code made of them (`make proto`)."""

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from aiohttp import web
 
@@ -13,6 +13,8 @@ from coordinator.client._context import BranchContext
 
 ConnectionT = TypeVar("ConnectionT")
 T = TypeVar("T")
+
+_REQUEST_KEY: Final = web.RequestKey("branch", BranchContext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,6 @@ def branch_of(request: web.BaseRequest) -> BranchContext:
 
     Raises NoBranchContext where the query string carries none.
     """
-    found = request.get(_REQUEST_KEY)
-    if not isinstance(found, BranchContext):
-        found = request[_REQUEST_KEY] = BranchContext.from_query(request.query)
-    return found
-
-
-_REQUEST_KEY = "coordinator.client.branch"
+    if _REQUEST_KEY not in request:
+        request[_REQUEST_KEY] = BranchContext.from_query(request.query)
+    return request[_REQUEST_KEY]
