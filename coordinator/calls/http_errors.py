@@ -17,7 +17,7 @@ def describe(error: Exception, url: str) -> str:
         case aiohttp.ClientPayloadError():
             what, why = "the answer broke off", _text(error)
         case aiohttp.ClientResponseError():
-            what, why = "the answer is not HTTP", error.message or _text(error)
+            what, why = "the answer is not HTTP", " ".join(error.message.split()) or _text(error)
         case aiohttp.InvalidURL():
             what, why = "cannot be called", _text(error)
         case aiohttp.ClientError() | OSError():
@@ -32,4 +32,4 @@ def _system(error: aiohttp.ClientConnectorError) -> str:
 
 
 def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -43,10 +43,10 @@ class Target:
         )
         return f"{self.scheme}://{hosts}/{self.key}{login}"
 
-    @property
-    def shown(self) -> str:
-        """The text without the password, for people."""
-        return str(Target(self.scheme, self.hosts, self.key))
+
+def shown(target: str) -> str:
+    """The text of a target for people: without user and password."""
+    return target.partition("?")[0]
 
 
 def parse_target(text: str) -> Target:

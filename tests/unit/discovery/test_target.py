@@ -1,6 +1,6 @@
 """PROTOCOL §11: `MicroService.Target`, the same names as in branch urls (tests/unit/calls/test_url.py)."""
 
-from coordinator.discovery.target import Target, host_and_port, parse_target
+from coordinator.discovery.target import Target, host_and_port, parse_target, shown
 
 
 def test_the_target_that_the_coordinator_registers_under() -> None:
@@ -12,7 +12,7 @@ def test_the_target_that_the_coordinator_registers_under() -> None:
 def test_user_and_password_are_decoded_and_not_shown() -> None:
     target = parse_target("etcd://h1:2379/dtmservice?user=root&password=p%26w")
     assert (target.user, target.password) == ("root", "p&w")
-    assert target.shown == "etcd://h1:2379/dtmservice"
+    assert shown(str(target)) == "etcd://h1:2379/dtmservice"
     assert "p&w" not in repr(target)
 
 
