@@ -7,6 +7,8 @@ from typing import Protocol
 
 from aiohttp.web import Server
 
+from coordinator.api.grpc import GrpcApi
+from coordinator.api.grpc_wire import GatheringServer
 from coordinator.api.http import HttpApi
 from coordinator.errors import StartError
 
@@ -36,6 +38,16 @@ async def start_http(api: HttpApi, host: str, port: int) -> Listener:
     return _HttpListener(server, listening)
 
 
+async def start_grpc(api: GrpcApi, host: str, port: int) -> Listener:
+    """Open the gRPC port; 0 is any free one. Raises StartError when it cannot be had."""
+    server = api.server()
+    try:
+        await server.start(host, port, backlog=_BACKLOG)
+    except OSError as error:
+        raise cannot_listen(error, "gRPC", "GrpcPort", host, port) from error
+    return _GrpcListener(api, server)
+
+
 class _HttpListener:
     def __init__(self, server: Server, listening: asyncio.Server) -> None:
         self._server = server
@@ -49,6 +61,18 @@ class _HttpListener:
         # aiohttp waits for a request, then once more for its connection: each may take all of the time given.
         await self._server.shutdown(grace_seconds / 2)
         await self._listening.wait_closed()
+
+
+class _GrpcListener:
+    def __init__(self, api: GrpcApi, server: GatheringServer) -> None:
+        self._api = api
+        self._server = server
+        self.port: int = server.port
+
+    async def stop(self, grace_seconds: float) -> None:
+        await self._api.drain(grace_seconds)
+        self._server.close()
+        await self._server.wait_closed()
 
 
 def cannot_listen(error: OSError, protocol: str, key: str, host: str, port: int) -> StartError:
