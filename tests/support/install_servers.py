@@ -1,7 +1,7 @@
-"""Get the servers that tests start, where they are missing: `python -m tests.support.install_servers`.
+"""Get the programs that tests start, where they are missing: `python -m tests.support.install_servers`.
 
-On Debian and Ubuntu by apt, as root or through sudo; elsewhere a sentence says what to install. The exit code is
-0 either way: the test run itself names what could not run, and fails for it under CI.
+On Debian and Ubuntu by apt, as root or through sudo; elsewhere a sentence says what to install. The exit code
+is 0 either way: the test run itself names what could not run, and fails for it under CI.
 """
 
 import os
@@ -17,7 +17,7 @@ APT_OPTIONS = ("-q", "-y", "-o", "DPkg::Lock::Timeout=300")
 
 def main() -> int:
     """Install what is missing, say what still is."""
-    absent = [server for server in programs.SERVERS if programs.missing(server)]
+    absent = [server for server in programs.ALL if programs.missing(server)]
     if not absent:
         return 0
     if shutil.which("apt-get") and (prefix := _privilege()) is not None:
@@ -50,13 +50,21 @@ def _apt(prefix: Sequence[str], packages: Sequence[str]) -> None:
         *(*prefix, "env", "DEBIAN_FRONTEND=noninteractive"),
         *("apt-get", "install", *APT_OPTIONS, "--no-install-recommends", *packages),
     ]
-    for command in (install, [*prefix, "apt-get", "update", *APT_OPTIONS], install):
+    update = [*prefix, "apt-get", "update", *APT_OPTIONS]
+    printed = ""
+    for command in (install, update, install):
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         if command is install and done.returncode == 0:
             return
-    _say(f"{' '.join(install)} failed:\n{done.stdout}")
+        printed = done.stdout
+    _say(f"{' '.join(install)} failed:\n{printed}")
 
 
 def _say(text: str) -> None:

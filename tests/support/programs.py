@@ -10,7 +10,7 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/s
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """Programs that a throw-away server consists of."""
+    """Programs that some tests cannot run without."""
 
     name: str
     programs: tuple[str, ...]  # all of them are needed
@@ -30,7 +30,13 @@ ETCD = Requirement(
     apt_package="etcd-server",
     elsewhere="etcd 3.4 or newer, with etcd on PATH",
 )
-SERVERS = (MARIADB, ETCD)
+CURL = Requirement(
+    name="curl",
+    programs=("curl",),
+    apt_package="curl",
+    elsewhere="curl",
+)
+ALL = (MARIADB, ETCD, CURL)
 
 
 class MissingProgram(Exception):

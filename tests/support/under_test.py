@@ -59,14 +59,15 @@ class CoordinatorProcess(Process):
         environment: added to the inherited one. arguments: more for the command line.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self.http_port = free_port()
-        self.grpc_port = free_port()
         self.configuration: dict[str, Any] = {
-            "HttpPort": self.http_port,
-            "GrpcPort": self.grpc_port,
+            "Host": HOST,
+            "HttpPort": free_port(),
+            "GrpcPort": free_port(),
             "Store": store_settings(store or folder / "dtm.db"),
             **(settings or {}),
         }
+        self.http_port: int = self.configuration["HttpPort"]
+        self.grpc_port: int = self.configuration["GrpcPort"]
         self.configuration_file = folder / "conf.yml"
         self.configuration_file.write_text(yaml.safe_dump(self.configuration), encoding="utf-8")
         super().__init__(

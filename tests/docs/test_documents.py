@@ -1,0 +1,30 @@
+"""What README.md and docs/ tell a person to type works. How it is run: `tests/support/reader.py`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import programs
+from tests.support.documents import ROOT, documents
+from tests.support.reader import Reader
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_of_the_document_works(document: Path, tmp_path: Path):
+    assert document.is_file(), f"{document.name} is missing"
+    try:
+        programs.require(programs.CURL)
+    except programs.MissingProgram as error:
+        pytest.skip(str(error))
+    reader = Reader(document, tmp_path)
+    try:
+        reader.follow()
+    finally:
+        reader.close()
+
+
+def test_the_readme_names_the_commands_that_set_everything_up():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make demo" in text
+    assert "make test" in text
