@@ -20,7 +20,7 @@ from coordinator.errors import DtmError, Unsupported
 from coordinator.model import TransactionRequest
 from coordinator.telemetry.metrics import Metrics
 
-MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 SERVICE: Final = "dtmgimp.Dtm"
 
 _NOT_BUILT: Final = ("RegisterBranch", "PrepareWorkflow", "Subscribe", "Unsubscribe", "DeleteTopic")
@@ -40,12 +40,12 @@ class GrpcApi:
         readiness: Readiness,
         metrics: Metrics,
         *,
-        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         self._service = service
         self._readiness = readiness
         self._metrics = metrics
-        self._message_bytes_max = message_bytes_max
+        self._body_bytes_max = body_bytes_max
         self._messages = Messages()
         self._empty = Encoded(b"")
         self._operations: set[asyncio.Task[None]] = set()
@@ -57,7 +57,7 @@ class GrpcApi:
         """The grpclib server of this API, to be given to `start_grpc`. Needs a running loop."""
         ours: Any = [self._dtm(), Health(self._readiness, [SERVICE])]
         dtm, *others = ServerReflection.extend(ours)  # which lists ours
-        return GatheringServer([dtm, *(bounded(other, self._message_bytes_max) for other in others)])
+        return GatheringServer([dtm, *(bounded(other, self._body_bytes_max) for other in others)])
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new calls from here on (UNAVAILABLE), and wait for those under way, at most this long."""
@@ -113,14 +113,14 @@ class GrpcApi:
             raise GRPCError(Status.INTERNAL, _INTERNAL_ERROR) from error
 
     async def _new_gid(self, stream: Stream[Any, Any]) -> Encoded:
-        await receive(stream, self._message_bytes_max)
+        await receive(stream, self._body_bytes_max)
         return Encoded(self._messages.encode_gid(self._service.new_gid()))
 
     def _transaction_call(
         self, operation: Callable[[TransactionRequest], Coroutine[Any, Any, None]]
     ) -> _Call:
         async def call(stream: Stream[Any, Any]) -> Encoded:
-            data = await receive(stream, self._message_bytes_max)
+            data = await receive(stream, self._body_bytes_max)
             if data is None:
                 raise GRPCError(Status.INTERNAL, "the call has no message")
             await self._protected(operation(self._messages.decode_request(data)))

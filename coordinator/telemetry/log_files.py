@@ -1,0 +1,59 @@
+"""Log files: opened at start, rotated and cleared away as lumberjack's keys say (PROTOCOL §13)."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from coordinator.errors import StartError
+
+_MEGABYTE: Final = 1024 * 1024
+_DAY: Final = 86_400  # seconds
+_SIZE_DEFAULT: Final = 100  # megabytes, lumberjack's
+
+
+def open_file(path: str, rotation: Mapping[str, Any] | None, add: Callable[..., None]) -> None:
+    """Hand a log file to `add(path, **how)`, which opens it; rotation: None or lumberjack's keys.
+
+    Raises StartError when the file cannot be written, or a key's value is no number.
+    """
+    how = {"watch": True} if rotation is None else _rotating(rotation)
+    try:
+        add(path, encoding="utf-8", **how)
+    except OSError as error:
+        raise StartError(
+            f"the log file {path} cannot be written: {error.strerror or error}",
+            "look at Log.Outputs in conf.yml, and at who may write there",
+        ) from error
+
+
+def _rotating(rotation: Mapping[str, Any]) -> dict[str, Any]:
+    backups_max, days_max = _number(rotation, "maxbackups"), _number(rotation, "maxage")
+    how: dict[str, Any] = {"rotation": (_number(rotation, "maxsize") or _SIZE_DEFAULT) * _MEGABYTE}
+    if backups_max or days_max:
+        how["retention"] = lambda found: clear_away(
+            found, backups_max=backups_max, days_max=days_max, now=time.time()
+        )
+    if rotation.get("compress") is True:
+        how["compression"] = "gz"
+    return how
+
+
+def clear_away(found: list[str], *, backups_max: int, days_max: int, now: float) -> None:
+    """Delete rotated files: those older than `days_max` days, and all but the newest `backups_max`.
+
+    0 is no bound. now: seconds since 1970.
+    """
+    newest_first = sorted(((Path(name).stat().st_mtime, name) for name in found), reverse=True)
+    for place, (written, name) in enumerate(newest_first):
+        too_many = backups_max and place >= backups_max
+        too_old = days_max and now - written > days_max * _DAY
+        if too_many or too_old:
+            Path(name).unlink(missing_ok=True)
+
+
+def _number(rotation: Mapping[str, Any], key: str) -> int:
+    value = rotation.get(key) or 0
+    if type(value) is not int or value < 0:
+        raise StartError(f"Log.RotationConfigJSON: {key} must be a whole number, not {value!r}")
+    return value
