@@ -29,7 +29,7 @@ async def serve() -> AsyncIterator[Serve]:
     async def start(handler: Handler) -> str:
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", handler)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0, handler_cancellation=True)
         await runner.setup()
         runners.append(runner)
         site = web.TCPSite(runner, "127.0.0.1", 0)
