@@ -1,0 +1,31 @@
+# The coordinator and the reference branches in one image:
+#   docker build -t dtm-coordinator .
+#   docker run -p 36789:36789 -p 36790:36790 -v dtm-data:/var/lib/dtm dtm-coordinator
+
+FROM python:3.11-slim AS build
+WORKDIR /source
+RUN python -m venv /opt/dtm
+# The libraries first: they change seldom, and their layer is kept.
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > needed.txt \
+    && /opt/dtm/bin/pip install --no-cache-dir --quiet --constraint constraints.txt --requirement needed.txt
+COPY README.md LICENSE ./
+COPY coordinator ./coordinator
+COPY branches ./branches
+RUN /opt/dtm/bin/pip install --no-cache-dir --quiet --no-deps .
+
+FROM python:3.11-slim
+RUN useradd --system --user-group --home-dir /var/lib/dtm --create-home dtm
+COPY --from=build /opt/dtm /opt/dtm
+COPY conf /etc/dtm/conf
+COPY sql /etc/dtm/sql
+ENV PATH=/opt/dtm/bin:$PATH \
+    PYTHONUNBUFFERED=1
+USER dtm
+# Without a configuration the store is a SQLite file in this folder.
+WORKDIR /var/lib/dtm
+VOLUME /var/lib/dtm
+EXPOSE 36789 36790
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:36789/api/ping', timeout=3)"]
+CMD ["dtm"]
