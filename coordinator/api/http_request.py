@@ -74,15 +74,13 @@ def query_parameters(request: BaseRequest) -> dict[str, str]:
         return {}
     if bad := _BAD_ESCAPE.search(raw):
         raise Invalid(f"the query string has a % without two hexadecimal digits at position {bad.start()}")
+    found: dict[str, str] = {}
     try:
-        # The parser gives bytes that are no UTF-8 as surrogates.
-        octets = raw.encode("utf-8", "surrogateescape")
-        pairs = parse_qsl(octets, keep_blank_values=True, max_num_fields=_QUERY_FIELDS_MAX)
-        found: dict[str, str] = {}
-        for name, value in pairs:
-            found.setdefault(name.decode(), value.decode())
+        pairs = parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=_QUERY_FIELDS_MAX)
     except UnicodeError as error:
         raise Invalid("the query string is not UTF-8") from error
     except ValueError as error:
         raise Invalid(f"the query string has more than {_QUERY_FIELDS_MAX} parameters") from error
+    for name, value in pairs:
+        found.setdefault(name, value)
     return found

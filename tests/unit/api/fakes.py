@@ -1,0 +1,157 @@
+"""A service that remembers what it was asked and answers what a test wants; real ports around it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC
+from typing import Any
+
+from aiohttp import ClientSession
+from grpclib.client import Channel
+from prometheus_client import CollectorRegistry, generate_latest
+
+from coordinator.api.grpc import GrpcApi
+from coordinator.api.http import HttpApi
+from coordinator.api.serve import start_grpc, start_http
+from coordinator.model import Transaction, TransactionRequest
+from coordinator.store.base import Filter, Stored
+from coordinator.telemetry.metrics import Metrics
+
+HOST = "127.0.0.1"
+BODY_BYTES_MAX = 64 * 1024
+
+
+class FakeService:
+    """Remembers (operation, argument) in `asked`; raises `error` when there is one."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.error: BaseException | None = None
+        self.stored: Stored | None = None
+        self.transactions: Sequence[Transaction] = ()
+        self.hold: asyncio.Event | None = None  # operations wait for it
+        self.finished: list[str] = []
+        self.was_asked = asyncio.Event()
+        self.has_finished = asyncio.Event()
+
+    def new_gid(self) -> str:
+        return "gid-1"
+
+    async def submit(self, request: TransactionRequest) -> None:
+        await self._ask("submit", request)
+
+    async def prepare(self, request: TransactionRequest) -> None:
+        await self._ask("prepare", request)
+
+    async def abort(self, request: TransactionRequest) -> None:
+        await self._ask("abort", request)
+
+    async def query(self, gid: str) -> Stored | None:
+        await self._ask("query", gid)
+        return self.stored
+
+    async def all(self, wanted: Filter) -> Sequence[Transaction]:
+        await self._ask("all", wanted)
+        return self.transactions[: wanted.limit]
+
+    async def force_stop(self, gid: str) -> None:
+        await self._ask("force_stop", gid)
+
+    async def reset_next_cron_time(self, gid: str) -> None:
+        await self._ask("reset_next_cron_time", gid)
+
+    async def reset_cron_time(self, *, timeout: float | None, limit: int) -> tuple[int, bool]:
+        await self._ask("reset_cron_time", (timeout, limit))
+        return 3, True
+
+    async def _ask(self, name: str, argument: Any) -> None:
+        self.asked.append((name, argument))
+        self.was_asked.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.error is not None:
+            raise self.error
+        self.finished.append(name)
+        self.has_finished.set()
+
+
+class FakeReadiness:
+    """Ready while `found` is empty."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def problems(self) -> Mapping[str, str]:
+        return self.found
+
+
+class Parts:
+    """A fake service and what stands around it."""
+
+    def __init__(self) -> None:
+        self.service = FakeService()
+        self.readiness = FakeReadiness()
+        self.metrics = Metrics(CollectorRegistry(), version="1.2.3")
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def metric(self, line: str) -> float:
+        """The value of the line of the metrics that begins like this, 0 when there is none."""
+        for found in generate_latest(self.metrics.registry).decode().splitlines():
+            if found.startswith(line + " "):
+                return float(found.rpartition(" ")[2])
+        return 0.0
+
+
+class Http(Parts):
+    """An HTTP API on a free port, and a client."""
+
+    session: ClientSession
+
+    async def call(self, method: str, path: str, body: str | bytes | None = None) -> tuple[int, str, str]:
+        """Returns status, content type and text."""
+        async with self.session.request(method, f"{self.url}{path}", data=body) as answer:
+            return answer.status, answer.headers.get("Content-Type", ""), await answer.text()
+
+    async def post(self, name: str, body: str | bytes) -> tuple[int, str, str]:
+        return await self.call("POST", f"/api/dtmsvr/{name}", body)
+
+
+@asynccontextmanager
+async def http_api() -> AsyncIterator[Http]:
+    parts = Http()
+    api = HttpApi(
+        parts.service,
+        parts.readiness,
+        parts.metrics,
+        version="1.2.3",
+        zone=UTC,
+        body_bytes_max=BODY_BYTES_MAX,
+    )
+    listener = await start_http(api, HOST, 0)
+    parts.port = listener.port
+    async with ClientSession() as parts.session:
+        yield parts
+    await listener.stop(1.0)
+
+
+class Grpc(Parts):
+    """A gRPC API on a free port, and a channel to it."""
+
+    channel: Channel
+    api: GrpcApi
+
+
+@asynccontextmanager
+async def grpc_api() -> AsyncIterator[Grpc]:
+    parts = Grpc()
+    parts.api = GrpcApi(parts.service, parts.readiness, parts.metrics, body_bytes_max=BODY_BYTES_MAX)
+    listener = await start_grpc(parts.api, HOST, 0)
+    parts.port = listener.port
+    parts.channel = Channel(HOST, parts.port)
+    yield parts
+    parts.channel.close()
+    await listener.stop(1.0)
