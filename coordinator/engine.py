@@ -22,7 +22,7 @@ class Engine:
 
     def __init__(self, tools: Tools, *, instance: str, start: str, running_max: int) -> None:
         self._tools = tools
-        self._owner_prefix = f"{instance}/{start}/"
+        self.owner_prefix = f"{instance}/{start}/"
         self._running_max = running_max
         self._tokens = _counter()
         self._drives: set[asyncio.Task[Ended]] = set()
@@ -55,7 +55,7 @@ class Engine:
 
     def new_owner(self) -> str:
         """A fresh owner token: never given twice, by no coordinator."""
-        return f"{self._owner_prefix}{next(self._tokens)}"
+        return f"{self.owner_prefix}{next(self._tokens)}"
 
     def lease(self, owner: str, options: Options) -> Lease:
         """The lease that a write which starts now will give to `owner`. Take it before the write."""
@@ -75,9 +75,13 @@ class Engine:
         task.add_done_callback(self._forget)
         return task
 
+    def refuse_new(self) -> None:
+        """From now on `require_room` has none: the coordinator is stopping."""
+        self._stopping = True
+
     async def stop(self, grace: float) -> None:
         """Let running drives end for `grace` seconds, then leave them to recovery; none is running afterwards."""
-        self._stopping = True
+        self.refuse_new()
         if self._drives:
             await asyncio.wait(self._drives, timeout=grace)
         left = [gid for gid, task in self._by_gid.items() if not task.done()]

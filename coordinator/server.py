@@ -1,0 +1,277 @@
+"""Builds everything, starts it, stops it in order; the only place that knows all rooms (DESIGN, lifecycle)."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from random import Random, SystemRandom
+from typing import Any
+
+from loguru import logger
+from prometheus_client import CollectorRegistry
+
+from coordinator import __version__
+from coordinator.api.grpc import GrpcApi
+from coordinator.api.http import HttpApi
+from coordinator.api.serve import Listener, start_grpc, start_http
+from coordinator.backoff import Timing
+from coordinator.calls.router import BranchCaller
+from coordinator.clock import SystemClock
+from coordinator.discovery.open import open_registration, open_resolver
+from coordinator.drive import Tools
+from coordinator.engine import Engine
+from coordinator.errors import StartError
+from coordinator.model import TransType
+from coordinator.patterns import saga
+from coordinator.readiness import Readiness, watch_store
+from coordinator.recovery import Recovery
+from coordinator.service import Service
+from coordinator.settings import Settings
+from coordinator.store.open import StoreConfig, open_store
+from coordinator.store.sql import SqlStore
+from coordinator.telemetry.log import configure_logging
+from coordinator.telemetry.metrics import Gauges, Metrics
+
+STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
+WRITE_SECONDS = 5.0  # how long a request waits for its commit
+STOP_SECONDS = 5.0  # how long running requests and calls may take to end
+_RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
+
+
+class Server:
+    """One coordinator: `start`, `stop`. Between them it serves."""
+
+    def __init__(self, settings: Settings, *, reset: bool) -> None:
+        """reset: drop the coordinator's tables first."""
+        self._settings = settings
+        self._reset = reset
+        self._readiness = Readiness()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opened = AsyncExitStack()  # what is closed in the reverse order of opening
+
+    async def start(self) -> str:
+        """Start everything in order; returns the block that tells an operator where to look.
+
+        Raises StartError, with all that was opened closed again.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> str:
+        settings, clock = self._settings, SystemClock()
+        metrics = Metrics(CollectorRegistry(), version=__version__)
+        store = await self._open_store(clock, metrics)
+        engine, recovery = self._build_engine(store, clock, metrics)
+        service = Service(
+            engine,
+            random=SystemRandom(),
+            wake=recovery.wake,
+            write_seconds=WRITE_SECONDS,
+            reset_seconds=_RESET_TIMEOUTS * settings.timeout_to_fail,
+        )
+        await self._take_back(store, clock, engine)
+        http, grpc = await self._listen(service, metrics)
+        self._keep(recovery.run(), "recovery")
+        self._readiness.watch("recovery", lambda: recovery.problem)
+        self._opened.push_async_callback(self._end_tasks)
+        await self._register()
+        self._opened.callback(engine.refuse_new)
+        return self._where(http, grpc)
+
+    async def stop(self) -> None:
+        """Stop in the reverse order, in bounded time; what still runs is left to recovery."""
+        self._readiness.set("stopping", "the coordinator is stopping")
+        await self._opened.aclose()
+
+    async def _open_store(self, clock: SystemClock, metrics: Metrics) -> SqlStore:
+        settings = self._settings
+        store = await open_store(
+            _store_config(settings),
+            clock=clock,
+            zone=settings.time_zone,
+            reset=self._reset,
+            wait_seconds=STORE_WAIT_SECONDS,
+            observer=metrics,
+        )
+        self._opened.push_async_callback(store.close)
+        self._opened.push_async_callback(self._end_tasks)
+        embedded = settings.store.driver == "sqlite"
+        self._keep(watch_store(store, clock, self._readiness, own_clock=embedded), "store watch")
+        return store
+
+    def _build_engine(self, store: SqlStore, clock: SystemClock, metrics: Metrics) -> tuple[Engine, Recovery]:
+        settings = self._settings
+        resolver = open_resolver()
+        self._opened.push_async_callback(resolver.close)
+        caller = BranchCaller(
+            resolver,
+            endpoint_concurrency_max=settings.endpoint_concurrency_max,
+            answer_bytes_max=settings.answer_bytes_max,
+        )
+        self._opened.push_async_callback(caller.close)
+        tools = Tools(
+            store=store,
+            caller=caller,
+            clock=clock,
+            random=Random(),
+            timing=_timing(settings),
+            patterns={TransType.SAGA: saga},
+            observer=metrics,
+        )
+        engine = Engine(
+            tools,
+            instance=settings.instance_name,
+            start=secrets.token_hex(6),
+            running_max=settings.concurrency_max,
+        )
+        self._opened.push_async_callback(engine.stop, STOP_SECONDS)
+        recovery = Recovery(
+            engine, interval=settings.trans_cron_interval, running_max=settings.recovery_concurrency_max
+        )
+        metrics.watch(Gauges(transactions_running=lambda: engine.running))
+        return engine, recovery
+
+    async def _take_back(self, store: SqlStore, clock: SystemClock, engine: Engine) -> None:
+        """Make due what this instance drove when it died; of a SQLite file nobody else can own anything."""
+        embedded = self._settings.store.driver == "sqlite"
+        prefix = "" if embedded else f"{self._settings.instance_name}/"
+        taken = await store.take_back(now=clock.now(), owner_prefix=prefix, except_prefix=engine.owner_prefix)
+        if taken:
+            logger.info("{} transactions were running when this coordinator stopped; they go on now", taken)
+
+    async def _listen(self, service: Service, metrics: Metrics) -> tuple[Listener, Listener]:
+        settings, readiness = self._settings, self._readiness
+        http_api = HttpApi(
+            service,
+            readiness,
+            metrics,
+            version=__version__,
+            zone=settings.time_zone,
+            body_bytes_max=settings.body_bytes_max,
+        )
+        http = await start_http(http_api, settings.host, settings.http_port)
+        self._opened.push_async_callback(http.stop, STOP_SECONDS)
+        grpc_api = GrpcApi(service, readiness, metrics, body_bytes_max=settings.body_bytes_max)
+        grpc = await start_grpc(grpc_api, settings.host, settings.grpc_port)
+        self._opened.push_async_callback(grpc.stop, STOP_SECONDS)
+        return http, grpc
+
+    async def _register(self) -> None:
+        registration = open_registration(
+            self._settings.micro_service.driver,
+            self._settings.micro_service.target,
+            self._settings.micro_service.end_point,
+        )
+        self._opened.push_async_callback(registration.stop)
+        await registration.start()
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._readiness.set(task.get_name(), f"broke off: {error!r}")
+            logger.opt(exception=error).error("{} broke off; restart the coordinator", task.get_name())
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _where(self, http: Listener, grpc: Listener) -> str:
+        host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host
+        return "\n".join(
+            (
+                f"dtm-coordinator {__version__} is ready",
+                f"  HTTP     {self._settings.host}:{http.port}  (http://{host}:{http.port}/api/dtmsvr)",
+                f"  gRPC     {self._settings.host}:{grpc.port}",
+                f"  store    {self._settings.store.address}",
+                f"  look at  http://{host}:{http.port}/api/dtmsvr/all and http://{host}:{http.port}/api/ready",
+            )
+        )
+
+
+def run(settings: Settings, *, reset: bool, notices: Sequence[str], warnings: Sequence[str]) -> int:
+    """Run a coordinator until SIGTERM or SIGINT; returns the process's exit code.
+
+    Raises StartError where it cannot start.
+    """
+    configure_logging(settings.log_level, settings.log.destinations, rotation=settings.log.rotation)
+    for notice in notices:
+        logger.info(notice)
+    for warning in warnings:
+        logger.warning(warning)
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(_serve(Server(settings, reset=reset)))
+    return 0
+
+
+async def _serve(server: Server) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _asked_to_stop, stop)
+    starting = asyncio.create_task(server.start())
+    asked = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():  # for instance while it waits for its database
+        starting.cancel()
+        await asyncio.wait({starting})
+        return
+    try:
+        print(await starting, file=sys.stderr, flush=True)  # noqa: T201 - for the operator, whatever the log level
+    except StartError:
+        asked.cancel()
+        raise
+    await asked
+    logger.info("stopping; running calls have {:.0f} s to end", STOP_SECONDS)
+    await server.stop()
+
+
+def _asked_to_stop(stop: asyncio.Event) -> None:
+    if stop.is_set():  # asked twice: end now, which loses nothing that was acknowledged
+        os._exit(1)
+    stop.set()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _store_config(settings: Settings) -> StoreConfig:
+    store = settings.store
+    return StoreConfig(
+        driver=store.driver,
+        path=str(store.path),
+        host=store.host,
+        port=store.port,
+        user=store.user,
+        password=store.password.get_secret_value(),
+        database=store.db,
+        connections_max=store.max_open_conns,
+        connection_lifetime_seconds=store.conn_max_life_time * 60,
+    )
+
+
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        request_timeout=settings.request_timeout,
+        retry_interval=settings.retry_interval,
+        retry_interval_max=settings.retry_interval_max,
+        alert_retry_limit=settings.alert_retry_limit,
+    )
