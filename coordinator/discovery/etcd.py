@@ -1,0 +1,113 @@
+"""Being found through etcd, as go-zero does it (PROTOCOL §11): a leased key `<name>/<lease>` is `host:port`."""
+
+import asyncio
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from loguru import logger
+
+from coordinator.discovery.base import DiscoveryError
+
+if TYPE_CHECKING:
+    from coordinator.discovery.etcd_client import EtcdClient
+
+LEASE_SECONDS: Final = 10  # how long the entry outlives a coordinator that has died
+RENEW_SECONDS: Final = 3.0
+RETRY_SECONDS_MIN: Final = 0.5  # doubled at each failure in a row
+RETRY_SECONDS_MAX: Final = 5.0
+STOP_SECONDS: Final = 3.0
+
+
+async def open_client(hosts: Sequence[str], user: str, password: str) -> "EtcdClient":
+    """Return a client that is not yet connected. Its library takes half a second to load: not on the loop."""
+    module = await asyncio.to_thread(importlib.import_module, "coordinator.discovery.etcd_client")
+    client: EtcdClient = module.EtcdClient(hosts, user=user, password=password)
+    return client
+
+
+class EtcdRegistration:
+    """An entry in etcd, kept for as long as the coordinator runs.
+
+    hosts: `host:port` of etcd's servers. key: the service's name. endpoint: the `host:port` to be found at.
+    """
+
+    def __init__(
+        self, hosts: Sequence[str], key: str, endpoint: str, *, user: str = "", password: str = ""
+    ) -> None:
+        self._hosts = tuple(hosts)
+        self._key = key
+        self._endpoint = endpoint
+        self._user = user
+        self._password = password
+        self._client: EtcdClient | None = None
+        self._lease = 0
+        self._is_registered = False
+        self._has_warned = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_registered(self) -> bool:
+        """True when the entry stood the last time it was looked after."""
+        return self._is_registered
+
+    async def start(self) -> None:
+        """Begin to register. etcd may be away: it is tried again for as long as it takes."""
+        self._task = asyncio.create_task(self._keep(), name="etcd registration")
+
+    async def stop(self) -> None:
+        """Take the entry back and close; at most STOP_SECONDS."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.opt(exception=error).error("the registration in etcd had ended")
+        self._is_registered = False
+        client, self._client = self._client, None
+        if client is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                if self._lease:
+                    await client.revoke(self._lease)
+        except (TimeoutError, DiscoveryError) as error:
+            logger.debug("the entry in etcd was not taken back, it ends with its lease: {}", error)
+        finally:
+            self._lease = 0
+            await client.close()
+
+    async def _keep(self) -> None:
+        """Look after the entry again and again."""
+        self._client = await open_client(self._hosts, self._user, self._password)
+        retry = RETRY_SECONDS_MIN
+        while True:
+            try:
+                await self._look_after(self._client)
+            except DiscoveryError as error:
+                self._is_registered = False
+                self._warn(error)
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, RETRY_SECONDS_MAX)
+            else:
+                retry = RETRY_SECONDS_MIN
+                self._has_warned = False
+                await asyncio.sleep(RENEW_SECONDS)
+
+    async def _look_after(self, client: "EtcdClient") -> None:
+        """Renew the lease or take a new one, and see that the key is there; the first time and any other."""
+        if not (self._lease and await client.keep_alive(self._lease)):
+            if self._lease:
+                logger.warning("etcd has lost the lease of {}; it is registered again", self._key)
+            self._lease = 0  # so that a failure here does not renew the old one
+            self._lease = await client.grant(LEASE_SECONDS)
+        name = f"{self._key}/{self._lease}"
+        if await client.get(name) != self._endpoint:
+            await client.put(name, self._endpoint, self._lease)
+            logger.info("registered in etcd: {} is {}", name, self._endpoint)
+        self._is_registered = True
+
+    def _warn(self, error: DiscoveryError) -> None:
+        if not self._has_warned:  # once for each time that etcd is away
+            logger.warning("not registered as {}: {}; this is tried again", self._key, error)
+            self._has_warned = True
