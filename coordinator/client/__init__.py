@@ -14,7 +14,7 @@ Async, over HTTP and gRPC with the same methods. For the services that are calle
 
 from coordinator.client._aiohttp import branch_middleware, error_response
 from coordinator.client._barrier import Barrier, BarrierTransaction, barrier, branch_of
-from coordinator.client._barrier_databases import BarrierDatabase, MySqlBarrier, SqliteBarrier
+from coordinator.client._barrier_databases import BarrierDatabase, CursorBarrier, MySqlBarrier, SqliteBarrier
 from coordinator.client._barrier_rules import BarrierRow, Outcome
 from coordinator.client._context import BranchContext, as_current, current_branch
 from coordinator.client._dtm import Dtm
@@ -43,6 +43,7 @@ __all__ = [
     "BranchServer",
     "BranchStatus",
     "BranchView",
+    "CursorBarrier",
     "Dtm",
     "DtmError",
     "Failure",

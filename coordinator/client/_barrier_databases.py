@@ -43,16 +43,41 @@ class BarrierDatabase(Protocol):
         ...
 
 
-class MySqlBarrier:
-    """An aiomysql connection (MySQL, MariaDB, TiDB).
+class CursorBarrier:
+    """A connection of any async DB-API driver for MySQL: `cursor()`, `begin()`, `commit()`, `rollback()`.
 
     table: `dtm_barrier.barrier` unless said otherwise. All inserts go through INSERT IGNORE, whose
     affected-row count does not depend on the connection's flags.
     """
 
-    def __init__(self, connection: aiomysql.Connection, table: str = "") -> None:
+    def __init__(self, connection: Any, table: str = "") -> None:
         self._connection = connection
         self._table = checked_table(table or MYSQL_TABLE)
+        self._statement = f"INSERT IGNORE INTO {self._table} ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)"  # noqa: S608
+
+    async def begin(self) -> None:
+        """See BarrierDatabase."""
+        await self._connection.begin()
+
+    async def insert_ignore(self, row: BarrierRow) -> bool:
+        """See BarrierDatabase."""
+        async with self._connection.cursor() as cursor:
+            await cursor.execute(self._statement, _values(row))
+            return bool(cursor.rowcount)
+
+    async def commit(self) -> None:
+        """See BarrierDatabase."""
+        await self._connection.commit()
+
+    async def rollback(self) -> None:
+        """See BarrierDatabase."""
+        await self._connection.rollback()
+
+
+class MySqlBarrier(CursorBarrier):
+    """An aiomysql connection (MySQL, MariaDB, TiDB)."""
+
+    _connection: aiomysql.Connection
 
     async def begin(self) -> None:
         """See BarrierDatabase."""
@@ -62,34 +87,21 @@ class MySqlBarrier:
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
+        # Not by cursor.execute: for each duplicate it asks the server once more and emits a Python warning.
         async with self._connection.cursor() as cursor:
-            return await insert_with_cursor(cursor, self._table, row)
-
-    async def commit(self) -> None:
-        """See BarrierDatabase."""
-        await self._connection.commit()
+            statement = cursor.mogrify(self._statement, _values(row))
+        try:
+            return bool(await self._connection.query(statement))
+        except (mysql_errors.ProgrammingError, mysql_errors.OperationalError) as error:
+            if error.args and error.args[0] in _MYSQL_MISSING:
+                raise _missing(self._table, "sql/barrier.mysql.sql", row.gid) from error
+            raise
 
     async def rollback(self) -> None:
         """See BarrierDatabase."""
         # aiomysql closes a connection whose query was cancelled; the server rolls back by itself then.
         if not self._connection.closed:
             await self._connection.rollback()
-
-
-async def insert_with_cursor(cursor: Any, table: str, row: BarrierRow) -> bool:
-    """Insert one barrier row with any async DB-API cursor of a MySQL driver (parameters `%s`, `rowcount`).
-
-    table: as `checked_table` returned it. Returns whether the row was inserted; raises BarrierError when the
-    table is missing.
-    """
-    statement = f"INSERT IGNORE INTO {table} ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)"  # noqa: S608 - checked name
-    try:
-        await cursor.execute(statement, _values(row))
-    except (mysql_errors.ProgrammingError, mysql_errors.OperationalError) as error:
-        if error.args and error.args[0] in _MYSQL_MISSING:
-            raise _missing(table, "sql/barrier.mysql.sql", row.gid) from error
-        raise
-    return bool(cursor.rowcount)
 
 
 class SqliteBarrier:
