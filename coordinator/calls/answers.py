@@ -3,6 +3,8 @@
 import json
 from typing import Final
 
+from grpclib.const import Status
+
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, Failure, Ongoing
 from coordinator.model import Result
@@ -61,7 +63,7 @@ def json_rpc_answer(status: int, body: bytes) -> Answer:
 
 
 def grpc_answer(status: int, message: str) -> Answer:
-    """Read the status that a gRPC call ended with. The text is its message."""
+    """Read the status, one of gRPC's 17, that a call ended with. The text is its message."""
     if status == GRPC_OK:
         return Answer(Result.SUCCESS, grpc_status=GRPC_OK)
     # Servers of before 1.10 say ONGOING with the code of FAILURE.
@@ -69,4 +71,4 @@ def grpc_answer(status: int, message: str) -> Answer:
         return Answer(Result.ONGOING, message, status)
     if status == _GRPC_FAILURE:
         return Answer(Result.FAILURE, message, status)
-    return Answer(Result.UNKNOWN, message or f"gRPC status {status}", status)
+    return Answer(Result.UNKNOWN, message or f"gRPC status {Status(status).name}", status)

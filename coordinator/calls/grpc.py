@@ -129,11 +129,7 @@ class GrpcCaller:
     ) -> Answer:
         try:
             async with stream:
-                if connect_within is None:
-                    await stream.connect()
-                else:
-                    with self._deadlines.within(connect_within):
-                        await stream.connect()
+                await self._connect(stream, connect_within)
                 await stream.send_message(payload, end=True)
                 await stream.drop_reply(self._reply_bytes_max)
         except GRPCError as error:
@@ -150,6 +146,16 @@ class GrpcCaller:
         finally:
             stream.settle()
         return grpc_answer(GRPC_OK, "")
+
+    async def _connect(self, stream: BranchStream, within: float | None) -> None:
+        if within is None:
+            await stream.connect()
+            return
+        try:
+            with self._deadlines.within(within):
+                await stream.connect()
+        except TimeoutError as error:
+            raise CannotConnect(f"no reaction within {within:.1f} s") from error
 
 
 def _metadata(transaction: Transaction, branch: Branch) -> "MultiDict[str | bytes]":

@@ -5,6 +5,7 @@ from typing import Final, Self
 
 from grpclib.client import Channel, Stream
 from grpclib.const import Cardinality
+from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from grpclib.metadata import Deadline
 from grpclib.utils import Wrapper
 from multidict import MultiDict
@@ -75,12 +76,10 @@ class BranchStream(Stream[bytes, bytes]):
     async def connect(self) -> None:
         """Connect unless the channel is connected, and send what goes ahead of the message.
 
-        Raises CannotConnect: refused, unknown host, or an enclosing deadline that passed meanwhile.
+        Raises CannotConnect: refused, unknown host, unreachable.
         """
         try:
             await self.send_request()
-        except TimeoutError as error:
-            raise CannotConnect(error.strerror or "no reaction in time") from error
         except OSError as error:
             raise CannotConnect(error.strerror or str(error)) from error
 
@@ -95,6 +94,13 @@ class BranchStream(Stream[bytes, bytes]):
             while left > 0:
                 left -= len(await self._stream.recv_data(min(left, _READ_BYTES)))
         await self.recv_trailing_metadata()
+
+    def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
+        # Nobody reads the reply, so its encoding does not matter, and a status counts whatever surrounds it:
+        # grpclib's own server sends UNIMPLEMENTED without a content type.
+        if "grpc-status" in headers_map or headers_map.get("content-type", "").startswith(GRPC_CONTENT_TYPE):
+            return
+        super()._raise_for_content_type(headers_map)
 
     def settle(self) -> None:
         """Afterwards, make the task's cancellations right again. Raises CancelledError if one was lost."""

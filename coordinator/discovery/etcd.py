@@ -1,4 +1,4 @@
-"""Being found through etcd, as go-zero does it (PROTOCOL §11): a leased key `<name>/<lease>` is `host:port`."""
+"""Being found through etcd the go-zero way (PROTOCOL §11): a leased key `<name>/<lease>` is `host:port`."""
 
 import asyncio
 import importlib
