@@ -127,6 +127,7 @@ class GatheringServer(Server):
 
     def __init__(self, services: Sequence[Any]) -> None:
         super().__init__(services)
+        self._mapping = _KnownMethods(self._mapping)
         self._connections: set[_GatheringProtocol] = set()
 
     @property
@@ -145,6 +146,19 @@ class GatheringServer(Server):
     def _protocol_factory(self) -> H2Protocol:
         # It is an asyncio protocol as create_server wants one; grpclib does nothing else with it.
         return cast(H2Protocol, _GatheringProtocol(super()._protocol_factory(), self._connections))
+
+
+class _KnownMethods(dict[str, Handler]):
+    """Path → handler, with an answer for all other paths: grpclib's own has no content type, so that clients
+    report the status as UNKNOWN.
+    """
+
+    def get(self, path: str, _default: Any = None) -> Handler:
+        return super().get(path) or unary(_refuse_unknown)
+
+
+async def _refuse_unknown(stream: Stream[Any, Any]) -> None:
+    raise GRPCError(Status.UNIMPLEMENTED, f"unknown method {stream._method_name}")
 
 
 class _GatheringProtocol(asyncio.Protocol):

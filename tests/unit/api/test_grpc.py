@@ -1,0 +1,340 @@
+"""The gRPC API against a fake service: answers, and bad input method by method (PROTOCOL §2, §4)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from struct import pack
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.health.v1.health_grpc import HealthStub
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpclib.reflection.v1 import reflection_grpc as v1_grpc
+from grpclib.reflection.v1 import reflection_pb2 as v1_pb2
+from grpclib.reflection.v1alpha import reflection_grpc as v1alpha_grpc
+from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha_pb2
+from loguru import logger
+
+from coordinator.api import grpc_health
+from coordinator.errors import Busy, DtmError, Failure, Invalid, NotFound, Ongoing, StoreUnavailable
+from coordinator.proto.dtmgimp import (
+    DtmBranchRequest,
+    DtmRequest,
+    DtmStub,
+    DtmTopicRequest,
+    DtmTransOptions,
+)
+from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Grpc, grpc_api
+from tests.unit.api.raw_grpc import Reply, call, call_framed
+
+SUBMIT = "/dtmgimp.Dtm/Submit"
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture
+async def grpc() -> AsyncIterator[Grpc]:
+    async with grpc_api() as one:
+        yield one
+
+
+# ---- plain use ----
+
+
+async def test_new_gid(grpc: Grpc) -> None:
+    assert (await DtmStub(grpc.channel).new_gid()).gid == "gid-1"
+
+
+@pytest.mark.parametrize("name", ["submit", "prepare", "abort"])
+async def test_a_transaction_reaches_the_service(grpc: Grpc, name: str) -> None:
+    stub = DtmStub(grpc.channel)
+    options = DtmTransOptions(wait_result=True)
+    await getattr(stub, name)(DtmRequest(gid="g1", trans_type="saga", trans_options=options))
+    [(asked, request)] = grpc.service.asked
+    assert (asked, request.gid, request.protocol, request.options.wait_result) == (name, "g1", "grpc", True)
+
+
+async def test_many_calls_on_one_connection_are_answered_each(grpc: Grpc) -> None:
+    stub = DtmStub(grpc.channel)
+    await asyncio.gather(*[stub.submit(DtmRequest(gid=f"g{number}")) for number in range(300)])
+    assert sorted(request.gid for _, request in grpc.service.asked) == sorted(f"g{n}" for n in range(300))
+
+
+async def test_three_hundred_calls_of_one_client_wait_at_the_same_time(grpc: Grpc) -> None:
+    grpc.service.hold = asyncio.Event()
+    stub = DtmStub(grpc.channel)
+    await stub.new_gid()  # by now the client knows how many streams it may open
+    calls = [asyncio.create_task(stub.submit(DtmRequest(gid=f"g{number}"))) for number in range(300)]
+    async with asyncio.timeout(5):
+        while len(grpc.service.asked) < 300:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+    grpc.service.hold.set()
+    await asyncio.gather(*calls)
+
+
+async def test_a_message_as_long_as_allowed_is_taken(grpc: Grpc) -> None:
+    payload = b"x" * (BODY_BYTES_MAX - 100)
+    await DtmStub(grpc.channel).submit(DtmRequest(gid="g1", bin_payloads=[payload]))
+    assert grpc.service.asked[0][1].payloads == (payload,)
+
+
+async def test_calls_are_counted(grpc: Grpc) -> None:
+    stub = DtmStub(grpc.channel)
+    await stub.submit(DtmRequest())
+    grpc.service.error = Failure("no")
+    with pytest.raises(GRPCError):
+        await stub.submit(DtmRequest())
+    for status in ("ok", "fail"):
+        assert grpc.metric(f'dtm_server_process_total{{api="submit",status="{status}",type="grpc"}}') == 1
+    assert grpc.metric('dtm_server_response_duration_count{api="submit",type="grpc"}') == 2
+
+
+# ---- errors ----
+
+
+ERRORS: list[tuple[DtmError, Status, str]] = [
+    (Failure("no money"), Status.ABORTED, "no money FAILURE"),
+    (Failure("kein Geld, ünd 100 %\n"), Status.ABORTED, "kein Geld, ünd 100 % FAILURE"),
+    (Ongoing(), Status.FAILED_PRECONDITION, "ONGOING"),
+    (Invalid("no gid specified"), Status.INTERNAL, "no gid specified"),
+    (NotFound.of_gid("g1"), Status.INTERNAL, "no TransGlobal with gid: g1 found"),
+    (Busy("too much", hint="wait"), Status.UNAVAILABLE, "too much"),
+    (StoreUnavailable("away"), Status.UNAVAILABLE, "away"),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "message"), ERRORS, ids=range(len(ERRORS)))
+async def test_an_error_has_the_status_of_its_class(
+    grpc: Grpc, error: DtmError, status: Status, message: str
+) -> None:
+    grpc.service.error = error
+    with pytest.raises(GRPCError) as raised:
+        await DtmStub(grpc.channel).submit(DtmRequest())
+    assert (raised.value.status, raised.value.message) == (status, message)
+
+
+async def test_a_fault_of_ours_is_logged_and_tells_nothing_of_the_inside(grpc: Grpc) -> None:
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{message} {exception}", diagnose=False)
+    grpc.service.error = RuntimeError("secret")
+    with pytest.raises(GRPCError) as raised:
+        await DtmStub(grpc.channel).submit(DtmRequest())
+    logger.remove(sink)
+    assert raised.value.status is Status.INTERNAL
+    assert "secret" not in (raised.value.message or "")
+    assert "gRPC Submit failed" in lines[0]
+    assert "RuntimeError: secret" in lines[0]
+
+
+async def test_what_is_not_built_is_never_a_success(grpc: Grpc) -> None:
+    stub = DtmStub(grpc.channel)
+    for pending, name in (
+        (stub.register_branch(DtmBranchRequest()), "RegisterBranch"),
+        (stub.prepare_workflow(DtmRequest()), "PrepareWorkflow"),
+        (stub.subscribe(DtmTopicRequest()), "Subscribe"),
+        (stub.unsubscribe(DtmTopicRequest()), "Unsubscribe"),
+        (stub.delete_topic(DtmTopicRequest()), "DeleteTopic"),
+    ):
+        with pytest.raises(GRPCError) as raised:
+            await pending
+        assert raised.value.status is Status.UNIMPLEMENTED
+        assert raised.value.message == f"{name} is not supported by this version"
+    assert grpc.service.asked == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/dtmgimp.Dtm/Nothing", "/dtmgimp.Dtm/submit", "/other.Service/Submit", "/"]
+)
+async def test_an_unknown_method_is_unimplemented(grpc: Grpc, path: str) -> None:
+    assert (await call(grpc.channel, path, b"")).status == Status.UNIMPLEMENTED.value
+
+
+def prefix(length: int, compressed: int = 0) -> bytes:
+    return pack(">BI", compressed, length)
+
+
+BAD = [
+    (prefix(4) + b"\x0a\x05ab", Status.INTERNAL, "the message is not a dtmgimp.DtmRequest"),
+    (prefix(4) + b"\x0a\x02\xff\xfe", Status.INTERNAL, "the message is not a dtmgimp.DtmRequest"),
+    (prefix(10) + b"\x0a\x02ab", Status.INTERNAL, "the message is cut short"),
+    (prefix(0)[:3], Status.INTERNAL, "the message is cut short"),
+    (b"", Status.INTERNAL, "the call has no message"),
+    (prefix(4, 1) + b"\x1f\x8b\x08\x00", Status.UNIMPLEMENTED, "compressed messages are not supported"),
+    (prefix(BODY_BYTES_MAX + 1), Status.RESOURCE_EXHAUSTED, "the message must have at most 65536 bytes"),
+    (prefix(2**32 - 1) + b"x", Status.RESOURCE_EXHAUSTED, "the message must have at most 65536 bytes"),
+]
+
+
+@pytest.mark.parametrize(("framed", "status", "sentence"), BAD, ids=range(len(BAD)))
+@pytest.mark.parametrize("name", ["Submit", "Prepare", "Abort"])
+async def test_a_bad_message_is_named(
+    grpc: Grpc, name: str, framed: bytes, status: Status, sentence: str
+) -> None:
+    reply = await call_framed(grpc.channel, f"/dtmgimp.Dtm/{name}", framed)
+    assert reply.status == status.value
+    assert reply.message.startswith(sentence)
+    assert grpc.service.asked == []
+
+
+TOO_LONG = (
+    SUBMIT,
+    "/dtmgimp.Dtm/NewGid",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
+
+
+@pytest.mark.parametrize("path", TOO_LONG)
+async def test_no_method_takes_a_message_that_is_too_long(grpc: Grpc, path: str) -> None:
+    reply = await call_framed(grpc.channel, path, prefix(BODY_BYTES_MAX + 1))
+    assert reply.status == Status.RESOURCE_EXHAUSTED.value
+
+
+async def test_a_client_that_sends_a_huge_message_all_the_same_is_refused_and_others_go_on(
+    grpc: Grpc,
+) -> None:
+    huge = bytes(DtmRequest(gid="g1", bin_payloads=[b"x" * 10_000_000]))
+    other = Channel(HOST, grpc.port)
+    # The client may see the answer, or the stream closed under what it still sends; never a success.
+    with contextlib.suppress(Exception):
+        assert (await asyncio.wait_for(call(other, SUBMIT, huge), 5)).status == 8
+    assert (await DtmStub(grpc.channel).new_gid()).gid == "gid-1"
+    other.close()
+    assert grpc.service.asked == []
+
+
+@pytest.mark.parametrize("path", TOO_LONG[2:])
+async def test_rubbish_to_reflection_and_health_is_an_error(grpc: Grpc, path: str) -> None:
+    reply = await call(grpc.channel, path, b"\xff\xff")
+    assert reply.status == Status.INTERNAL.value
+    assert "cannot be decoded" in reply.message
+
+
+async def test_rubbish_instead_of_http2_harms_nobody(grpc: Grpc) -> None:
+    reader, writer = await asyncio.open_connection(HOST, grpc.port)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert (await DtmStub(grpc.channel).new_gid()).gid == "gid-1"
+
+
+# ---- clients that leave ----
+
+
+async def test_what_was_asked_goes_on_when_the_deadline_passes(grpc: Grpc) -> None:
+    grpc.service.hold = asyncio.Event()
+    with pytest.raises((GRPCError, TimeoutError)):
+        await DtmStub(grpc.channel).submit(DtmRequest(gid="g1"), timeout=0.1)
+    await _goes_on(grpc)
+
+
+async def test_what_was_asked_goes_on_when_the_client_goes_away(grpc: Grpc) -> None:
+    grpc.service.hold = asyncio.Event()
+    other = Channel(HOST, grpc.port)
+    asking = asyncio.create_task(DtmStub(other).submit(DtmRequest(gid="g1")))
+    await grpc.service.was_asked.wait()
+    other.close()
+    await asyncio.wait([asking])
+    assert asking.exception() is not None
+    await _goes_on(grpc)
+
+
+async def _goes_on(grpc: Grpc) -> None:
+    assert grpc.service.hold is not None
+    await asyncio.sleep(0.05)  # time to be cancelled in
+    grpc.service.hold.set()
+    await asyncio.wait_for(grpc.service.has_finished.wait(), 5)
+
+
+async def test_a_stopping_server_refuses_new_calls(grpc: Grpc) -> None:
+    await grpc.api.drain(1.0)
+    reply = await call(grpc.channel, SUBMIT, b"")
+    assert reply == Reply(Status.UNAVAILABLE.value, "the coordinator is stopping", b"")
+
+
+# ---- health ----
+
+
+async def test_health_is_readiness(grpc: Grpc) -> None:
+    stub = HealthStub(grpc.channel)
+    for service in ("", "dtmgimp.Dtm"):
+        assert (await stub.Check(HealthCheckRequest(service=service))).status == SERVING
+    grpc.readiness.found = {"store": "away"}
+    for service in ("", "dtmgimp.Dtm"):
+        assert (await stub.Check(HealthCheckRequest(service=service))).status == NOT_SERVING
+
+
+async def test_health_of_an_unknown_service_is_not_found(grpc: Grpc) -> None:
+    with pytest.raises(GRPCError) as raised:
+        await HealthStub(grpc.channel).Check(HealthCheckRequest(service="other.Service"))
+    assert raised.value.status is Status.NOT_FOUND
+
+
+async def test_who_watches_health_is_told_of_every_change(
+    grpc: Grpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_health, "WATCH_SECONDS", 0.01)
+    async with HealthStub(grpc.channel).Watch.open() as stream:
+        await stream.send_message(HealthCheckRequest(), end=True)
+        seen = []
+        for problems in ({}, {"store": "away"}, {}):
+            grpc.readiness.found = dict(problems)
+            message = await asyncio.wait_for(stream.recv_message(), 5)
+            assert message is not None
+            seen.append(message.status)
+        await stream.cancel()
+    assert seen == [SERVING, NOT_SERVING, SERVING]
+
+
+# ---- reflection ----
+
+
+REFLECTIONS = [
+    (v1_grpc.ServerReflectionStub, v1_pb2.ServerReflectionRequest),
+    (v1alpha_grpc.ServerReflectionStub, v1alpha_pb2.ServerReflectionRequest),
+]
+
+
+@pytest.mark.parametrize(("stub", "request_type"), REFLECTIONS, ids=["v1", "v1alpha"])
+async def test_reflection_lists_and_describes_the_services(
+    grpc: Grpc, stub: type, request_type: type
+) -> None:
+    listing, described = await stub(grpc.channel).ServerReflectionInfo(
+        [request_type(list_services=""), request_type(file_containing_symbol="dtmgimp.Dtm")]
+    )
+    names = {service.name for service in listing.list_services_response.service}
+    assert names == {"dtmgimp.Dtm", "grpc.health.v1.Health"}
+    [encoded] = described.file_descriptor_response.file_descriptor_proto
+    file = FileDescriptorProto.FromString(encoded)
+    [service] = file.service
+    assert [method.name for method in service.method] == [
+        "NewGid",
+        "Submit",
+        "Prepare",
+        "Abort",
+        "RegisterBranch",
+        "PrepareWorkflow",
+        "Subscribe",
+        "Unsubscribe",
+        "DeleteTopic",
+    ]
+    request = next(message for message in file.message_type if message.name == "DtmRequest")
+    assert [(field.name, field.number) for field in request.field][:3] == [
+        ("Gid", 1),
+        ("TransType", 2),
+        ("TransOptions", 3),
+    ]
+
+
+@pytest.mark.parametrize(("stub", "request_type"), REFLECTIONS, ids=["v1", "v1alpha"])
+async def test_reflection_says_when_it_knows_no_such_symbol(
+    grpc: Grpc, stub: type, request_type: type
+) -> None:
+    [answer] = await stub(grpc.channel).ServerReflectionInfo(
+        [request_type(file_containing_symbol="other.Service")]
+    )
+    assert answer.error_response.error_code == Status.NOT_FOUND.value
