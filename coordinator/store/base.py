@@ -1,8 +1,9 @@
 """All that is asked of a store, in the engine's verbs. The contract tests run on each one and on the twin.
 
 A write returns only after the commit that holds it (DESIGN, promise 1). Writes raise StoreUnavailable when
-the store did not confirm within `timeout` seconds; what was asked may then stand or not, and asking again with
-the same owner token is safe. Owner tokens are fresh for each submit and claim, and fence every later write.
+the store did not confirm within `timeout` seconds; what was asked may then stand or not, and asking again
+with the same owner token is safe. Owner tokens are fresh for each submit and claim, and fence every later
+write.
 """
 
 from collections.abc import Collection, Sequence
@@ -111,7 +112,8 @@ class Store(Protocol):
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         """Make due at once what an earlier start of this instance still owns; returns how many.
 
-        Rows whose owner starts with owner_prefix but not with except_prefix. owner_prefix "" means every owned row.
+        Rows whose owner starts with owner_prefix but not with except_prefix. owner_prefix "" means every
+        owned row.
         """
         ...
 

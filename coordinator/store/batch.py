@@ -1,0 +1,152 @@
+"""One batch: many insertions and changes written in one database transaction. Synchronous; no commit here.
+
+The locking read comes first and tells, for every gid of the batch, whether a row exists, in which status, and
+held by whom. What is refused is left out; the rest is a handful of statements however many transactions there
+are.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from coordinator.model import Status
+from coordinator.store.base import Change, Changed
+from coordinator.store.fence import Verdict, verdict
+from coordinator.store.statements import Cursor, Statements, Values
+
+# The columns that a change may assign, in the order of AssignedValues. finish_time and rollback_time follow
+# status.
+ASSIGNED_COLUMNS: Final = (
+    "status", "owner", "next_cron_interval", "next_cron_time", "rollback_reason", "result", "options",
+    "custom_data",
+)  # fmt: skip
+AssignedValues = tuple[Any, ...]  # as stored, None leaves a column alone; empty: nothing assigned
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """A new transaction as it will be stored."""
+
+    gid: str
+    owner: str  # tells a repeat of this insertion from another's; "" never does
+    row: Values  # see Statements
+    branch_rows: tuple[Values, ...]
+    values: AssignedValues = ()  # what the row of statements does not hold; rare
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A change, with the values it assigns as they will be stored."""
+
+    gid: str
+    change: Change
+    values: AssignedValues
+
+
+Work = Insertion | Update
+
+
+@dataclass(slots=True)
+class _Writes:
+    """What is left to write once every verdict is known, gathered by statement."""
+
+    rows: list[Values] = field(default_factory=list)
+    branch_rows: list[Values] = field(default_factory=list)
+    results: dict[str, list[Values]] = field(default_factory=dict)  # by branch status
+    assignments: dict[AssignedValues, list[str]] = field(default_factory=dict)  # gids by the same values
+
+    def add_insertion(self, work: Insertion) -> None:
+        self.rows.append(work.row)
+        self.branch_rows.extend(work.branch_rows)
+        if work.values:
+            self.assignments.setdefault(work.values, []).append(work.gid)
+
+    def add_update(self, work: Update) -> None:
+        for (branch_id, op), status in work.change.results:
+            self.results.setdefault(status, []).append((work.gid, branch_id, op))
+        if work.values:
+            self.assignments.setdefault(work.values, []).append(work.gid)
+
+    def write(self, cursor: Cursor, statements: Statements, now: str) -> None:
+        if self.rows:
+            statements.insert_globals(cursor, self.rows, now)
+        if self.branch_rows:
+            statements.insert_branches(cursor, self.branch_rows, now)
+        for status, keys in self.results.items():
+            statements.record_results(cursor, status, keys, now)
+        for values, gids in self.assignments.items():
+            statements.update_globals(cursor, _assignments(values, now), gids, now)
+
+
+def write_batch(cursor: Cursor, statements: Statements, works: Sequence[Work], now: str) -> list[Changed]:
+    """Write the batch and return, in its order, how each work ended.
+
+    works: in order of gid, no two whose gids a database might compare as equal. now: wall-clock text.
+    An insertion is APPLIED or REFUSED (the gid exists). Raises the driver's error when the database refuses a
+    value; nothing may be committed then.
+    """
+    found = {
+        gid: (status, owner)
+        for gid, status, owner in statements.lock_globals(cursor, [work.gid for work in works])
+    }
+    in_the_way = _look_alikes(works, found) if found else ()
+    writes = _Writes()
+    outcomes = [
+        _judge_insertion(work, found.get(work.gid), in_the_way, writes)
+        if isinstance(work, Insertion)
+        else _judge_update(work, found.get(work.gid), writes)
+        for work in works
+    ]
+    writes.write(cursor, statements, now)
+    return outcomes
+
+
+def _judge_insertion(
+    work: Insertion, stored: tuple[str, str] | None, in_the_way: Collection[str], writes: _Writes
+) -> Changed:
+    if stored is not None:
+        return Changed.APPLIED if work.owner and stored[1] == work.owner else Changed.REFUSED
+    if in_the_way and work.gid in in_the_way:
+        return Changed.REFUSED
+    writes.add_insertion(work)
+    return Changed.APPLIED
+
+
+def _judge_update(work: Update, stored: tuple[str, str] | None, writes: _Writes) -> Changed:
+    if stored is None:
+        return Changed.MISSING
+    match verdict(work.change, *stored):
+        case Verdict.APPLY:
+            writes.add_update(work)
+            return Changed.APPLIED
+        case Verdict.STANDS:
+            return Changed.APPLIED
+        case Verdict.REFUSE:
+            return Changed.REFUSED
+
+
+def _look_alikes(works: Sequence[Work], found: Collection[str]) -> Collection[str]:
+    """The gids of the batch that differ from a row's only as the database does not see it, like `A` from `a`.
+
+    A likeness beyond case (accents, blanks at the end) shows only when the work is alone in its batch; before
+    that, the unique key refuses the insertion, and the batch is taken apart.
+    """
+    strangers = set(found).difference([work.gid for work in works])
+    if not strangers:
+        return ()
+    if len(works) == 1:
+        return (works[0].gid,)
+    folded = {gid.casefold() for gid in strangers}
+    return {work.gid for work in works if work.gid.casefold() in folded}
+
+
+def _assignments(values: AssignedValues, now: str) -> dict[str, Any]:
+    assignments = {
+        column: value for column, value in zip(ASSIGNED_COLUMNS, values, strict=True) if value is not None
+    }
+    match assignments.get("status"):
+        case Status.SUCCEED:
+            assignments["finish_time"] = now
+        case Status.FAILED:
+            assignments["rollback_time"] = now
+    return assignments

@@ -1,0 +1,123 @@
+"""What a driver's error means for us: refused values, a row held by another, or a database that is away."""
+
+import sqlite3
+from enum import Enum
+from typing import Any, Final
+
+import pymysql
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from coordinator.errors import Conflict, DtmError, Invalid, StoreUnavailable
+
+# What runners turn into StoreUnavailable, TryAgain or Rejected; anything else is a bug of ours.
+STORE_ERRORS: Final = (
+    SQLAlchemyError,
+    pymysql.Error,
+    sqlite3.Error,
+    OSError,
+    EOFError,
+    UnicodeError,
+    TimeoutError,
+)
+
+
+class Fault(Enum):
+    """What to do after an error."""
+
+    REFUSED = "refused"  # this statement or value, now and always
+    LOCKED = "locked"  # another holds a row; the connection is fine
+    DEADLOCK = "deadlock"  # the database chose us to give way; the connection is fine
+    AWAY = "away"  # no connection, or none that can write: throw it away
+
+
+# Numbers of MySQL, MariaDB and TiDB. Client errors (2000 to 2999) are all AWAY.
+_LOCKED: Final = frozenset({1205, 3572})  # lock wait timeout, NOWAIT
+_DEADLOCK: Final = frozenset(
+    {
+        1213,  # deadlock; also a conflict found by a Galera cluster at commit
+        1020,  # record changed since last read
+        8002, 8022, 8028, 9007,  # TiDB: write conflict, commit to be tried again, schema changed
+    }
+)  # fmt: skip
+_AWAY: Final = frozenset(
+    {
+        1021, 1030, 1114,  # disk full, storage engine error, table full
+        1028, 1037, 1038, 1041, 1135,  # out of memory or threads
+        1040, 1203, 1226,  # too many connections
+        1047,  # Galera: node not ready
+        1042, 1043, 1053, 1077, 1078, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184,  # shutdown, network
+        1180,  # error during commit
+        1290, 1792, 1836, 3100,  # read-only: a primary that was demoted
+        1317, 1927, 1969, 3024, 4031,  # killed, interrupted, disconnected for idleness
+        9001, 9002, 9003, 9004, 9005,  # TiDB: its storage is away
+    }
+)  # fmt: skip
+_DUPLICATE: Final = 1062
+_BAD_VALUE: Final = frozenset({1048, 1264, 1265, 1292, 1300, 1364, 1366, 1406, 1411, 3140, 3988, 4025})
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Judge an error of STORE_ERRORS."""
+    cause = _driver_error(error)
+    if isinstance(cause, UnicodeError):
+        return Fault.REFUSED
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite_fault(cause)
+    if not isinstance(cause, pymysql.Error):
+        return Fault.AWAY  # OSError, time-outs, SQLAlchemy's pool
+    number = error_number(cause)
+    if number in _DEADLOCK:
+        return Fault.DEADLOCK
+    if number in _LOCKED:
+        return Fault.LOCKED
+    # The driver raises some of its own without a number: "Not connected", "Cursor closed", broken packets.
+    if number < 1000 or 2000 <= number < 3000 or number in _AWAY:
+        return Fault.AWAY
+    return Fault.REFUSED
+
+
+def _sqlite_fault(error: sqlite3.Error) -> Fault:
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
+        return Fault.REFUSED
+    # Extended codes keep the primary one in the low byte.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return Fault.DEADLOCK
+    if code in {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_RANGE}:
+        return Fault.REFUSED
+    return Fault.AWAY  # full disk, I/O error, read-only file
+
+
+def refusal(error: BaseException) -> DtmError:
+    """The error for the caller whose value or statement the database refused."""
+    cause = _driver_error(error)
+    reason = reason_of(error)
+    if isinstance(cause, UnicodeError):
+        return Invalid(f"a value is not Unicode text: {reason}")
+    if isinstance(cause, sqlite3.IntegrityError) or error_number(cause) == _DUPLICATE:
+        return Conflict(f"a row of that gid, or one of its branches, is stored already: {reason}")
+    if isinstance(cause, (sqlite3.DataError, pymysql.DataError)) or error_number(cause) in _BAD_VALUE:
+        return Invalid(f"the store refused a value: {reason}")
+    return StoreUnavailable(f"the store refused the write: {reason}")
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says what the database or the network said."""
+    cause = _driver_error(error)
+    if isinstance(cause, TimeoutError) and not str(cause):
+        return "it did not answer in time"
+    text = str(cause.args[1]) if error_number(cause) and len(cause.args) > 1 else str(cause)
+    return " ".join(text.split()) or type(cause).__name__
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig
+    return error
+
+
+def error_number(error: BaseException) -> int:
+    """The number that MySQL gave the error, 0 for any other."""
+    cause = _driver_error(error)
+    first: Any = cause.args[0] if cause.args else 0
+    return first if isinstance(first, int) and isinstance(cause, pymysql.Error) else 0

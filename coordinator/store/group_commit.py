@@ -1,0 +1,297 @@
+"""Group commit: what all running transactions want written, gathered into few commits (DESIGN, group commit).
+
+Knows no database. Callers queue their work; each writer takes what has gathered, without waiting for more,
+and hands it to `write`, which makes one commit of it. While that runs, the next batch gathers: an idle store
+is written to at once, a busy one shares each commit among many.
+
+- Works of one key are written one after the other, in the order they came: a batch holds a key once, and none
+  that is in another batch at the time.
+- Everything is bounded: a batch, and what waits. When there is no room, a caller waits until its own timeout.
+- A batch that the database refuses is taken apart until the refused work is alone and gets its own error.
+- A batch that could not be written is tried again, until nobody waits for it.
+- A caller that gives up before its work is taken leaves nothing behind; later the write may stand or not.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from time import perf_counter
+from typing import Final, Generic, Protocol
+
+from loguru import logger
+
+from coordinator.errors import Busy, DtmError, StoreUnavailable
+from coordinator.store.waiting import Item, Outcome, WaitingLine, Work
+
+_RETRY_SECONDS_FIRST: Final = 0.02
+_RETRY_SECONDS_MAX: Final = 1.0
+_CLOCK_GRAIN_SECONDS: Final = 0.001  # a loop may run a timer this much early
+
+_key: Final = attrgetter("key")
+
+
+class Rejected(Exception):
+    """The database refused a value of the batch; nothing was stored. error: for the caller."""
+
+    def __init__(self, error: DtmError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class TryAgain(Exception):
+    """The batch was not written, or nobody knows; trying again is safe.
+
+    one_by_one: somebody else holds a row of the batch, and the others should not wait for it.
+    """
+
+    def __init__(self, reason: str, *, one_by_one: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.one_by_one = one_by_one
+
+
+class Observer(Protocol):
+    """Told about each commit, for metrics."""
+
+    def batch_written(self, size: int, size_bytes: int, seconds: float, /) -> None:
+        """One commit of `size` works, about `size_bytes` of values, took this long."""
+        ...
+
+
+class SilentObserver:
+    """Metrics switched off."""
+
+    def batch_written(self, size: int, size_bytes: int, seconds: float, /) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is bounded."""
+
+    writers: int = 2  # batches written at the same time
+    batch_items_max: int = 256
+    batch_bytes_max: int = 1_000_000
+    queue_items_max: int = 10_000  # waiting, beside what is being written
+    queue_bytes_max: int = 64_000_000
+
+
+class GroupCommit(Generic[Work, Outcome]):
+    """The queue and its writers; made inside a running loop.
+
+    write: commits all the works, in order of key, in one transaction, and returns their outcomes in the same
+    order. Raises Rejected or TryAgain. Anything else is a bug: the callers of that batch get
+    StoreUnavailable, all others go on.
+    jitter: returns 0 to 1, for the back-off.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Work]], Awaitable[Sequence[Outcome]]],
+        *,
+        limits: Limits,
+        observer: Observer,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._write = write
+        self._limits = limits
+        self._observer = observer
+        self._jitter = jitter
+        self._loop = asyncio.get_running_loop()
+        self._waiting: WaitingLine[Work, Outcome] = WaitingLine()
+        self._for_room: deque[asyncio.Future[None]] = deque()
+        self._busy: dict[str, Item[Work, Outcome]] = {}  # being written, by key
+        self._idle: list[asyncio.Future[None]] = []  # one for each writer without work
+        self._expiry: asyncio.TimerHandle | None = None
+        self._trouble = ""  # why the last attempt failed; empty when it did not
+        self._closing = False
+        self._writers: set[asyncio.Task[None]] = set()
+        for _ in range(limits.writers):
+            self._start_writer()
+
+    async def submit(self, work: Work, *, key: str, size: int, timeout: float) -> Outcome:
+        """Return the outcome of the work after the commit that holds it.
+
+        key: works of the same key are written in the order of their submits. size: bytes, about. timeout:
+        seconds. Raises Busy (no room, not taken), StoreUnavailable, or the error of a work that was refused.
+        """
+        deadline = self._loop.time() + timeout
+        if self._for_room or not self._has_room():
+            await self._wait_for_room(deadline)
+        if self._closing:
+            raise StoreUnavailable("the store is closing")
+        item: Item[Work, Outcome] = Item(work, key, size, deadline, self._loop.create_future())
+        self._waiting.append(item)
+        if self._idle:
+            self._wake_writer()
+        if self._expiry is None or deadline < self._expiry.when():
+            self._expire_at(deadline)
+        return await item.future
+
+    async def close(self, *, seconds: float) -> None:
+        """Take nothing more, write what was taken for at most `seconds`, then end the writers."""
+        self._closing = True
+        self._give_room()
+        unanswered = [item.future for item in self._items() if not item.future.done()]
+        if unanswered:
+            await asyncio.wait(unanswered, timeout=seconds)
+        for item in self._items():
+            _fail(item, StoreUnavailable("the store was closed before it confirmed"))
+        writers = list(self._writers)
+        for writer in writers:
+            writer.cancel()
+        await asyncio.gather(*writers, return_exceptions=True)
+        if self._expiry is not None:
+            self._expiry.cancel()
+
+    def _items(self) -> Iterator[Item[Work, Outcome]]:
+        yield from self._busy.values()
+        yield from self._waiting
+
+    # --- room in the queue ---
+
+    def _has_room(self) -> bool:
+        limits = self._limits
+        return len(self._waiting) < limits.queue_items_max and self._waiting.bytes < limits.queue_bytes_max
+
+    async def _wait_for_room(self, deadline: float) -> None:
+        place = self._loop.create_future()
+        self._for_room.append(place)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await place
+        except TimeoutError:
+            raise Busy(f"the store is busy: {len(self._waiting)} writes are waiting") from None
+        finally:
+            self._give_room()  # there may be more, or this one was not used after all
+
+    def _give_room(self) -> None:
+        """Let the first in line go on; it lets in the next."""
+        while self._for_room and (self._for_room[0].done() or self._has_room() or self._closing):
+            place = self._for_room.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+
+    # --- deadlines: one timer for all ---
+
+    def _expire_at(self, deadline: float) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        """Answer the callers whose time is over, and look again when the next one's will be."""
+        self._expiry = None
+        now = self._loop.time() + _CLOCK_GRAIN_SECONDS
+        for item in self._items():
+            if item.deadline <= now:
+                reason = f": {self._trouble}" if self._trouble else ""
+                _fail(item, StoreUnavailable(f"the store did not confirm in time{reason}"))
+        self._waiting.drop_done()
+        self._give_room()
+        deadlines = [item.deadline for item in self._items() if not item.future.done()]
+        if deadlines:
+            self._expire_at(min(deadlines))
+
+    # --- writers ---
+
+    def _start_writer(self) -> None:
+        writer = self._loop.create_task(self._run_writer(), name="store writer")
+        self._writers.add(writer)
+        writer.add_done_callback(self._writer_ended)
+
+    def _writer_ended(self, writer: "asyncio.Task[None]") -> None:
+        self._writers.discard(writer)
+        if writer.cancelled() or self._closing:
+            return
+        # Its callers have been answered; the others must not suffer from the bug.
+        logger.opt(exception=writer.exception()).error("a store writer ended unexpectedly; starting another")
+        self._start_writer()
+
+    def _wake_writer(self) -> None:
+        while self._idle:
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+                return
+
+    async def _run_writer(self) -> None:
+        limits = self._limits
+        while True:
+            batch = self._waiting.take_batch(
+                self._busy, items_max=limits.batch_items_max, bytes_max=limits.batch_bytes_max
+            )
+            if not batch:
+                idle = self._loop.create_future()
+                self._idle.append(idle)
+                await idle
+                continue
+            batch.sort(
+                key=_key
+            )  # the same order in every batch: two of them cannot wait for each other in a ring
+            self._busy.update([(item.key, item) for item in batch])
+            if self._for_room:
+                self._give_room()
+            try:
+                await self._write_all(batch)
+            finally:
+                for item in batch:
+                    del self._busy[item.key]
+                    _fail(item, StoreUnavailable("the store did not confirm"))
+                if len(self._waiting) and self._idle:  # perhaps for one of these keys
+                    self._wake_writer()
+
+    async def _write_all(self, batch: list[Item[Work, Outcome]]) -> None:
+        """Write until every item has its answer, or nobody waits for the rest."""
+        parts = [batch]
+        failures = 0
+        while parts:
+            part = parts.pop()
+            if failures:
+                part = [item for item in part if not item.future.done()]
+                if not part:
+                    continue
+            try:
+                await self._write_once(part)
+            except Rejected as error:
+                failures += 1
+                if len(part) == 1:
+                    _fail(part[0], error.error)
+                else:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+            except TryAgain as error:
+                failures += 1
+                if error.one_by_one and len(part) > 1:
+                    parts += [[item] for item in reversed(part)]
+                    continue
+                parts.append(part)
+                await self._back_off(error.reason, failures)
+
+    async def _write_once(self, part: list[Item[Work, Outcome]]) -> None:
+        started = perf_counter()
+        outcomes = await self._write([item.work for item in part])
+        for item, outcome in zip(part, outcomes, strict=True):
+            if not item.future.done():
+                item.future.set_result(outcome)
+        self._observer.batch_written(len(part), sum([item.size for item in part]), perf_counter() - started)
+        if self._trouble:
+            self._trouble = ""
+            logger.info("the store is written to again")
+
+    async def _back_off(self, reason: str, failures: int) -> None:
+        if not self._trouble:
+            logger.warning("the store was not written, trying again: {}", reason)
+        self._trouble = reason
+        seconds = min(_RETRY_SECONDS_FIRST * 2 ** min(failures - 1, 10), _RETRY_SECONDS_MAX)
+        await asyncio.sleep(seconds * (0.5 + self._jitter() / 2))
+
+
+def _fail(item: Item[Work, Outcome], error: DtmError) -> None:
+    """Give the error to whoever still waits."""
+    if not item.future.done():
+        item.future.set_exception(error)

@@ -1,0 +1,165 @@
+"""A MySQL server, MariaDB or TiDB: reaching it, waiting for it, what it can do."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from loguru import logger
+from sqlalchemy import URL, Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from coordinator.errors import StartError
+from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
+
+_CONNECT_SECONDS: Final = 5
+_PAUSE_SECONDS: Final = 0.5  # between attempts to reach it
+_TELL_SECONDS: Final = 5.0  # between lines that say so
+_IDLE_CONNECTIONS_MAX: Final = 10
+_BATCH_BYTES_MAX: Final = 1_000_000
+_PACKET_BYTES_LEAST: Final = 4 * 1024 * 1024  # what statements are bounded for
+
+# Strict: a value that does not fit is refused, not cut. Backslashes escape, as the driver assumes. A row that
+# somebody else holds is not waited for long, because a whole batch waits with it.
+_SESSION: Final = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO',"
+    " SESSION innodb_lock_wait_timeout = 2"
+)
+
+_ACCESS_DENIED: Final = frozenset({1044, 1045, 1130, 1142, 1227, 1698})
+_UNKNOWN_DATABASE: Final = 1049
+_EXISTS_ALREADY: Final = frozenset({1050, 1061})  # table, key: made by another coordinator at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What this server can do."""
+
+    skip_locked: bool
+    batch_bytes_max: int
+
+
+class MySQLServer:
+    """One server and database, by its configuration. lifetime_seconds: of a connection."""
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        database: str,
+        connections_max: int,
+        lifetime_seconds: float,
+    ) -> None:
+        self._url = URL.create(
+            "mysql+aiomysql",
+            username=user,
+            password=password,
+            host=host,
+            port=port,
+            database=database,
+            query={"charset": "utf8mb4"},
+        )
+        self._lifetime_seconds = lifetime_seconds
+        idle = min(connections_max, _IDLE_CONNECTIONS_MAX)
+        self.engine = self._engine(self._url, idle, connections_max - idle)
+
+    def _engine(self, url: URL, connections_idle: int, connections_beyond: int) -> AsyncEngine:
+        return create_async_engine(
+            url,
+            isolation_level="READ COMMITTED",
+            pool_size=connections_idle,
+            max_overflow=connections_beyond,
+            pool_recycle=max(int(self._lifetime_seconds), 1),
+            connect_args={"connect_timeout": _CONNECT_SECONDS, "init_command": _SESSION},
+        )
+
+    @property
+    def _where(self) -> str:
+        url = self._url
+        return f"{url.username}@{url.host}:{url.port}/{url.database}"
+
+    async def wait_until_usable(self, seconds: float) -> None:
+        """Return when the database answers; it is made when absent. Raises StartError."""
+        give_up_at = time.monotonic() + seconds
+        tell_at = time.monotonic()
+        while True:
+            try:
+                await self._connect_once()
+                return
+            except STORE_ERRORS as error:
+                if fault_of(error) is not Fault.AWAY:
+                    self._cannot(error)
+                now = time.monotonic()
+                if now >= give_up_at:
+                    raise StartError(
+                        f"the store {self._where} was not there within {seconds:g} s: {reason_of(error)}",
+                        "start the database, or correct Store.Host and Store.Port",
+                    ) from error
+                if now >= tell_at:
+                    logger.info("waiting for the store {}: {}", self._where, reason_of(error))
+                    tell_at = now + _TELL_SECONDS
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _connect_once(self) -> None:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS), self.engine.connect():
+                return
+        except STORE_ERRORS as error:
+            if error_number(error) != _UNKNOWN_DATABASE:
+                raise
+        await self._create_database()
+
+    async def _create_database(self) -> None:
+        engine = self._engine(self._url.set(database=""), 1, 0)
+        name = engine.dialect.identifier_preparer.quote_identifier(self._url.database or "")
+        statement = " ".join(("CREATE DATABASE IF NOT EXISTS", name, "CHARACTER SET utf8mb4"))
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS), engine.begin() as connection:
+                await connection.exec_driver_sql(statement)
+        finally:
+            await engine.dispose()
+        logger.info("made the database {}", self._where)
+
+    async def set_up(self, function: Callable[[Connection], None], *, seconds: float) -> None:
+        """Run the function, which makes tables; again when another coordinator made some meanwhile."""
+        for last in (False, True):
+            try:
+                async with asyncio.timeout(seconds), self.engine.begin() as connection:
+                    await connection.run_sync(function)
+                return
+            except STORE_ERRORS as error:
+                if last or error_number(error) not in _EXISTS_ALREADY:
+                    self._cannot(error)
+
+    async def facts(self) -> Facts:
+        """Ask what the server can do. Raises StartError."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS), self.engine.connect() as connection:
+                packet = (await connection.exec_driver_sql("SELECT @@max_allowed_packet")).scalar_one()
+        except STORE_ERRORS as error:
+            self._cannot(error)
+        if int(packet) < _PACKET_BYTES_LEAST:
+            logger.warning("max_allowed_packet of {} is {}; 4 MiB at least are needed", self._where, packet)
+        return Facts(await self._can_skip_locked(), min(_BATCH_BYTES_MAX, int(packet) // 4))
+
+    async def _can_skip_locked(self) -> bool:
+        statement = "SELECT id FROM trans_global WHERE id = 0 FOR UPDATE SKIP LOCKED"
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS), self.engine.connect() as connection:
+                await connection.exec_driver_sql(statement)
+        except STORE_ERRORS as error:
+            if fault_of(error) is Fault.REFUSED:
+                return False  # a syntax error: MariaDB before 10.6, MySQL before 8
+            self._cannot(error)
+        return True
+
+    def _cannot(self, error: BaseException) -> NoReturn:
+        if error_number(error) in _ACCESS_DENIED:
+            hint = "correct Store.User and Store.Password, or grant the rights"
+        else:
+            hint = "see the database's log"
+        raise StartError(f"cannot use the store {self._where}: {reason_of(error)}", hint) from error

@@ -1,0 +1,112 @@
+"""Opening a store: tables made and looked over, and one clear sentence when it cannot be."""
+
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Final
+
+from sqlalchemy import Connection
+
+from coordinator.clock import Clock
+from coordinator.errors import StartError
+from coordinator.store.faults import STORE_ERRORS, reason_of
+from coordinator.store.group_commit import Limits, Observer
+from coordinator.store.mysql import MySQLServer
+from coordinator.store.runner import AsyncRunner, Runner
+from coordinator.store.sql import Database, SqlStore
+from coordinator.store.sqlite_runner import SqliteRunner
+from coordinator.store.statements import MySQLStatements, SqliteStatements
+from coordinator.store.tables import check_tables, make_tables
+from coordinator.store.wall_clock import WallClock
+
+_MYSQL_WRITERS: Final = 2  # while one waits for its commit, the other gathers and sends
+_SETUP_SECONDS: Final = 60.0  # making and looking over the tables
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """Which store, as `Store` of the configuration says."""
+
+    driver: str = "sqlite"  # or mysql, which is MariaDB and TiDB as well
+    path: str = "dtm.db"  # sqlite: a file, made when absent, or `:memory:`
+    host: str = "localhost"
+    port: int = 3306
+    user: str = "root"
+    password: str = field(default="", repr=False)
+    database: str = "dtm"  # made when absent and permitted
+    connections_max: int = 500
+    connection_lifetime_seconds: float = 300.0
+
+
+async def open_store(
+    config: StoreConfig,
+    *,
+    clock: Clock,
+    zone: tzinfo | None,
+    reset: bool = False,
+    wait_seconds: float,
+    observer: Observer | None = None,
+) -> SqlStore:
+    """Return the store, ready to be used; inside the loop that will use it.
+
+    clock: stamps what is written. zone: of the datetime columns; None is the process's own.
+    reset: drop the coordinator's own tables first. wait_seconds: how long a database that is away is waited
+    for.
+    observer: told about each commit. Raises StartError.
+    """
+    match config.driver:
+        case "sqlite":
+            runner, database, limits = await _open_sqlite(config, reset=reset)
+        case "mysql":
+            runner, database, limits = await _open_mysql(config, reset=reset, wait_seconds=wait_seconds)
+        case _:
+            raise StartError(f"Store.Driver {config.driver} is not built yet", "choose sqlite or mysql")
+    return SqlStore(
+        runner, database, clock=clock, wall_clock=WallClock(zone), limits=limits, observer=observer
+    )
+
+
+async def _open_sqlite(config: StoreConfig, *, reset: bool) -> tuple[Runner, Database, Limits]:
+    runner = SqliteRunner(config.path)
+    try:
+        await runner.transact(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
+    except STORE_ERRORS as error:
+        await runner.close()
+        raise StartError(
+            f"cannot use the SQLite file {config.path}: {reason_of(error)}",
+            "it must be a SQLite database, or absent, in a folder that can be written; see Store.Path",
+        ) from error
+    except StartError:
+        await runner.close()
+        raise
+    return runner, Database(SqliteStatements(), utc_now="", skip_locked=False), Limits(writers=1)
+
+
+async def _open_mysql(
+    config: StoreConfig, *, reset: bool, wait_seconds: float
+) -> tuple[Runner, Database, Limits]:
+    server = MySQLServer(
+        host=config.host,
+        port=config.port,
+        user=config.user,
+        password=config.password,
+        database=config.database,
+        # Each writer keeps one; at least one is left for all else.
+        connections_max=max(config.connections_max, _MYSQL_WRITERS + 1),
+        lifetime_seconds=config.connection_lifetime_seconds,
+    )
+    runner = AsyncRunner(server.engine, lifetime_seconds=config.connection_lifetime_seconds)
+    try:
+        await server.wait_until_usable(wait_seconds)
+        await server.set_up(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
+        facts = await server.facts()
+    except StartError:
+        await runner.close()
+        raise
+    limits = Limits(writers=_MYSQL_WRITERS, batch_bytes_max=facts.batch_bytes_max)
+    database = Database(MySQLStatements(), "SELECT UTC_TIMESTAMP(6)", skip_locked=facts.skip_locked)
+    return runner, database, limits
+
+
+def _set_up(connection: Connection, reset: bool) -> None:
+    make_tables(connection, reset=reset)
+    check_tables(connection)

@@ -1,0 +1,130 @@
+"""How statements reach a database server: connections and transactions; no SQL of ours.
+
+A runner takes plain synchronous functions. `write` is the hot path: a cursor of the driver on a connection
+that writers keep for themselves, committed when the function returns. `transact` and `read` lend a SQLAlchemy
+connection.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar, cast
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from coordinator.store.faults import STORE_ERRORS, Fault, fault_of
+from coordinator.store.statements import Cursor
+
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Runs functions inside transactions. Raises faults.STORE_ERRORS, TimeoutError after `seconds`."""
+
+    async def write(self, function: Callable[[Cursor], T], *, seconds: float) -> T:
+        """Run the function on a writer's cursor and commit."""
+        ...
+
+    async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
+        """Run the function in a transaction that may write, and commit."""
+        ...
+
+    async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
+        """Run the function on one consistent view; what it writes is lost."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; nothing may be running."""
+        ...
+
+
+class AsyncRunner:
+    """For a database server, through an asyncio driver.
+
+    lifetime_seconds: a writer's connection of this age is closed and another opened.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, lifetime_seconds: float) -> None:
+        self._engine = engine
+        self._lifetime_seconds = lifetime_seconds
+        self._idle: list[tuple[AsyncConnection, float]] = []  # writers', with the time they were opened
+
+    async def write(self, function: Callable[[Cursor], T], *, seconds: float) -> T:
+        """See Runner."""
+        async with asyncio.timeout(seconds):
+            connection, opened_at = await self._writer_connection()
+            usable = False
+            try:
+                result = await connection.run_sync(_run_and_commit, function)
+                usable = True
+            except STORE_ERRORS as error:
+                # InnoDB undoes only the statement that waited too long for a lock: the rest must be rolled
+                # back.
+                usable = fault_of(error) is not Fault.AWAY and await _roll_back(connection)
+                raise
+            finally:
+                if usable:
+                    self._idle.append((connection, opened_at))
+                else:
+                    await _throw_away(connection)
+        return result
+
+    async def _writer_connection(self) -> tuple[AsyncConnection, float]:
+        now = time.monotonic()
+        while self._idle:
+            connection, opened_at = self._idle.pop()
+            if now - opened_at < self._lifetime_seconds:
+                return connection, opened_at
+            await _throw_away(connection)
+        return await self._engine.connect(), now
+
+    async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
+        """See Runner."""
+        async with asyncio.timeout(seconds), self._engine.begin() as connection:
+            return await connection.run_sync(function)
+
+    async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
+        """See Runner."""
+        async with asyncio.timeout(seconds), self._engine.connect() as connection:
+            return await connection.run_sync(function)
+
+    async def close(self) -> None:
+        """See Runner."""
+        while self._idle:
+            connection, _ = self._idle.pop()
+            await _throw_away(connection)
+        await self._engine.dispose()
+
+
+def _run_and_commit(connection: Connection, function: Callable[[Cursor], T]) -> T:
+    driver_connection = connection.connection.dbapi_connection
+    assert driver_connection is not None
+    cursor = driver_connection.cursor()
+    try:
+        result = function(cast(Cursor, cursor))
+    finally:
+        cursor.close()
+    driver_connection.commit()
+    return result
+
+
+async def _roll_back(connection: AsyncConnection) -> bool:
+    """Return whether the connection can be used again."""
+    try:
+        await connection.run_sync(lambda it: it.connection.rollback())
+    except STORE_ERRORS:
+        return False
+    return True
+
+
+async def _throw_away(connection: AsyncConnection) -> None:
+    """Close the socket first: a frozen server must not be waited for to say goodbye."""
+    try:
+        pooled = await connection.get_raw_connection()
+        if pooled.driver_connection is not None:
+            pooled.driver_connection.close()
+        await connection.invalidate()
+        await connection.close()
+    except STORE_ERRORS:
+        return  # it was lost already

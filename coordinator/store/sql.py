@@ -1,0 +1,178 @@
+"""The store on SQL databases: writes through group commit, everything else as single transactions."""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, Protocol, TypeVar, cast
+
+from sqlalchemy import Connection
+
+from coordinator.clock import Clock
+from coordinator.errors import StoreUnavailable
+from coordinator.model import Branch, Transaction
+from coordinator.store import queries
+from coordinator.store.base import Change, Changed, Filter, Stored
+from coordinator.store.batch import Work, write_batch
+from coordinator.store.claims import Claim, claim_due
+from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
+from coordinator.store.group_commit import GroupCommit, Limits, Observer, Rejected, SilentObserver, TryAgain
+from coordinator.store.rows import insertion_of, update_of
+from coordinator.store.runner import Runner
+from coordinator.store.statements import Statements
+from coordinator.store.wall_clock import WallClock
+
+T = TypeVar("T")
+
+_BATCH_SECONDS_MAX: Final = 10.0  # after this a database counts as frozen and its connection is thrown away
+_SECONDS_MAX: Final = 10.0  # the same for everything else
+_CLOSE_SECONDS_MAX: Final = 10.0
+_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What differs between databases. utc_now: a statement that asks its clock, empty for our own clock."""
+
+    statements: Statements
+    utc_now: str
+    skip_locked: bool
+
+
+class SqlStore:
+    """See coordinator.store.base.Store; made by coordinator.store.open.open_store inside a running loop."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        database: Database,
+        *,
+        clock: Clock,
+        wall_clock: WallClock,
+        limits: Limits,
+        observer: Observer | None = None,
+    ) -> None:
+        self._runner = runner
+        self._database = database
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._group_commit: GroupCommit[Work, Changed] = GroupCommit(
+            self._write_batch, limits=limits, observer=observer or SilentObserver()
+        )
+
+    # --- the hot path ---
+
+    async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
+        """See Store. An empty owner token tells nobody's insertions apart: then a repeat returns False."""
+        insertion = insertion_of(transaction, branches, self._wall_clock)
+        size = 1024 + sum([512 + 2 * len(branch.payload) for branch in branches])
+        gid = transaction.gid
+        outcome = await self._group_commit.submit(insertion, key=gid.casefold(), size=size, timeout=timeout)
+        return outcome is Changed.APPLIED
+
+    async def change(self, change: Change, *, timeout: float) -> Changed:
+        """See Store."""
+        work = update_of(change, self._wall_clock)
+        return await self._group_commit.submit(work, key=change.gid.casefold(), size=512, timeout=timeout)
+
+    async def _write_batch(self, works: Sequence[Work]) -> Sequence[Changed]:
+        now = self._wall_clock.text(self._clock.now())
+        statements = self._database.statements
+        try:
+            return await self._runner.write(
+                lambda cursor: write_batch(cursor, statements, works, now), seconds=_BATCH_SECONDS_MAX
+            )
+        except STORE_ERRORS as error:
+            match fault_of(error):
+                case Fault.REFUSED:
+                    raise Rejected(refusal(error)) from error
+                case Fault.LOCKED:
+                    raise TryAgain(reason_of(error), one_by_one=True) from error
+                case Fault.DEADLOCK | Fault.AWAY:
+                    raise TryAgain(reason_of(error)) from error
+
+    # --- single transactions ---
+
+    async def find(self, gid: str) -> Stored | None:
+        """See Store. Raises Invalid for rows that another program wrote and nobody can understand."""
+        return await self._read(partial(queries.find, gid=gid, clock=self._wall_clock))
+
+    async def list(self, wanted: Filter) -> Sequence[Transaction]:
+        """See Store."""
+        return await self._read(partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock))
+
+    async def claim_due(
+        self, *, now: datetime, limit: int, trans_types: Collection[str], owner: str, lease_least: float
+    ) -> Sequence[Stored]:
+        """See Store."""
+        claim = Claim(now, limit, trans_types, owner, lease_least)
+        skip_locked = self._database.skip_locked
+        return await self._transact(
+            partial(claim_due, claim=claim, clock=self._wall_clock, skip_locked=skip_locked)
+        )
+
+    async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
+        """See Store."""
+        return await self._transact(
+            partial(
+                queries.take_back,
+                now=now,
+                owner_prefix=owner_prefix,
+                except_prefix=except_prefix,
+                clock=self._wall_clock,
+            )
+        )
+
+    async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
+        """See Store."""
+        return await self._transact(
+            partial(
+                queries.reset_cron_time, now=now, later_than=later_than, limit=limit, clock=self._wall_clock
+            )
+        )
+
+    async def due_backlog(self, *, now: datetime, trans_types: Collection[str]) -> int:
+        """See Store."""
+        return await self._read(
+            partial(queries.due_backlog, now=now, trans_types=trans_types, clock=self._wall_clock)
+        )
+
+    async def utc_now(self) -> datetime:
+        """See Store."""
+        asked = await self._read(partial(_ask_time, statement=self._database.utc_now))
+        return asked if asked is not None else self._clock.now()
+
+    async def close(self) -> None:
+        """See Store. What cannot be written within 10 seconds is answered with StoreUnavailable."""
+        await self._group_commit.close(seconds=_CLOSE_SECONDS_MAX)
+        await self._runner.close()
+
+    async def _read(self, function: Callable[[Connection], T]) -> T:
+        # A pooled connection may have died in its sleep: that is noticed by using it, and the next one is
+        # new.
+        return await _attempted(self._runner.read, function, again_after=(Fault.AWAY,))
+
+    async def _transact(self, function: Callable[[Connection], T]) -> T:
+        return await _attempted(self._runner.transact, function, again_after=(Fault.DEADLOCK, Fault.LOCKED))
+
+
+class _Run(Protocol):
+    def __call__(self, function: Callable[[Connection], T], *, seconds: float) -> Awaitable[T]: ...
+
+
+async def _attempted(run: _Run, function: Callable[[Connection], T], *, again_after: Collection[Fault]) -> T:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return await run(function, seconds=_SECONDS_MAX)
+        except STORE_ERRORS as error:
+            in_vain = isinstance(error, TimeoutError) or fault_of(error) not in again_after
+            if in_vain or attempt == _ATTEMPTS:
+                raise StoreUnavailable(f"the store is not available: {reason_of(error)}") from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _ask_time(connection: Connection, statement: str) -> datetime | None:
+    if statement:
+        return cast(datetime, connection.exec_driver_sql(statement).scalar_one()).replace(tzinfo=UTC)
+    connection.exec_driver_sql("SELECT 1")
+    return None

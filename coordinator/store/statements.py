@@ -1,0 +1,214 @@
+"""The statements of the hot path, side by side: every submit, branch result and end runs through them.
+
+They go to the driver as they stand, with plain tuples: built with SQLAlchemy's expressions they would cost
+twice the CPU of the whole write. Each is for many rows at once. Tables are touched in the same order always,
+and rows in order of gid, so that two batches may wait for each other but do not deadlock.
+
+Times are text (see wall_clock); `now` is the second in which the batch is written.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+Values = tuple[Any, ...]
+
+
+class Cursor(Protocol):
+    """What is used of a DBAPI cursor."""
+
+    def execute(self, statement: str, parameters: Any = ..., /) -> object:
+        """Run one statement."""
+        ...
+
+    def executemany(self, statement: str, parameters: Any, /) -> object:
+        """Run one statement for each of many tuples."""
+        ...
+
+    def fetchall(self) -> Sequence[Any]:
+        """Return all rows of the last statement."""
+        ...
+
+
+class Statements(Protocol):
+    """What one batch does, in the order in which it does it.
+
+    A global row is (gid, trans_type, status, query_prepared, protocol, options, custom_data,
+    next_cron_interval, next_cron_time, owner, ext_data), a branch row (gid, url, bin_data, branch_id, op,
+    status).
+    """
+
+    def lock_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[str]]:
+        """Return (gid, status, owner) of the rows that exist, unchangeable until the commit."""
+        ...
+
+    def insert_globals(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
+        """Insert rows; a gid that exists is an integrity error."""
+        ...
+
+    def insert_branches(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
+        """Insert branch rows; their ids follow the order given."""
+        ...
+
+    def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
+        """Give the branches (gid, branch_id, op) this status, and now as finish_time."""
+        ...
+
+    def update_globals(
+        self, cursor: Cursor, values: Mapping[str, Any], gids: Sequence[str], now: str
+    ) -> None:
+        """Assign the same values, keyed by column, and now as update_time, to these rows."""
+        ...
+
+
+# --- MySQL, MariaDB, TiDB --- Many rows are one statement, because each statement is a round trip. What is
+# the same in all rows of a batch stands in the text: escaping a parameter costs about a microsecond. Only our
+# own words go there, never a client's.
+
+# Locks the rows but no gaps (READ COMMITTED), by the unique key on gid. A gid that is not there is not
+# returned.
+_MYSQL_LOCK: Final = "SELECT gid, status, owner FROM trans_global WHERE gid IN (%s) FOR UPDATE"
+
+# Plain INSERT. Should another coordinator be inserting the same gid, this waits for its commit and fails
+# (1062); the batch is then run again and finds the row. INSERT IGNORE would cut values silently.
+_MYSQL_INSERT_GLOBALS: Final = (
+    "INSERT INTO trans_global (gid, trans_type, status, query_prepared, protocol, options, custom_data,"
+    " next_cron_interval, next_cron_time, owner, ext_data, create_time, update_time) VALUES "
+)
+_MYSQL_INSERT_BRANCHES: Final = (
+    "INSERT INTO trans_branch_op (gid, url, bin_data, branch_id, op, status, create_time, update_time)"
+    " VALUES "
+)
+
+# `gid IN` is a range on the unique key (gid, branch_id, op); MariaDB answers the row comparison alone with a
+# scan of the whole table. UPDATE, not an upsert: that takes an id from the sequence for every row.
+_MYSQL_RECORD_RESULTS: Final = (
+    "UPDATE trans_branch_op SET status = {status}, finish_time = {now}, update_time = {now}"
+    " WHERE gid IN ({gids}) AND (gid, branch_id, op) IN ({keys})"
+)
+
+# By the unique key on gid; the rows are locked by then and were compared.
+_MYSQL_UPDATE_GLOBALS: Final = (
+    "UPDATE trans_global SET {assignments}update_time = {now} WHERE gid IN ({gids})"
+)
+
+# One statement stays below 4 MiB, the smallest usual max_allowed_packet, even when every byte has to be
+# escaped.
+_ROWS_MAX: Final = 256
+_BYTES_MAX: Final = 524_288  # of payloads or ext_data
+
+
+class MySQLStatements:
+    """For MySQL and what speaks its protocol."""
+
+    def lock_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[str]]:
+        """See Statements."""
+        cursor.execute(_MYSQL_LOCK % _marks(len(gids)), gids)
+        return cursor.fetchall()
+
+    def insert_globals(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
+        """See Statements."""
+        row_text = f"(%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,'{now}','{now}')"
+        for chunk in _chunks(rows, heavy=10):
+            self._insert(cursor, _MYSQL_INSERT_GLOBALS, row_text, chunk)
+
+    def insert_branches(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
+        """See Statements."""
+        row_text = f"(%s,%s,%s,%s,%s,%s,'{now}','{now}')"
+        for chunk in _chunks(rows, heavy=2):
+            self._insert(cursor, _MYSQL_INSERT_BRANCHES, row_text, chunk)
+
+    def _insert(self, cursor: Cursor, head: str, row_text: str, rows: Sequence[Values]) -> None:
+        cursor.execute(head + ",".join([row_text] * len(rows)), [value for row in rows for value in row])
+
+    def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
+        """See Statements."""
+        gids = list({key[0]: None for key in keys})
+        statement = _MYSQL_RECORD_RESULTS.format(
+            status=f"'{status}'",
+            now=f"'{now}'",
+            gids=_marks(len(gids)),
+            keys=",".join(["(%s,%s,%s)"] * len(keys)),
+        )
+        cursor.execute(statement, gids + [value for key in keys for value in key])
+
+    def update_globals(
+        self, cursor: Cursor, values: Mapping[str, Any], gids: Sequence[str], now: str
+    ) -> None:
+        """See Statements."""
+        statement = _MYSQL_UPDATE_GLOBALS.format(
+            assignments="".join([f"{column} = %s, " for column in values]),
+            now=f"'{now}'",
+            gids=_marks(len(gids)),
+        )
+        cursor.execute(statement, [*values.values(), *gids])
+
+
+def _marks(count: int) -> str:
+    return ",".join(["%s"] * count)
+
+
+def _chunks(rows: Sequence[Values], heavy: int) -> Iterator[Sequence[Values]]:
+    """Cut rows into statements of bounded size; heavy: index of the column that may be long."""
+    if len(rows) <= _ROWS_MAX and sum([len(row[heavy]) for row in rows]) <= _BYTES_MAX:
+        yield rows
+        return
+    chunk: list[Values] = []
+    length = 0
+    for row in rows:
+        length += len(row[heavy])
+        if chunk and (len(chunk) >= _ROWS_MAX or length > _BYTES_MAX):
+            yield chunk
+            chunk, length = [], len(row[heavy])
+        chunk.append(row)
+    yield chunk
+
+
+# --- SQLite --- No round trips: one prepared statement, run row by row inside the library. BEGIN IMMEDIATE
+# has locked the file.
+
+_SQLITE_LOCK: Final = "SELECT gid, status, owner FROM trans_global WHERE gid IN (%s)"
+_SQLITE_INSERT_GLOBALS: Final = (
+    "INSERT INTO trans_global (gid, trans_type, status, query_prepared, protocol, options, custom_data,"
+    " next_cron_interval, next_cron_time, owner, ext_data, create_time, update_time)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_SQLITE_INSERT_BRANCHES: Final = (
+    "INSERT INTO trans_branch_op (gid, url, bin_data, branch_id, op, status, create_time, update_time)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_SQLITE_RECORD_RESULT: Final = (
+    "UPDATE trans_branch_op SET status = ?, finish_time = ?, update_time = ?"
+    " WHERE gid = ? AND branch_id = ? AND op = ?"
+)
+_SQLITE_UPDATE_GLOBAL: Final = "UPDATE trans_global SET {assignments}update_time = ? WHERE gid = ?"
+
+
+class SqliteStatements:
+    """For SQLite."""
+
+    def lock_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[str]]:
+        """See Statements. The whole file is locked already."""
+        cursor.execute(_SQLITE_LOCK % ",".join("?" * len(gids)), gids)
+        return cursor.fetchall()
+
+    def insert_globals(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
+        """See Statements."""
+        cursor.executemany(_SQLITE_INSERT_GLOBALS, [(*row, now, now) for row in rows])
+
+    def insert_branches(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
+        """See Statements."""
+        cursor.executemany(_SQLITE_INSERT_BRANCHES, [(*row, now, now) for row in rows])
+
+    def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
+        """See Statements."""
+        cursor.executemany(_SQLITE_RECORD_RESULT, [(status, now, now, *key) for key in keys])
+
+    def update_globals(
+        self, cursor: Cursor, values: Mapping[str, Any], gids: Sequence[str], now: str
+    ) -> None:
+        """See Statements."""
+        statement = _SQLITE_UPDATE_GLOBAL.format(
+            assignments="".join([f"{column} = ?, " for column in values])
+        )
+        assigned = tuple(values.values())
+        cursor.executemany(statement, [(*assigned, now, gid) for gid in gids])

@@ -1,0 +1,138 @@
+"""The tables, declared once (PROTOCOL §14): made when absent, looked over at start, never altered.
+
+`sql/coordinator.*.sql` say the same for those who make their tables by hand; a test compares the two. An
+existing database of another coordinator works as it is.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Index,
+    Inspector,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+)
+from sqlalchemy.dialects.mysql import BLOB, DATETIME
+from sqlalchemy.types import TypeEngine
+
+from coordinator.errors import StartError
+from coordinator.store.limits import BYTES_MAX, GID_MAX, NAME_MAX, TEXT_MAX
+
+METADATA = MetaData()
+
+# SQLite numbers rows by itself only in a column that is exactly INTEGER, and has text for times.
+_ID: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+_TIME = DateTime().with_variant(DATETIME(), "mysql", "mariadb").with_variant(Text(), "sqlite")
+_BYTES = LargeBinary().with_variant(BLOB(BYTES_MAX), "mysql", "mariadb")
+# MySQL compares text without regard to case; SQLite is told to, so that a gid means the same in every store.
+_GID = String(GID_MAX).with_variant(String(GID_MAX, collation="NOCASE"), "sqlite")
+_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
+
+TRANS_GLOBAL = Table(
+    "trans_global",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("gid", _GID, nullable=False),
+    Column("trans_type", String(NAME_MAX), nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("query_prepared", String(TEXT_MAX), nullable=False),
+    Column("protocol", String(NAME_MAX), nullable=False),
+    Column("create_time", _TIME),
+    Column("update_time", _TIME),
+    Column("finish_time", _TIME),
+    Column("rollback_time", _TIME),
+    Column("options", String(TEXT_MAX), server_default=""),
+    Column("custom_data", String(TEXT_MAX), server_default=""),
+    Column("next_cron_interval", Integer),
+    Column("next_cron_time", _TIME),
+    Column("owner", String(GID_MAX), nullable=False, server_default=""),
+    Column("ext_data", Text),
+    Column("result", String(TEXT_MAX), server_default=""),
+    Column("rollback_reason", String(TEXT_MAX), server_default=""),
+    UniqueConstraint("gid", name="trans_global_gid"),
+    Index("trans_global_owner", "owner"),
+    Index("trans_global_status_next_cron_time", "status", "next_cron_time"),
+    **_MYSQL,
+)
+
+TRANS_BRANCH_OP = Table(
+    "trans_branch_op",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("gid", _GID, nullable=False),
+    Column("url", String(TEXT_MAX), nullable=False),
+    Column("data", Text),  # payload as text: written by older coordinators, only read here
+    Column("bin_data", _BYTES),
+    Column("branch_id", String(GID_MAX), nullable=False),
+    Column("op", String(NAME_MAX), nullable=False),
+    Column("status", String(NAME_MAX), nullable=False),
+    Column("finish_time", _TIME),
+    Column("rollback_time", _TIME),
+    Column("create_time", _TIME),
+    Column("update_time", _TIME),
+    UniqueConstraint("gid", "branch_id", "op", name="trans_branch_op_gid_branch_id_op"),
+    **_MYSQL,
+)
+
+KV = Table(
+    "kv",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("cat", String(NAME_MAX), nullable=False),
+    Column("k", String(GID_MAX), nullable=False),
+    Column("v", Text),
+    Column("version", BigInteger, server_default="0"),
+    Column("create_time", _TIME),
+    Column("update_time", _TIME),
+    UniqueConstraint("cat", "k", name="kv_cat_k"),
+    **_MYSQL,
+)
+
+
+def make_tables(connection: Connection, *, reset: bool = False) -> None:
+    """Make the tables that are absent; with reset, drop the coordinator's own first, and what they hold."""
+    if reset:
+        METADATA.drop_all(connection)
+    METADATA.create_all(connection)
+
+
+def check_tables(connection: Connection) -> None:
+    """Raise StartError when a table of the database lacks a column or a unique key that we rely on."""
+    inspector = inspect(connection)
+    for table in METADATA.sorted_tables:
+        present = {column["name"].lower() for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in present:
+                raise StartError(
+                    f"table {table.name} of the store has no column {column.name}",
+                    "tables are made when absent but never altered: add the column as in sql/",
+                )
+        _check_unique_keys(inspector, table)
+
+
+def _check_unique_keys(inspector: Inspector, table: Table) -> None:
+    # Two submits of one gid are told apart by this key alone.
+    keys: list[list[str | None]] = [
+        [*key["column_names"]] for key in inspector.get_unique_constraints(table.name)
+    ]
+    keys += [index["column_names"] for index in inspector.get_indexes(table.name) if index["unique"]]
+    present = {frozenset([column.lower() for column in key if column]) for key in keys}
+    for constraint in table.constraints:
+        if not isinstance(constraint, UniqueConstraint):
+            continue
+        wanted = [column.name for column in constraint.columns]
+        if frozenset(wanted) not in present:
+            raise StartError(
+                f"table {table.name} of the store has no unique key on ({', '.join(wanted)})",
+                "tables are made when absent but never altered: add the key as in sql/",
+            )

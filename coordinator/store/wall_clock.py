@@ -1,0 +1,54 @@
+"""Times in columns: wall clock of one zone in whole seconds, as all coordinators over the tables write them.
+
+Inside the program all times are aware and UTC (PROTOCOL §9).
+"""
+
+import math
+from datetime import UTC, datetime, timedelta, tzinfo
+
+SQL_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+class WallClock:
+    """Translates between aware times and what a datetime column holds.
+
+    zone: TimeZoneOffset of the configuration; None is the process's own zone.
+    """
+
+    def __init__(self, zone: tzinfo | None = None) -> None:
+        self._zone = zone
+        self._last: tuple[int, str] = (-1, "")  # neighbours in a batch mostly share their second
+
+    def text(self, time: datetime) -> str:
+        """The second that the aware time lies in, as `YYYY-MM-DD HH:MM:SS`."""
+        return self._of_second(math.floor(time.timestamp()))
+
+    def text_rounded_up(self, time: datetime) -> str:
+        """The first whole second not before the aware time: nothing becomes due too early."""
+        return self._of_second(math.ceil(time.timestamp()))
+
+    def _of_second(self, second: int) -> str:
+        last_second, last_text = self._last
+        if second == last_second:
+            return last_text
+        text = datetime.fromtimestamp(second, UTC).astimezone(self._zone).strftime(SQL_FORMAT)
+        self._last = (second, text)
+        return text
+
+    def time(self, stored: datetime | str | None) -> datetime | None:
+        """The aware UTC time of a column's value; None for NULL and for text that is no time."""
+        if stored is None:
+            return None
+        if isinstance(stored, str):
+            try:
+                stored = datetime.fromisoformat(stored)
+            except ValueError:
+                return None
+        if self._zone is None:
+            return stored.astimezone(UTC)
+        return stored.replace(tzinfo=self._zone).astimezone(UTC)
+
+
+def rounded_up(time: datetime) -> datetime:
+    """The first whole second not before the aware time."""
+    return time if time.microsecond == 0 else time.replace(microsecond=0) + timedelta(seconds=1)
