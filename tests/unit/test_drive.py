@@ -1,0 +1,346 @@
+"""One driver's turn: what it writes when, and that it stops when the row is not its own (PROTOCOL §6, §9)."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from coordinator.backoff import Timing, after_round
+from coordinator.calls.base import SUCCESS, Answer
+from coordinator.drive import Drive, Ended, Tools, rollback_reason
+from coordinator.engine import Engine
+from coordinator.errors import Busy, Failure
+from coordinator.model import Branch, Options, Result, Status, Step, Transaction, TransactionRequest
+from coordinator.patterns import saga
+from coordinator.recovery import Recovery
+from coordinator.service import Service
+from coordinator.store.base import Assign, Change, Stored
+from tests.simulation.twin import Rows, TwinStore
+from tests.simulation.virtual_loop import run_virtually
+from tests.simulation.world import CountingObserver, Seen, VirtualClock
+
+Behaviour = Callable[[Branch], Coroutine[Any, Any, Answer]]
+
+
+class Scripted:
+    """Branches that do what the test says, and remember who was called."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.called: list[str] = []
+        self._behaviour = behaviour
+
+    async def call(
+        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
+    ) -> Answer:
+        self.called.append(f"{branch.op} {branch.branch_id}")
+        return await self._behaviour(branch)
+
+    async def close(self) -> None:
+        pass
+
+
+class Bench:
+    """A service over the twin store and scripted branches, in virtual time."""
+
+    def __init__(self, behaviour: Behaviour, *, running_max: int = 100) -> None:
+        self.rows = Rows()
+        self.held: list[float] = []  # seconds of lease left at each call, where a test notes them
+        self.caller = Scripted(behaviour)
+        self.store = TwinStore(self.rows, Random(1))
+        observer = CountingObserver(Seen().marks)
+        self.tools = Tools(
+            self.store, self.caller, VirtualClock(), Random(1), Timing(), {"saga": saga}, observer
+        )
+        self.engine = Engine(self.tools, instance="a", start="1", running_max=running_max)
+        self.recovery = Recovery(self.engine, interval=3, running_max=10)
+        self.service = Service(
+            self.engine, random=Random(1), wake=self.recovery.wake, write_seconds=5, reset_seconds=105
+        )
+
+    @property
+    def row(self) -> Transaction:
+        return self.rows.transactions["g"]
+
+
+async def succeed(_branch: Branch) -> Answer:
+    return SUCCESS
+
+
+def request(steps: int = 2, **options: Any) -> TransactionRequest:
+    step = Step("http://branch/do", "http://branch/undo")
+    return TransactionRequest(
+        "g", "saga", (step,) * steps, (b"{}",) * steps, options=Options(wait_result=True, **options)
+    )
+
+
+def test_a_saga_that_succeeds_lets_go_of_its_row() -> None:
+    async def run() -> None:
+        bench = Bench(succeed)
+        await bench.service.submit(request())
+        assert (bench.row.status, bench.row.owner) == (Status.SUCCEED, "")
+        assert bench.caller.called == ["action 01", "action 02"]
+
+    run_virtually(run())
+
+
+def test_a_driver_whose_row_was_taken_stops_without_another_call() -> None:
+    """PROTOCOL §9: fenced."""
+
+    async def run() -> None:
+        async def taken_meanwhile(branch: Branch) -> Answer:
+            bench.rows.transactions["g"] = replace(bench.row, owner="b/1/1")
+            return SUCCESS
+
+        bench = Bench(taken_meanwhile)
+        with pytest.raises(Failure):
+            await bench.service.submit(request())
+        assert bench.caller.called == ["action 01"]
+        assert bench.row.owner == "b/1/1"
+
+    run_virtually(run())
+
+
+def test_force_stop_ends_calling() -> None:
+    """PROTOCOL §3: status failed, nothing more is called."""
+
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            await asyncio.sleep(1)
+            return SUCCESS
+
+        bench = Bench(slow)
+        running = asyncio.create_task(bench.service.submit(request(5)))
+        await asyncio.sleep(1.5)
+        await bench.service.force_stop("g")
+        with pytest.raises(Failure):
+            await running
+        assert bench.row.status is Status.FAILED
+        assert bench.caller.called == ["action 01", "action 02"]
+        with pytest.raises(Failure, match=r"force stop error. status: failed. error: FAILURE"):
+            await bench.service.force_stop("g")
+
+    run_virtually(run())
+
+
+def test_the_lease_is_renewed_before_a_call_that_could_outlast_it() -> None:
+    """PROTOCOL §9: no call starts unless the lease outlasts its time-out."""
+
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            bench.held.append((bench.row.next_cron_time - bench.tools.clock.now()).total_seconds())
+            await asyncio.sleep(2.9)
+            return SUCCESS
+
+        bench = Bench(slow)
+        await asyncio.wait([bench.engine.start(*(await stored(bench)), patient=True)])
+        assert bench.row.status is Status.SUCCEED
+        assert min(bench.held) >= Timing().request_timeout
+
+    async def stored(bench: Bench) -> tuple[Stored, Any]:
+        asked = request(12)
+        owner = bench.engine.new_owner()
+        lease = bench.engine.lease(owner, asked.options)
+        transaction = bench.service._new_transaction(asked, Status.SUBMITTED, owner)
+        await bench.store.insert(transaction, saga.branches_of(asked), timeout=5)
+        return Stored(transaction, saga.branches_of(asked)), lease
+
+    run_virtually(run())
+
+
+def test_two_submits_of_one_gid_have_one_driver_and_one_answer() -> None:
+    """PROTOCOL §5: no second driver while the first holds its lease."""
+
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            await asyncio.sleep(1)
+            return SUCCESS
+
+        bench = Bench(slow)
+        await asyncio.gather(*(bench.service.submit(request()) for _ in range(5)))
+        assert bench.caller.called == ["action 01", "action 02"]
+
+    run_virtually(run())
+
+
+def test_only_the_answer_of_wait_result_is_bounded() -> None:
+    """PROTOCOL §5: at most RequestTimeout + 2 s; the driver goes on."""
+
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            await asyncio.sleep(2.5)
+            return SUCCESS
+
+        bench = Bench(slow)
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(Failure, match="wait result not return success: FAILURE"):
+            await bench.service.submit(request(4))
+        assert asyncio.get_running_loop().time() - started == pytest.approx(5, abs=0.1)
+        await asyncio.sleep(20)
+        assert bench.row.status is Status.SUCCEED
+
+    run_virtually(run())
+
+
+def test_a_submit_of_a_prepared_saga_brings_its_own_options() -> None:
+    """PROTOCOL §5: they replace the prepared ones, and are stored."""
+
+    async def run() -> None:
+        bench = Bench(succeed)
+        await bench.service.prepare(request(timeout_to_fail=60))
+        assert bench.row.status is Status.PREPARED
+        await bench.service.prepare(request())
+        await bench.service.submit(request(retry_interval=15))
+        assert bench.row.status is Status.SUCCEED
+        assert (bench.row.options.retry_interval, bench.row.options.timeout_to_fail) == (15, 0)
+        with pytest.raises(Failure, match=r"current status 'succeed', cannot sumbmit. FAILURE"):
+            await bench.service.submit(request())
+        with pytest.raises(Failure, match=r"current status 'succeed', cannot prepare. FAILURE"):
+            await bench.service.prepare(request())
+
+    run_virtually(run())
+
+
+def test_an_unknown_result_doubles_the_interval_once_and_success_takes_it_back() -> None:
+    """PROTOCOL §9."""
+
+    async def run() -> None:
+        answers = [Answer(Result.UNKNOWN)] * 2 + [Answer(Result.ONGOING)]
+
+        async def behaviour(_branch: Branch) -> Answer:
+            return answers.pop(0) if answers else SUCCESS
+
+        bench = Bench(behaviour)
+        with pytest.raises(Failure):
+            await bench.service.submit(request(1))
+        seen = [bench.row.next_cron_interval]
+        looking = asyncio.create_task(bench.recovery.run())
+        while not bench.row.status.is_final:
+            await asyncio.sleep(1)
+            if bench.row.next_cron_interval != seen[-1]:
+                seen.append(bench.row.next_cron_interval)
+        looking.cancel()
+        assert seen == [20, 40]
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(
+    ("interval", "succeeded", "unknown", "expected"),
+    [(10, False, True, 20), (160, False, True, 300), (300, False, True, 300), (40, False, False, 40)]
+    + [(40, True, False, 10), (40, True, True, 20)],
+)
+def test_back_off_after_a_round(interval: int, succeeded: bool, unknown: bool, expected: int) -> None:
+    """PROTOCOL §9: doubled, capped, kept, reset."""
+    transaction = Transaction("g", "saga", Status.SUBMITTED, next_cron_interval=interval)
+    assert after_round(Timing(), transaction, succeeded=succeeded, unknown=unknown) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(Options(), 10), (Options(retry_interval=15), 15), (Options(timeout_to_fail=5), 5)]
+    + [(Options(timeout_to_fail=60), 10), (Options(retry_interval=2, timeout_to_fail=5), 2)],
+)
+def test_the_first_interval(options: Options, expected: int) -> None:
+    """PROTOCOL §9."""
+    assert Timing().first_interval(options) == expected
+
+
+def test_the_lease_outlasts_the_longest_call() -> None:
+    """PROTOCOL §9: max(RetryInterval, request_timeout + 5 s)."""
+    assert Timing().lease(Options()) == 10
+    assert Timing().lease(Options(request_timeout=60)) == 65
+
+
+@pytest.mark.parametrize("text", ["no money", "no money FAILURE", "x" * 5000, ""])
+def test_a_rollback_reason_fits_its_column_and_ends_once(text: str) -> None:
+    """PROTOCOL §6."""
+    reason = rollback_reason("http://branch/do", text)
+    assert len(reason) <= 1024
+    assert reason.endswith(" FAILURE")
+    assert not reason.endswith("FAILURE FAILURE")
+    assert reason.startswith("url:http://branch/do return failed: ")
+
+
+def test_more_transactions_than_may_run_are_not_taken() -> None:
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            await asyncio.sleep(1)
+            return SUCCESS
+
+        bench = Bench(slow, running_max=1)
+        running = asyncio.create_task(bench.service.submit(request()))
+        await asyncio.sleep(0.5)
+        with pytest.raises(Busy, match="most that this coordinator"):
+            await bench.service.submit(replace(request(), gid="other"))
+        assert "other" not in bench.rows.transactions
+        await running
+
+    run_virtually(run())
+
+
+def test_an_abort_of_a_saga_is_refused() -> None:
+    """PROTOCOL §5; a trans_type that is not the stored one is refused, too."""
+
+    async def run() -> None:
+        bench = Bench(succeed)
+        await bench.service.submit(request())
+        with pytest.raises(
+            Failure, match=r"trans type: 'saga' current status 'succeed', cannot abort. FAILURE"
+        ):
+            await bench.service.abort(request())
+        with pytest.raises(Failure, match="is of trans type 'saga', not 'tcc'"):
+            await bench.service.abort(replace(request(), trans_type="tcc"))
+
+    run_virtually(run())
+
+
+def test_a_transaction_waiting_for_its_time_can_be_made_due_now() -> None:
+    """PROTOCOL §3: resetNextCronTime, resetCronTime."""
+
+    async def run() -> None:
+        answers = [Answer(Result.UNKNOWN)]
+
+        async def behaviour(_branch: Branch) -> Answer:
+            return answers.pop() if answers else SUCCESS
+
+        bench = Bench(behaviour)
+        with pytest.raises(Failure):
+            await bench.service.submit(request(1, retry_interval=1000))
+        looking = asyncio.create_task(bench.recovery.run())
+        await asyncio.sleep(5)
+        assert bench.row.status is Status.SUBMITTED
+        assert await bench.service.reset_cron_time(timeout=5000, limit=10) == (0, False)
+        assert await bench.service.reset_cron_time(timeout=None, limit=10) == (1, False)
+        await asyncio.sleep(1)
+        assert bench.row.status is Status.SUCCEED
+        await bench.service.reset_next_cron_time("g")
+        looking.cancel()
+
+    run_virtually(run())
+
+
+def test_a_change_after_the_end_is_refused() -> None:
+    async def run() -> None:
+        bench = Bench(succeed)
+        await bench.service.submit(request())
+        late = Change("g", frozenset({Status.SUBMITTED}), "a/1/1", assign=Assign(status=Status.ABORTING))
+        assert (await bench.store.change(late, timeout=1)).value == "refused"
+
+    run_virtually(run())
+
+
+def test_a_drive_says_how_it_ended() -> None:
+    async def run() -> None:
+        bench = Bench(succeed)
+        await bench.service.prepare(request())
+        stored = await bench.store.find("g")
+        assert stored is not None
+        lease = bench.engine.lease(bench.row.owner, stored.transaction.options)
+        ended: Ended = await Drive(bench.tools, stored, lease, patient=True).run()
+        assert ended.transaction.status is Status.PREPARED  # nobody drives a prepared saga
+        assert bench.caller.called == []
+
+    run_virtually(run())
