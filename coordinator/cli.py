@@ -86,13 +86,14 @@ def _run(file: Path | None, *, debug: bool, reset: bool) -> int:
     """Run the server until it is told to stop; returns the exit code."""
     from coordinator.config import ConfigError, load_settings
     from coordinator.errors import StartError
-    from coordinator.server import run
 
     try:
         loaded = load_settings(file, os.environ)
     except ConfigError as error:
         _say_problems(error.problems)
         return EXIT_BAD_CONFIG
+    from coordinator.server import run  # the whole server: only now that it is needed
+
     settings = loaded.settings.model_copy(update={"log_level": "debug"}) if debug else loaded.settings
     if reset:
         click.echo(

@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 INTEGER_MAX: Final = 2**31 - 1  # what the int columns of the tables hold
+ALERT_RETRY_LIMIT_MAX: Final = 30  # each failure doubles the interval: 34 years after one second
 INSTANCE_NAME_CHARACTERS_MAX: Final = 64  # owner tokens are varchar(128) and hold two counters too
 
 Seconds = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
@@ -60,6 +61,11 @@ def _not_in_memory(path: Path) -> Path:
     return path
 
 
+def _countable_doublings(limit: int) -> int:
+    return min(limit, ALERT_RETRY_LIMIT_MAX)  # a bigger one stands in files for "never", which this is too
+
+
+AlertRetryLimit = Annotated[Count, AfterValidator(_countable_doublings)]
 StoreDriver = Annotated[Literal["sqlite", "mysql"], BeforeValidator(_known_store)]
 DiscoveryDriver = Annotated[Literal["default", "dtm-driver-gozero"], BeforeValidator(_known_discovery)]
 LogLevel = Annotated[Literal["debug", "info", "warn", "error"], BeforeValidator(_log_level)]
@@ -195,7 +201,7 @@ class Settings(_Frozen):
     log: Log = Log()
     time_zone_offset: str = ""  # hours east of UTC, `+8` or `+05:30`; empty: the process's own zone
     config_update_interval: Seconds = 3  # until other coordinators see a changed topic
-    alert_retry_limit: Count = 3  # failures of a branch before alert_web_hook is called
+    alert_retry_limit: AlertRetryLimit = 3  # failures of a branch before alert_web_hook is called
     alert_web_hook: str = Field(default="", repr=False)  # url; tokens are often part of it
     admin_base_path: str = ""  # path prefix of the console
 
