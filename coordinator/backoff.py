@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from coordinator.model import Options, Transaction
 
+INTERVAL_MAX = 2**31 - 1  # seconds, column next_cron_interval
 LEASE_BEYOND_CALL = 5  # seconds that a lease outlasts the longest single call
 
 
@@ -35,7 +36,8 @@ class Timing:
 
     def doubled(self, interval: int, options: Options) -> int:
         """The interval after a round with an unknown result, seconds."""
-        cap = max(self.retry_interval_max, self.first_interval(options) * 2**self.alert_retry_limit)
+        alerting = self.first_interval(options) << min(self.alert_retry_limit, 31)
+        cap = min(max(self.retry_interval_max, alerting), INTERVAL_MAX)
         return max(interval, min(interval * 2, cap))
 
     def lease_until(self, transaction: Transaction, now: datetime) -> datetime:
@@ -44,9 +46,7 @@ class Timing:
         return now + timedelta(seconds=seconds)
 
 
-def after_round(
-    timing: Timing, transaction: Transaction, *, succeeded: bool, unknown: bool
-) -> int:
+def after_round(timing: Timing, transaction: Transaction, *, succeeded: bool, unknown: bool) -> int:
     """The back-off, seconds, after a round that must wait.
 
     succeeded: a branch gave success, which takes back an earlier doubling. unknown: one gave

@@ -1,4 +1,4 @@
-"""Time, handed in: the wall clock that coordinators agree on, and the monotonic one that leases are held by."""
+"""Time, handed in: a wall clock that coordinators agree on, a monotonic one that leases are held by."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -39,5 +39,5 @@ class SystemClock:
         return time.monotonic()
 
     def synchronise(self, now: datetime, at: float) -> None:
-        """Follow another clock from here on: it showed `now` (aware) when `monotonic()` was `at` (seconds)."""
+        """Follow another clock from here on: it showed `now` (aware) when `monotonic()` was `at`."""
         self._base, self._base_at, self._follows_another = now.astimezone(UTC), at, True

@@ -1,4 +1,4 @@
-"""One driver's turn on one transaction: ask the pattern, call branches, record results, until it ends or waits.
+"""One driver's turn on one transaction: ask the pattern, call, record, until it ends or waits.
 
 Every write is fenced by the owner token: a driver that finds the row not its own stops without another call.
 """
@@ -90,7 +90,7 @@ def rollback_reason(url: str, text: str) -> str:
     if len(reason) <= REASON_LENGTH_MAX:
         return reason
     half = (REASON_LENGTH_MAX - 1) // 2
-    return f"{reason[:half]}…{reason[half - REASON_LENGTH_MAX + 1:]}"
+    return f"{reason[:half]}…{reason[half - REASON_LENGTH_MAX + 1 :]}"
 
 
 class Drive:
@@ -167,7 +167,9 @@ class Drive:
         timeout = self._call_timeout
         patience = 0.0
         if self._patient:
-            patience = max(0.0, min(timeout, self._lease.expires_at - self._tools.clock.monotonic() - timeout))
+            patience = max(
+                0.0, min(timeout, self._lease.expires_at - self._tools.clock.monotonic() - timeout)
+            )
         return await self._tools.caller.call(self._transaction, branch, timeout=timeout, patience=patience)
 
     async def _await_one(self) -> None:
@@ -209,7 +211,9 @@ class Drive:
     async def _release(self, not_after: datetime | None) -> None:
         tools, transaction = self._tools, self._transaction
         interval = after_round(tools.timing, transaction, succeeded=self._succeeded, unknown=self._unknown)
-        seconds = interval * (1 + tools.random.random() / 10)  # jitter: not all of an outage's victims at once
+        seconds = interval * (
+            1 + tools.random.random() / 10
+        )  # jitter: not all of an outage's victims at once
         due = tools.clock.now() + timedelta(seconds=seconds)
         if not_after is not None:
             due = min(due, not_after)

@@ -49,7 +49,7 @@ class Engine:
             raise Busy("the coordinator is stopping", "ask again: another one, or this one after its restart")
         if len(self._drives) >= self._running_max:
             raise Busy(
-                f"{len(self._drives)} transactions are running, which is the most that this coordinator drives at once",
+                f"{len(self._drives)} transactions are running, the most that this coordinator drives at once",
                 "ask again later, add a coordinator, or raise ConcurrencyMax",
             )
 
@@ -80,7 +80,7 @@ class Engine:
         self._stopping = True
 
     async def stop(self, grace: float) -> None:
-        """Let running drives end for `grace` seconds, then leave them to recovery; none is running afterwards."""
+        """Let drives end for `grace` seconds, leave the others to recovery; none is running afterwards."""
         self.refuse_new()
         if self._drives:
             await asyncio.wait(self._drives, timeout=grace)

@@ -57,7 +57,7 @@ class Ongoing(DtmError):
 
 
 class Invalid(DtmError):
-    """A request that breaks a rule; the message names the field and the value's problem. Nothing was stored."""
+    """A request that breaks a rule: the message names field and problem. Nothing was stored."""
 
 
 class NotFound(DtmError):

@@ -1,4 +1,4 @@
-"""The nouns: transaction, branch, status, options. Plain immutable data; no I/O, no rules (PROTOCOL §1, §14)."""
+"""The nouns: transaction, branch, status, options. Immutable data, no rules (PROTOCOL §1, §14)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class Op(StrEnum):
 
 
 class Result(StrEnum):
-    """What a branch call said (PROTOCOL §2). UNKNOWN is everything that is none of the other three: never a rollback."""
+    """What a branch call said (PROTOCOL §2). UNKNOWN is all else: never a rollback."""
 
     SUCCESS = "success"
     FAILURE = "failure"

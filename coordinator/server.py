@@ -1,4 +1,4 @@
-"""Builds everything, starts it, stops it in order; the only place that knows all rooms (DESIGN, lifecycle)."""
+"""Builds everything, starts it, stops it in order; the only place that knows all rooms."""
 
 import asyncio
 import os

@@ -28,7 +28,13 @@ class Service:
     """
 
     def __init__(
-        self, engine: Engine, *, random: Random, wake: Callable[[], None], write_seconds: float, reset_seconds: float
+        self,
+        engine: Engine,
+        *,
+        random: Random,
+        wake: Callable[[], None],
+        write_seconds: float,
+        reset_seconds: float,
     ) -> None:
         """reset_seconds: what reset_cron_time takes when no time is given, 3 x TimeoutToFail."""
         self._engine = engine
@@ -91,7 +97,7 @@ class Service:
         return await self._store.list(wanted)
 
     async def force_stop(self, gid: str) -> None:
-        """Set the transaction to `failed`; nothing more is called. Raises Failure when it is final already."""
+        """Set it to `failed`; nothing more is called. Raises Failure when it is final already."""
         require_gid(gid)
         for _ in range(_RACES_MAX):
             transaction = (await self._find(gid)).transaction
@@ -196,7 +202,7 @@ class Service:
             await self._answer(task, stored.transaction.gid)
 
     async def _answer(self, task: asyncio.Task[Ended], gid: str) -> None:
-        """Answer for a round when it ends, or for the stored row when that takes too long; it goes on then."""
+        """Answer for the round when it ends; for the stored row when that takes too long."""
         await asyncio.wait({task}, timeout=self._answer_seconds)
         if task.done() and not task.cancelled():
             ended = task.result()
@@ -223,7 +229,9 @@ class Service:
     async def _find_conflicting(self, gid: str) -> Stored:
         stored = await self._store.find(gid)
         if stored is None:  # the insert met a row, but not one of exactly this gid
-            raise Conflict(f"gid '{gid}' differs only in case or trailing spaces from one that is stored already")
+            raise Conflict(
+                f"gid '{gid}' differs only in case or trailing spaces from one that is stored already"
+            )
         return stored
 
     def _new_transaction(self, request: TransactionRequest, status: Status, owner: str) -> Transaction:

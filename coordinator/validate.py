@@ -1,4 +1,4 @@
-"""What a transaction must keep to before it is stored (PROTOCOL §3, §14). Pure; raises Invalid with a sentence."""
+"""What a transaction must keep to before it is stored (PROTOCOL §3, §14). Pure; raises Invalid."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""Saga: every step forward, or every step that may have run undone (PROTOCOL §6). Pure: no await, no clock."""
+"""Saga: every step forward, or every step that may have run undone (PROTOCOL §6). Pure."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class _Step:
 
 
 def branches_of(request: TransactionRequest) -> tuple[Branch, ...]:
-    """The rows of a saga: per step its compensate, then its action, both with the step's payload (PROTOCOL §6)."""
+    """The rows of a saga: per step compensate, then action, both with its payload (PROTOCOL §6)."""
     rows: list[Branch] = []
     for index, (step, payload) in enumerate(zip(request.steps, request.payloads, strict=False)):
         branch_id = f"{index + 1:02d}"
@@ -88,7 +88,11 @@ def recorded(branch: Branch, result: Result) -> BranchStatus | None:
 
 
 def _forward(
-    transaction: Transaction, steps: list[_Step], before: Sequence[frozenset[int]], round: Round, now: datetime
+    transaction: Transaction,
+    steps: list[_Step],
+    before: Sequence[frozenset[int]],
+    round: Round,
+    now: datetime,
 ) -> Decision:
     statuses = [step.action.status for step in steps]
     if BranchStatus.FAILED in statuses:

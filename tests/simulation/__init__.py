@@ -1,1 +1,1 @@
-"""The real engine, recovery and service in virtual time, with a store that crashes and branches that say anything."""
+"""The real engine, recovery and service in virtual time, with crashing stores and unruly branches."""

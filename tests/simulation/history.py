@@ -1,4 +1,4 @@
-"""One seeded history: coordinators take submits, crash, come back, until the world heals and everything must end."""
+"""One seeded history: coordinators crash and come back, until the world heals and all must end."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _RESTART_SECONDS = 5.0
 
 
 def run_history(seed: int, *, transactions: int = 12, faults: Faults | None = None) -> World:
-    """Run one history to its end and check every promise. The seed decides everything, the faults too if not given."""
+    """Run one history to its end and check every promise. The seed decides everything."""
     random = Random(seed)
     drawn = Faults(
         crash_before=random.choice([0, 0.01, 0.03]),

@@ -1,6 +1,7 @@
 """DESIGN's promises as assertions over one finished history."""
 
 from collections import defaultdict
+from itertools import pairwise
 
 from coordinator.model import Branch, BranchKey, BranchStatus, Op, Result, Status, Transaction
 from tests.simulation.world import Call, Seen, World
@@ -34,7 +35,7 @@ _NEXT = {
 
 
 def _moves_only_forward(gid: str, history: list[Transaction]) -> None:
-    for before, after in zip(history, history[1:], strict=False):
+    for before, after in pairwise(history):
         assert after.status in _NEXT[before.status], f"{gid}: {before.status} became {after.status}"
     assert history[-1].status.is_final, f"{gid}: still {history[-1].status} at the end"
 
@@ -66,7 +67,7 @@ def _ends_as_its_branches_say(
 
 
 def _no_recorded_result_is_asked_again(gid: str, calls: list[Call]) -> None:
-    """A step that started proves that what it depends on was durable; that is never called again (promise 2)."""
+    """A step that started proves its predecessor durable: that is never called again."""
     actions = [c for c in calls if c.key[1] == Op.ACTION]
     for later in actions:
         earlier_id = f"{int(later.key[0]) - 1:02d}"
@@ -93,7 +94,7 @@ def _runs_in_order(gid: str, calls: list[Call]) -> None:
 
 
 def _one_driver_at_a_time(gid: str, calls: list[Call], seen: Seen) -> None:
-    """No two owners call one transaction at the same time; a dead coordinator's last call may still be out."""
+    """No two owners call at the same time; a dead coordinator's last call may still be out."""
     for index, call in enumerate(calls):
         for other in calls[index + 1 :]:
             if other.owner == call.owner or call.coordinator in seen.dead or other.coordinator in seen.dead:

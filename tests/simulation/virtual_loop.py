@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer: hours of retries pass in milliseconds, always the same way."""
+"""An event loop whose clock jumps to the next timer: hours of retries pass in milliseconds."""
 
 import asyncio
 import selectors

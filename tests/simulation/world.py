@@ -1,4 +1,4 @@
-"""The simulated world: branches that answer by their seed, coordinators that die and come back, and what was seen."""
+"""The simulated world: seeded branches, coordinators that die and come back, and what was seen."""
 
 import asyncio
 from collections import Counter
@@ -61,9 +61,9 @@ class Seen:
 
 
 class SimulatedBranches:
-    """Branches that are slow, lose answers, hang, say FAILURE or ONGOING; every call's fate is drawn from the seed.
+    """Branches that are slow, lose answers, hang, say FAILURE or ONGOING, by their seed.
 
-    An action that has once said FAILURE says so for ever, and one that succeeded says so again: what a barrier gives.
+    What an action has said once it says for ever: that is what a barrier gives.
     """
 
     def __init__(

@@ -229,8 +229,14 @@ def test_an_unknown_result_doubles_the_interval_once_and_success_takes_it_back()
 
 @pytest.mark.parametrize(
     ("interval", "succeeded", "unknown", "expected"),
-    [(10, False, True, 20), (160, False, True, 300), (300, False, True, 300), (40, False, False, 40)]
-    + [(40, True, False, 10), (40, True, True, 20)],
+    [
+        (10, False, True, 20),
+        (160, False, True, 300),
+        (300, False, True, 300),
+        (40, False, False, 40),
+        (40, True, False, 10),
+        (40, True, True, 20),
+    ],
 )
 def test_back_off_after_a_round(interval: int, succeeded: bool, unknown: bool, expected: int) -> None:
     """PROTOCOL §9: doubled, capped, kept, reset."""
@@ -240,8 +246,13 @@ def test_back_off_after_a_round(interval: int, succeeded: bool, unknown: bool, e
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [(Options(), 10), (Options(retry_interval=15), 15), (Options(timeout_to_fail=5), 5)]
-    + [(Options(timeout_to_fail=60), 10), (Options(retry_interval=2, timeout_to_fail=5), 2)],
+    [
+        (Options(), 10),
+        (Options(retry_interval=15), 15),
+        (Options(timeout_to_fail=5), 5),
+        (Options(timeout_to_fail=60), 10),
+        (Options(retry_interval=2, timeout_to_fail=5), 2),
+    ],
 )
 def test_the_first_interval(options: Options, expected: int) -> None:
     """PROTOCOL §9."""
