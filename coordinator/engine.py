@@ -49,7 +49,7 @@ class Engine:
             raise Busy("the coordinator is stopping", "ask again: another one, or this one after its restart")
         if len(self._drives) >= self._running_max:
             raise Busy(
-                f"{len(self._drives)} transactions are running, the most that this coordinator drives at once",
+                f"{len(self._drives)} transactions are running, the most that this coordinator drives",
                 "ask again later, add a coordinator, or raise ConcurrencyMax",
             )
 

@@ -38,6 +38,8 @@ from coordinator.telemetry.metrics import Gauges, Metrics
 STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
 WRITE_SECONDS = 5.0  # how long a request waits for its commit
 STOP_SECONDS = 5.0  # how long running requests and calls may take to end
+_CONNECTIONS_MAX = 500  # where the configuration sets no bound
+_FOR_EVER = -1  # seconds, as a connection's lifetime
 _RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
 
 
@@ -263,8 +265,8 @@ def _store_config(settings: Settings) -> StoreConfig:
         user=store.user,
         password=store.password.get_secret_value(),
         database=store.db,
-        connections_max=store.max_open_conns,
-        connection_lifetime_seconds=store.conn_max_life_time * 60,
+        connections_max=store.max_open_conns or _CONNECTIONS_MAX,
+        connection_lifetime_seconds=store.conn_max_life_time * 60 or _FOR_EVER,
     )
 
 

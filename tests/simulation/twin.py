@@ -1,8 +1,8 @@
 """An in-memory twin of the SQL store: the same contract, and faults on demand.
 
-Faults it draws from its seed, at every write: a delay; a stall longer than any lease, after which the commit is
-still tried; a crash of the writing coordinator before the commit; a crash after it, so that the commit stands and
-nobody was told; StoreUnavailable before or after the commit.
+Faults it draws from its seed, at every write: a delay; a stall longer than any lease, after which the commit
+is still tried; a crash of the writing coordinator before the commit; a crash after it, so that the commit
+stands and nobody was told; StoreUnavailable before or after the commit.
 """
 
 import asyncio
