@@ -73,7 +73,7 @@ class MySQLServer:
             isolation_level="READ COMMITTED",
             pool_size=connections_idle,
             max_overflow=connections_beyond,
-            pool_recycle=max(int(self._lifetime_seconds), 1),
+            pool_recycle=max(int(self._lifetime_seconds), 1) if self._lifetime_seconds > 0 else -1,
             connect_args={"connect_timeout": _CONNECT_SECONDS, "init_command": _SESSION},
         )
 
