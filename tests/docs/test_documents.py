@@ -1,11 +1,12 @@
 """What README.md and docs/ tell a person to type works. How it is run: `tests/support/reader.py`."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from tests.support import programs
-from tests.support.documents import ROOT, documents
+from tests.support.documents import ROOT, documents, fenced_blocks
 from tests.support.reader import Reader
 
 
@@ -22,6 +23,26 @@ def test_every_command_of_the_document_works(document: Path, tmp_path: Path):
         reader.follow()
     finally:
         reader.close()
+
+
+def definitions(source: str) -> set[str]:
+    """Return the functions and classes of a program, whatever their layout."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {ast.unparse(node) for node in ast.parse(source).body if isinstance(node, kinds)}
+
+
+def test_the_programs_shown_in_the_readme_are_those_in_examples():
+    examples = set().union(
+        *(definitions(path.read_text(encoding="utf-8")) for path in (ROOT / "examples").glob("*.py"))
+    )
+    shown = [
+        block
+        for block in fenced_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+        if block.language == "python"
+    ]
+    assert shown
+    for block in shown:
+        assert definitions(block.text) <= examples, f"README.md:{block.line} differs from examples/"
 
 
 def test_the_readme_names_the_commands_that_set_everything_up():

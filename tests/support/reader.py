@@ -34,7 +34,7 @@ from tests.support.under_test import ROOT, CoordinatorProcess
 
 HTTP, GRPC = 36789, 36790
 BRANCHES = {"user": 8080, "score": 8081, "api": 8888}
-USUAL_PORTS = (HTTP, GRPC, *BRANCHES.values())
+USUAL_PORTS = (HTTP, GRPC, *BRANCHES.values(), 8000)  # 8000: the examples' own branches
 COPIED = ("conf.sample.yml", "conf", "examples", "sql")
 COMMAND_SECONDS = 60  # one command of a document may take that long
 
@@ -105,12 +105,14 @@ class Reader:
         if not script:
             return
         text = "\n".join(script)
+        # What curl calls success: an answer below 400, not merely an answer.
+        typed = f'curl() {{ command curl --fail-with-body "$@"; }}\n{self._with_free_ports(text)}'
         if self._coordinator is None and re.search(rf"\b({HTTP}|{GRPC})\b", text):
             settings = {"HttpPort": self._ports[HTTP], "GrpcPort": self._ports[GRPC]}
             self._coordinator = CoordinatorProcess(self._folder / "coordinator", settings=settings).start()
         try:
             done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", self._with_free_ports(text)],
+                ["bash", "-euo", "pipefail", "-c", typed],
                 cwd=self._folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
