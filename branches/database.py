@@ -106,6 +106,10 @@ class SqliteDatabase:
         return self._connection
 
     async def _connect(self) -> aiosqlite.Connection:
+        if not self._source.path.parent.is_dir():  # noqa: ASYNC240 - one look, at start
+            raise DatabaseProblem(
+                f"cannot open {self._source}: there is no folder {self._source.path.parent}"
+            )
         async with AsyncExitStack() as on_error:
             connection = await aiosqlite.connect(self._source.path, timeout=CONNECT_SECONDS)
             on_error.push_async_callback(connection.close)

@@ -86,16 +86,20 @@ async def _read(request: web.Request) -> Registration:
     except web.HTTPRequestEntityTooLarge as error:
         raise BadRequest(f"the body is larger than the {request.client_max_size} bytes taken here") from error
     try:
-        return Registration.model_validate(orjson.loads(body))
+        content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f'the body is not JSON ({error}): write {{"name": "…", "gender": "…"}}') from error
+    if not isinstance(content, dict):
+        raise BadRequest('the body is JSON, but no object: write {"name": "…", "gender": "…"}')
+    try:
+        return Registration.model_validate(content)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise BadRequest("; ".join(_sentence(problem) for problem in problems)) from error
 
 
 def _sentence(problem: Any) -> str:
-    place = ".".join(map(str, problem["loc"])) or "the body"
+    place = ".".join(map(str, problem["loc"]))
     return f"{place}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

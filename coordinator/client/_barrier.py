@@ -49,8 +49,8 @@ class Barrier(Generic[ConnectionT]):
 
     async def __aenter__(self) -> BarrierTransaction[ConnectionT]:
         database = self._database
-        await database.begin()
         try:
+            await database.begin()
             origin = self._plan.origin
             origin_inserted = await database.insert_ignore(origin) if origin else False
             own_inserted = await database.insert_ignore(self._plan.own)

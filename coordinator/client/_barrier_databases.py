@@ -119,10 +119,13 @@ class SqliteBarrier:
 
     async def begin(self) -> None:
         """See BarrierDatabase."""
-        # IMMEDIATE: a transaction that reads first and writes later fails at once when another one wrote
-        # meanwhile.
-        if not self._connection.in_transaction:
+        # IMMEDIATE: one that reads first and writes later would fail at once when another wrote meanwhile.
+        # Tried rather than asked for: in_transaction does not see what still waits in the connection's queue.
+        try:
             await self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "within a transaction" not in str(error):
+                raise
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""

@@ -85,8 +85,7 @@ class MariaDBBusiness:
         await asyncio.to_thread(database.execute, (SQL / "barrier.mysql.sql").read_text(encoding="utf-8"))
         await asyncio.to_thread(
             database.execute,
-            "TRUNCATE dtm_barrier.barrier;"
-            "CREATE TABLE account (balance int); INSERT INTO account VALUES (0)",
+            "TRUNCATE dtm_barrier.barrier;CREATE TABLE account (balance int); INSERT INTO account VALUES (0)",
         )
 
     @asynccontextmanager
@@ -340,11 +339,13 @@ async def test_any_async_cursor_of_mysql_follows_the_same_rules(mariadb_database
     business = MariaDBBusiness(mariadb_database)
     await business.prepare()
     for outcome in (Outcome.RUN, Outcome.REPEATED):
-        async with business.connect() as connection:
-            async with barrier(branch("action"), CursorBarrier(connection)) as transaction:
-                assert transaction.outcome is outcome
-                if transaction.runs:
-                    await business.add(connection, 30)
+        async with (
+            business.connect() as connection,
+            barrier(branch("action"), CursorBarrier(connection)) as transaction,
+        ):
+            assert transaction.outcome is outcome
+            if transaction.runs:
+                await business.add(connection, 30)
     assert await business.balance() == 30
 
 
