@@ -1,0 +1,1 @@
+"""The coordinator among things that die, hang and come back: processes, databases, services."""
