@@ -6,27 +6,12 @@ from typing import Final
 
 from grpclib.client import Channel
 from grpclib.config import Configuration
-from grpclib.encoding.base import CodecBase
 
 from coordinator.discovery.target import host_and_port
 from coordinator.errors import Busy
 
 _STREAM_WINDOW_BYTES: Final = 65_535  # of a reply in flight; HTTP/2's least, because replies are dropped
 _CONNECTION_WINDOW_BYTES: Final = 1 << 20
-
-
-class RawCodec(CodecBase):
-    """Payload bytes as they are; the content type is that of protobuf."""
-
-    __content_subtype__ = "proto"
-
-    def encode(self, message: bytes, message_type: object) -> bytes:
-        """Return the message."""
-        return message
-
-    def decode(self, data: bytes, message_type: object) -> bytes:
-        """Return the data."""
-        return data
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +83,7 @@ class Channels:
         if len(self._pool) >= self._channels_max:
             self._make_room()
         host, port = host_and_port(endpoint)
-        channel = Channel(host, port, codec=RawCodec(), config=self._configuration)
+        channel = Channel(host, port, config=self._configuration)
         if self._sweep_timer is None:
             self._sweep_timer = self._loop.call_later(self._idle_seconds, self._sweep)
         return Pooled(endpoint, channel)

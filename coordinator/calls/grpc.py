@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import H2Error
-from multidict import MultiDict
 
-from coordinator.calls.answers import GRPC_OK, grpc_answer
+from coordinator.calls.answers import grpc_answer
 from coordinator.calls.balance import Balancer
 from coordinator.calls.base import Answer
 from coordinator.calls.channels import Channels, Pooled
 from coordinator.calls.deadlines import Deadlines
-from coordinator.calls.grpc_stream import BranchStream, CannotConnect, ReplyTooLong
+from coordinator.calls.grpc_headers import grpc_headers
+from coordinator.calls.grpc_stream import BrokenReply, CannotConnect, Header, ReplyTooLong, UnaryCall
 from coordinator.calls.url import GrpcUrl
 from coordinator.discovery.base import DiscoveryError, Resolver
 from coordinator.discovery.target import shown
@@ -108,11 +108,14 @@ class GrpcCaller:
         connect_within: float | None,
     ) -> Answer:
         """Call over the endpoint's channel. Raises CannotConnect, and then nothing was sent."""
+        try:
+            headers = grpc_headers(endpoint, path, transaction, branch, timeout)
+        except ValueError as error:
+            return _unknown(f"the call cannot be sent: {error}", _INTERNAL)
         pooled = self._channels.take(endpoint)
         began = self._loop.time()
-        stream = BranchStream(pooled.channel, path, _metadata(transaction, branch), timeout)
         try:
-            answer = await self._exchange(stream, pooled, branch.payload, connect_within)
+            answer = await self._exchange(pooled, headers, branch.payload, connect_within)
         except asyncio.CancelledError:
             # Nothing came since this call began: the connection may be dead without anybody having said so.
             if pooled.last_answer < began:
@@ -125,54 +128,34 @@ class GrpcCaller:
         return answer
 
     async def _exchange(
-        self, stream: BranchStream, pooled: Pooled, payload: bytes, connect_within: float | None
+        self, pooled: Pooled, headers: Sequence[Header], payload: bytes, connect_within: float | None
     ) -> Answer:
+        call = UnaryCall(pooled.channel)
         try:
-            async with stream:
-                await self._connect(stream, connect_within)
-                await stream.send_message(payload, end=True)
-                await stream.drop_reply(self._reply_bytes_max)
-        except GRPCError as error:
-            return grpc_answer(error.status.value, error.message or "")
+            await self._connect(call, headers, connect_within)
+            status, message = await call.finish(payload, self._reply_bytes_max)
         except StreamTerminatedError as error:
             return _unknown(f"the connection to {pooled.endpoint} broke: {error}", _UNAVAILABLE)
         except ReplyTooLong as error:
             return _unknown(f"{pooled.endpoint}: {error}", _RESOURCE_EXHAUSTED)
-        except (H2Error, ProtocolError, AssertionError) as error:  # grpclib asserts that a message is whole
-            self._channels.retire(pooled)
-            return _unknown(f"{pooled.endpoint} broke the rules of gRPC: {error}", _INTERNAL)
-        except ValueError as error:  # grpclib's only one: about metadata
-            return _unknown(f"the call cannot be sent: {error}", _INTERNAL)
+        except BrokenReply as error:
+            return _unknown(f"{pooled.endpoint} does not speak gRPC: {error}", _INTERNAL)
+        except H2Error as error:
+            self._channels.retire(pooled)  # of no more use: out of stream numbers, for instance
+            return _unknown(f"the connection to {pooled.endpoint} failed: {error!r}", _UNAVAILABLE)
         finally:
-            stream.settle()
-        return grpc_answer(GRPC_OK, "")
+            call.release()
+        return grpc_answer(status, message)
 
-    async def _connect(self, stream: BranchStream, within: float | None) -> None:
+    async def _connect(self, call: UnaryCall, headers: Sequence[Header], within: float | None) -> None:
         if within is None:
-            await stream.connect()
+            await call.connect(headers)
             return
         try:
             with self._deadlines.within(within):
-                await stream.connect()
+                await call.connect(headers)
         except TimeoutError as error:
             raise CannotConnect(f"no reaction within {within:.1f} s") from error
-
-
-def _metadata(transaction: Transaction, branch: Branch) -> "MultiDict[str | bytes]":
-    """What travels beside the payload. Empty values are left out, grpclib refuses them."""
-    metadata: MultiDict[str | bytes] = MultiDict(
-        [
-            ("dtm-gid", branch.gid),
-            ("dtm-trans_type", transaction.trans_type),
-            ("dtm-branch_id", branch.branch_id),
-            ("dtm-op", branch.op),
-        ]
-    )
-    for name, value in transaction.options.branch_headers.items():
-        key = name.lower()
-        if value and key not in _RESERVED and not key.startswith("grpc-"):
-            metadata.add(key, value.encode() if key.endswith("-bin") else value)
-    return metadata
 
 
 def _unknown(text: str, status: int) -> Answer:

@@ -1,24 +1,43 @@
-"""One unary gRPC call over grpclib whose reply is counted and dropped: a branch says all by its status."""
+"""One unary gRPC call over grpclib's protocol. The reply is dropped: a branch says all by its status.
+
+grpclib's own client serves any kind of call and costs more: it dispatches events, checks headers by regular
+expressions and has HPACK remember the gid, so that each later header is compared with the gids of old calls.
+"""
 
 import asyncio
-from typing import Final, Self
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from grpclib.client import Channel, Stream
-from grpclib.const import Cardinality
-from grpclib.encoding.base import GRPC_CONTENT_TYPE
-from grpclib.metadata import Deadline
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.exceptions import StreamTerminatedError
+from grpclib.metadata import decode_grpc_message
+from grpclib.protocol import Stream
 from grpclib.utils import Wrapper
-from multidict import MultiDict
+from h2.errors import ErrorCodes
 
-from coordinator.calls.channels import RawCodec
+Header = tuple[bytes, bytes]
 
-_CODEC: Final = RawCodec()
 _READ_BYTES: Final = 65_536
-_HEADER_BYTES: Final = 5  # of a message: one flag, four bytes of length
+_PREFIX_BYTES: Final = 5  # of a message: compressed or not, four bytes of length
+_HTTP_STATUSES: Final = {  # as gRPC's specification reads a proxy's answer
+    "400": Status.INTERNAL,
+    "401": Status.UNAUTHENTICATED,
+    "403": Status.PERMISSION_DENIED,
+    "404": Status.UNIMPLEMENTED,
+    "429": Status.UNAVAILABLE,
+    "502": Status.UNAVAILABLE,
+    "503": Status.UNAVAILABLE,
+    "504": Status.UNAVAILABLE,
+}
 
 
 class CannotConnect(Exception):
     """No connection: nothing was sent, so another endpoint may be tried."""
+
+
+class BrokenReply(Exception):
+    """What came back is not a whole gRPC answer."""
 
 
 class ReplyTooLong(Exception):
@@ -42,69 +61,95 @@ class _CountingWrapper(Wrapper):
         super().cancel(error)
 
 
-class BranchStream(Stream[bytes, bytes]):
-    """A call in progress. Use as `async with`, then `connect`, `send_message`, `drop_reply`.
+class UnaryCall:
+    """A call: `connect`, `finish`, and `release` whatever happens. The deadline is the caller's part."""
 
-    metadata: what the branch is told. timeout: seconds, told to the server; the caller has to keep to it.
-    """
-
-    def __init__(
-        self, channel: Channel, path: str, metadata: "MultiDict[str | bytes]", timeout: float
-    ) -> None:
-        super().__init__(
-            channel,
-            path,
-            metadata,  # type: ignore[arg-type]  # a NewType that grpclib keeps to itself
-            Cardinality.UNARY_UNARY,
-            bytes,
-            bytes,
-            codec=_CODEC,
-            status_details_codec=None,
-            dispatch=channel.__dispatch__,
-            deadline=Deadline.from_timeout(timeout),
-        )
+    def __init__(self, channel: Channel) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self._channel = channel
         self._task = task
         self._cancelling = task.cancelling()
-        self._wrapper: _CountingWrapper = _CountingWrapper()
+        self._wrapper = _CountingWrapper()
+        self._stream: Stream | None = None
+        self._release: Callable[[], None] | None = None
 
-    async def __aenter__(self) -> Self:
-        """Start. The deadline is only a header here: the caller's own covers resolving and connecting too."""
-        return self
-
-    async def connect(self) -> None:
-        """Connect unless the channel is connected, and send what goes ahead of the message.
+    async def connect(self, headers: Sequence[Header]) -> None:
+        """Connect unless the channel is connected, and send the headers.
 
         Raises CannotConnect: refused, unknown host, unreachable.
         """
-        try:
-            await self.send_request()
-        except OSError as error:
-            raise CannotConnect(error.strerror or str(error)) from error
-
-    async def drop_reply(self, bytes_max: int) -> None:
-        """Read the reply and the status. Raises ReplyTooLong, and what grpclib raises."""
-        await self.recv_initial_metadata()
         with self._wrapper:
-            header = await self._stream.recv_data(_HEADER_BYTES)
-            left = int.from_bytes(header[1:], "big")
-            if left > bytes_max:
-                raise ReplyTooLong(f"the reply has {left} bytes; at most {bytes_max} are taken")
-            while left > 0:
-                left -= len(await self._stream.recv_data(min(left, _READ_BYTES)))
-        await self.recv_trailing_metadata()
+            try:
+                protocol = await self._channel.__connect__()
+            except OSError as error:
+                raise CannotConnect(error.strerror or str(error)) from error
+            stream = protocol.processor.connection.create_stream(wrapper=self._wrapper)
+            wire: list[tuple[str, str]] = headers  # type: ignore[assignment]  # h2 takes bytes as well
+            self._release = await stream.send_request(wire, _processor=protocol.processor)
+            self._stream = stream
 
-    def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
-        # Nobody reads the reply, so its encoding does not matter, and a status counts whatever surrounds it:
-        # grpclib's own server sends UNIMPLEMENTED without a content type.
-        if "grpc-status" in headers_map or headers_map.get("content-type", "").startswith(GRPC_CONTENT_TYPE):
-            return
-        super()._raise_for_content_type(headers_map)
+    async def finish(self, payload: bytes, reply_bytes_max: int) -> tuple[int, str]:
+        """Send the message, drop the reply, return gRPC's status and its text.
 
-    def settle(self) -> None:
-        """Afterwards, make the task's cancellations right again. Raises CancelledError if one was lost."""
-        for _ in range(self._wrapper.interruptions):
-            self._task.uncancel()
-        if self._wrapper.interruptions and self._task.cancelling() > self._cancelling:
-            raise asyncio.CancelledError
+        Raises BrokenReply, ReplyTooLong, and of grpclib StreamTerminatedError when the connection breaks.
+        """
+        stream = self._stream
+        assert stream is not None, "connect first"
+        try:
+            with self._wrapper:
+                await stream.send_data(b"\0" + len(payload).to_bytes(4, "big") + payload, end_stream=True)
+                status = _early_status(dict(await stream.recv_headers()))
+                if status is None:
+                    await _drop_message(stream, reply_bytes_max)
+                    status = _status(dict(await stream.recv_trailers()))
+                return status
+        except StreamTerminatedError:
+            status = _early_status(dict(stream.headers or ()))
+            if stream.trailers is not None:
+                status = _status(dict(stream.trailers))
+            if status is None:
+                raise
+            return status  # all was said before the stream ended
+
+    def release(self) -> None:
+        """End the call. Raises CancelledError if a cancellation of the task got lost on the way."""
+        if self._stream is not None and self._release is not None:
+            if self._stream.closable:
+                self._stream.reset_nowait(ErrorCodes.CANCEL)
+            self._release()
+        interruptions = self._wrapper.interruptions
+        if interruptions:
+            for _ in range(interruptions):
+                self._task.uncancel()
+            if self._task.cancelling() > self._cancelling:
+                raise asyncio.CancelledError
+
+
+async def _drop_message(stream: Stream, bytes_max: int) -> None:
+    try:
+        left = int.from_bytes((await stream.recv_data(_PREFIX_BYTES))[1:], "big")
+        if left > bytes_max:
+            raise ReplyTooLong(f"the reply has {left} bytes; at most {bytes_max} are taken")
+        while left > 0:
+            left -= len(await stream.recv_data(min(left, _READ_BYTES)))
+    except AssertionError as error:  # grpclib's way to say that less came than was announced
+        raise BrokenReply(f"the reply broke off ({error})") from error
+
+
+def _early_status(headers: dict[str, str]) -> tuple[int, str] | None:
+    """The status of a call that ends with its first headers; None when a message and trailers follow."""
+    http = headers.get(":status", "200")
+    if http != "200":
+        return _HTTP_STATUSES.get(http, Status.UNKNOWN).value, f"HTTP status {http} instead of a gRPC answer"
+    return _status(headers) if "grpc-status" in headers else None
+
+
+def _status(trailers: dict[str, str]) -> tuple[int, str]:
+    written = trailers.get("grpc-status", "")
+    try:
+        status = Status(int(written)).value
+    except ValueError:
+        raise BrokenReply(f"its gRPC status is {written!r}") from None
+    message = trailers.get("grpc-message")
+    return status, decode_grpc_message(message) if message else ""

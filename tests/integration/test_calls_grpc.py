@@ -12,6 +12,9 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server, Stream
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 
 from coordinator.calls.base import Answer
 from coordinator.calls.router import BranchCaller
@@ -130,6 +133,15 @@ async def call(
     )
     branch = Branch(gid, "01", "action", url, payload)
     return await caller.call(transaction, branch, timeout=timeout, patience=patience)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until the condition holds, where there is no event for it."""
+    async with asyncio.timeout(10):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.05)
 
 
 async def succeed(stream: "Stream[bytes, bytes]") -> None:
@@ -321,6 +333,66 @@ async def test_a_server_that_does_not_speak_grpc_is_unknown(caller: BranchCaller
     async with raw_server(answer) as url:
         for _ in range(2):
             assert (await call(caller, url, timeout=2)).result is Result.UNKNOWN
+
+
+@asynccontextmanager
+async def h2_server(headers: list[tuple[bytes, bytes]], body: bytes = b"") -> AsyncIterator[str]:
+    """Answer every call with these headers, byte by byte, and perhaps data; the stream ends with it."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        configuration = H2Configuration(
+            client_side=False, header_encoding=None, validate_outbound_headers=False
+        )
+        connection = H2Connection(configuration)
+        connection.initiate_connection()
+        while data := await reader.read(65_536):
+            for event in connection.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    connection.send_headers(event.stream_id, headers, end_stream=not body)
+                    if body:
+                        connection.send_data(event.stream_id, body, end_stream=True)
+            writer.write(connection.data_to_send())
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}{PATH}"
+
+
+_OK = (b":status", b"200")
+_GRPC = (b"content-type", b"application/grpc")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ([(b":status", b"503")], b"", Status.UNAVAILABLE),  # a proxy's
+        ([(b":status", b"404"), (b"content-type", b"text/html")], b"<html>", Status.UNIMPLEMENTED),
+        ([_OK, _GRPC, (b"grpc-status", b"99")], b"", Status.INTERNAL),
+        ([_OK, _GRPC, (b"grpc-status", b"x")], b"", Status.INTERNAL),
+        ([_OK, _GRPC], b"\0\0\0\0\x09four", Status.INTERNAL),  # cut short
+        ([_OK, _GRPC], b"\0", Status.INTERNAL),
+        ([_OK, (b"grpc-status", b"10"), (b"grpc-message", b"%ff%")], b"", Status.ABORTED),
+    ],
+)
+async def test_answers_that_are_not_as_they_should_be(
+    caller: BranchCaller, headers: list[tuple[bytes, bytes]], body: bytes, status: Status
+) -> None:
+    async with h2_server(headers, body) as url:
+        for _ in range(2):
+            answer = await call(caller, url, timeout=2)
+            assert answer.grpc_status == status.value, answer
+            assert answer.result is (Result.FAILURE if status is Status.ABORTED else Result.UNKNOWN)
+
+
+@pytest.mark.parametrize("broken", [(b"x", b"\xff"), (b"x", b"y" * 100_000)])
+async def test_headers_that_cannot_be_read_are_unknown(
+    caller: BranchCaller, broken: tuple[bytes, bytes]
+) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # grpclib leaves the first to the loop
+    async with h2_server([_OK, _GRPC, (b"grpc-status", b"0"), broken]) as url:
+        for _ in range(2):
+            assert (await call(caller, url, timeout=1)).result is Result.UNKNOWN
 
 
 async def test_a_server_that_restarts_is_connected_to_again(caller: BranchCaller, serve: Serve) -> None:
@@ -518,11 +590,12 @@ async def test_a_service_in_etcd_is_called_by_its_name(
     registration = EtcdRegistration([etcd.endpoint], "called.rpc", server.address)
     await registration.start()
     try:
-        async with asyncio.timeout(10):
-            while (
-                await call(caller, f"etcd://{etcd.endpoint}/called.rpc{PATH}")
-            ).result is not Result.SUCCESS:
-                await asyncio.sleep(0.05)
+
+        async def succeeds() -> bool:
+            answer = await call(caller, f"etcd://{etcd.endpoint}/called.rpc{PATH}")
+            return answer.result is Result.SUCCESS
+
+        await until(succeeds)
         for url in (f"discov://{etcd.endpoint}/called.rpc", f"etcd:///{etcd.endpoint}?key=called.rpc"):
             assert (await call(caller, f"{url}{PATH}")).result is Result.SUCCESS
     finally:
@@ -544,9 +617,11 @@ async def test_idle_connections_are_closed(serve: Serve) -> None:
     async with calling(channel_idle_seconds=0.1) as caller:
         assert (await call(caller, server.url)).result is Result.SUCCESS
         assert len(caller._grpc._channels) == 1
-        async with asyncio.timeout(5):
-            while len(caller._grpc._channels):
-                await asyncio.sleep(0.05)
+
+        async def closed() -> bool:
+            return len(caller._grpc._channels) == 0
+
+        await until(closed)
         assert (await call(caller, server.url)).result is Result.SUCCESS
 
 

@@ -1,0 +1,74 @@
+"""What a gRPC branch call carries beside its payload (PROTOCOL §10). Pure."""
+
+import re
+from base64 import b64encode
+from functools import lru_cache
+from typing import Final
+
+from hpack import NeverIndexedHeaderTuple
+
+from coordinator.calls.grpc_stream import Header
+from coordinator.model import Branch, Transaction
+
+_RESERVED: Final = frozenset(
+    {"te", "content-type", "user-agent"}
+)  # gRPC's own; Go clients drop them silently too
+_KEY: Final = re.compile(r"[0-9a-z_.-]+")
+_VALUE: Final = re.compile(r"[ -~]*")
+_TIMEOUT_MAX: Final = 99_999_999  # gRPC allows eight digits and a unit
+_USER_AGENT: Final = b"dtm-coordinator"
+_SETS_REMEMBERED_MAX: Final = 4096
+
+
+def grpc_headers(
+    endpoint: str, path: str, transaction: Transaction, branch: Branch, timeout: float
+) -> list[Header]:
+    """Return the headers of a call. timeout: seconds, told to the server.
+
+    Empty values are left out, some servers refuse them. Raises ValueError for what no header can carry.
+    """
+    # HPACK need not remember what no later call repeats: it compares each header with all that it remembers.
+    headers = [
+        *_repeated(endpoint, path, transaction.trans_type, branch.branch_id, branch.op),
+        NeverIndexedHeaderTuple(b"grpc-timeout", _timeout(timeout)),
+        NeverIndexedHeaderTuple(b"dtm-gid", _value("the gid", branch.gid)),
+    ]
+    for name, value in transaction.options.branch_headers.items():
+        key = name.lower()
+        if not value or key in _RESERVED or key.startswith("grpc-"):
+            continue
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"{name!r} is no name of gRPC metadata")
+        binary = key.endswith("-bin")
+        content = b64encode(value.encode()).rstrip(b"=") if binary else _value(f"the header {name}", value)
+        headers.append(NeverIndexedHeaderTuple(key.encode(), content))
+    return headers
+
+
+@lru_cache(_SETS_REMEMBERED_MAX)
+def _repeated(endpoint: str, path: str, trans_type: str, branch_id: str, op: str) -> tuple[Header, ...]:
+    """What most calls to one branch have in common."""
+    named = ((b"dtm-trans_type", trans_type), (b"dtm-branch_id", branch_id), (b"dtm-op", op))
+    return (
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", _value("the path", path)),
+        (b":authority", _value("the host", endpoint)),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+        (b"user-agent", _USER_AGENT),
+        *((name, _value(name.decode(), value)) for name, value in named if value),
+    )
+
+
+def _timeout(seconds: float) -> bytes:
+    milliseconds = max(1, int(seconds * 1000))
+    if milliseconds <= _TIMEOUT_MAX:
+        return b"%dm" % milliseconds
+    return b"%dS" % min(int(seconds), _TIMEOUT_MAX)
+
+
+def _value(what: str, value: str) -> bytes:
+    if not _VALUE.fullmatch(value):
+        raise ValueError(f"{what} {value!r} is not printable ASCII")
+    return value.encode()
