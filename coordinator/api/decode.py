@@ -16,7 +16,9 @@ from coordinator.api.fields import (
     text_map,
     wrong_type,
 )
+from coordinator.errors import Invalid
 from coordinator.model import PROTOCOL_HTTP, Options, Step, TransactionRequest
+from coordinator.validate import STEPS_MAX
 
 TRANSACTION_FIELDS: Final = frozenset(
     (
@@ -67,6 +69,7 @@ def transaction_from(parsed: JsonObject) -> TransactionRequest:
 
 def steps_from(given: list[Any], name: str = "steps") -> tuple[Step, ...]:
     """Make steps of a parsed JSON array; `name` is what an error calls it. Raises Invalid."""
+    _require_few(given, name)
     steps = []
     for index, item in enumerate(given):
         if type(item) is not dict:
@@ -104,6 +107,7 @@ def _payloads(document: JsonObject, given_steps: list[Any]) -> tuple[bytes, ...]
     given = items(document, "payloads")
     if not given:
         return _payloads_in_steps(given_steps)
+    _require_few(given, "payloads")
     try:
         return tuple([payload.encode() for payload in given])
     except AttributeError:  # one is no string: slower, to say which; null is an empty payload
@@ -116,3 +120,9 @@ def _payloads_in_steps(given_steps: list[Any]) -> tuple[bytes, ...]:
     if all("data" not in step for step in folded):
         return ()
     return tuple(text(step, "data", f"steps[{index}].").encode() for index, step in enumerate(folded))
+
+
+def _require_few(given: list[Any], name: str) -> None:
+    # Here already, because 4 MiB can hold a million steps, which would keep the event loop for seconds.
+    if len(given) > STEPS_MAX:
+        raise Invalid(f"{name}: a transaction may have at most {STEPS_MAX}, but has {len(given)}")

@@ -168,7 +168,12 @@ BAD = [
     (b'{"steps":[{},{"action":5}]}', "steps[1].action: must be a string, not a number"),
     (b'{"steps":[{"compensate":[]}]}', "steps[0].compensate: must be a string, not an array"),
     (b'{"steps":[{},{"data":{"a":1}}]}', "steps[1].data: must be a string, not an object"),
+    (b'{"steps":[' + b"{}," * 1000 + b"{}]}", "steps: a transaction may have at most 1000, but has 1001"),
     # payloads
+    (
+        b'{"payloads":[' + b'"",' * 1000 + b'""]}',
+        "payloads: a transaction may have at most 1000, but has 1001",
+    ),
     (b'{"payloads":"{}"}', "payloads: must be an array, not a string"),
     (b'{"payloads":["{}",{"amount":30}]}', "payloads[1]: must be a string, not an object"),
     # maps
