@@ -25,6 +25,7 @@ class Fault(Enum):
     """What to do after an error."""
 
     REFUSED = "refused"  # this statement or value, now and always
+    DUPLICATE = "duplicate"  # a row of this key exists; perhaps since a moment ago
     LOCKED = "locked"  # another holds a row; the connection is fine
     DEADLOCK = "deadlock"  # the database chose us to give way; the connection is fine
     AWAY = "away"  # no connection, or none that can write: throw it away
@@ -70,6 +71,8 @@ def fault_of(error: BaseException) -> Fault:
         return Fault.DEADLOCK
     if number in _LOCKED:
         return Fault.LOCKED
+    if number == _DUPLICATE:
+        return Fault.DUPLICATE
     # The driver raises some of its own without a number: "Not connected", "Cursor closed", broken packets.
     if number < 1000 or 2000 <= number < 3000 or number in _AWAY:
         return Fault.AWAY
@@ -77,7 +80,9 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def _sqlite_fault(error: sqlite3.Error) -> Fault:
-    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
+    if isinstance(error, sqlite3.IntegrityError):
+        return Fault.DUPLICATE
+    if isinstance(error, (sqlite3.DataError, sqlite3.ProgrammingError)):
         return Fault.REFUSED
     # Extended codes keep the primary one in the low byte.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF

@@ -34,11 +34,15 @@ _key: Final = attrgetter("key")
 
 
 class Rejected(Exception):
-    """The database refused a value of the batch; nothing was stored. error: for the caller."""
+    """The database refused a value of the batch; nothing was stored. error: for the caller.
 
-    def __init__(self, error: DtmError) -> None:
+    perhaps_raced: a second look may end differently.
+    """
+
+    def __init__(self, error: DtmError, *, perhaps_raced: bool = False) -> None:
         super().__init__(error.message)
         self.error = error
+        self.perhaps_raced = perhaps_raced
 
 
 class TryAgain(Exception):
@@ -247,10 +251,10 @@ class GroupCommit(Generic[Work, Outcome]):
 
     async def _write_all(self, batch: list[Item[Work, Outcome]]) -> None:
         """Write until every item has its answer, or nobody waits for the rest."""
-        parts = [batch]
+        parts = [(batch, False)]  # with whether it was looked at a second time
         failures = 0
         while parts:
-            part = parts.pop()
+            part, looked_again = parts.pop()
             if failures:
                 part = [item for item in part if not item.future.done()]
                 if not part:
@@ -259,17 +263,19 @@ class GroupCommit(Generic[Work, Outcome]):
                 await self._write_once(part)
             except Rejected as error:
                 failures += 1
-                if len(part) == 1:
+                middle = len(part) // 2
+                if error.perhaps_raced and not looked_again:
+                    parts.append((part, True))
+                elif middle == 0:
                     _fail(part[0], error.error)
                 else:
-                    middle = len(part) // 2
-                    parts += [part[middle:], part[:middle]]
+                    parts += [(part[middle:], False), (part[:middle], False)]
             except TryAgain as error:
                 failures += 1
                 if error.one_by_one and len(part) > 1:
-                    parts += [[item] for item in reversed(part)]
+                    parts += [([item], False) for item in reversed(part)]
                     continue
-                parts.append(part)
+                parts.append((part, looked_again))
                 await self._back_off(error.reason, failures)
 
     async def _write_once(self, part: list[Item[Work, Outcome]]) -> None:

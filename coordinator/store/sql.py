@@ -56,6 +56,7 @@ class SqlStore:
         self._database = database
         self._clock = clock
         self._wall_clock = wall_clock
+        self._closed = False
         self._group_commit: GroupCommit[Work, Changed] = GroupCommit(
             self._write_batch, limits=limits, observer=observer or SilentObserver()
         )
@@ -86,6 +87,8 @@ class SqlStore:
             match fault_of(error):
                 case Fault.REFUSED:
                     raise Rejected(refusal(error)) from error
+                case Fault.DUPLICATE:  # another coordinator may have inserted it since we looked
+                    raise Rejected(refusal(error), perhaps_raced=True) from error
                 case Fault.LOCKED:
                     raise TryAgain(reason_of(error), one_by_one=True) from error
                 case Fault.DEADLOCK | Fault.AWAY:
@@ -144,16 +147,25 @@ class SqlStore:
 
     async def close(self) -> None:
         """See Store. What cannot be written within 10 seconds is answered with StoreUnavailable."""
+        if self._closed:
+            return
+        self._closed = True
         await self._group_commit.close(seconds=_CLOSE_SECONDS_MAX)
         await self._runner.close()
 
     async def _read(self, function: Callable[[Connection], T]) -> T:
         # A pooled connection may have died in its sleep: that is noticed by using it, and the next one is
         # new.
+        self._check_open()
         return await _attempted(self._runner.read, function, again_after=(Fault.AWAY,))
 
     async def _transact(self, function: Callable[[Connection], T]) -> T:
+        self._check_open()
         return await _attempted(self._runner.transact, function, again_after=(Fault.DEADLOCK, Fault.LOCKED))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
 
 
 class _Run(Protocol):

@@ -122,10 +122,9 @@ def check_tables(connection: Connection) -> None:
 
 def _check_unique_keys(inspector: Inspector, table: Table) -> None:
     # Two submits of one gid are told apart by this key alone.
-    keys: list[list[str | None]] = [
-        [*key["column_names"]] for key in inspector.get_unique_constraints(table.name)
-    ]
-    keys += [index["column_names"] for index in inspector.get_indexes(table.name) if index["unique"]]
+    # SQLite keeps a unique constraint as an index that it hides unless asked for.
+    indexes = inspector.get_indexes(table.name, include_auto_indexes=True)
+    keys = [index["column_names"] for index in indexes if index["unique"]]
     present = {frozenset([column.lower() for column in key if column]) for key in keys}
     for constraint in table.constraints:
         if not isinstance(constraint, UniqueConstraint):

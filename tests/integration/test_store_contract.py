@@ -1,0 +1,269 @@
+"""The contract on the SQL stores, SQLite and MariaDB, and what a SQL store promises beyond it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from coordinator.clock import SystemClock
+from coordinator.errors import Conflict, Invalid, StartError
+from coordinator.model import Options, Status
+from coordinator.store.base import Changed, Filter
+from coordinator.store.open import StoreConfig, open_store
+from coordinator.store.sql import SqlStore
+from tests.support.servers import Database
+from tests.support.store_contract import (
+    TIMEOUT,
+    StoreContract,
+    Stores,
+    branches,
+    change,
+    claim,
+    insert,
+    stored,
+    transaction,
+)
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> StoreConfig:
+    if request.param == "sqlite":
+        return StoreConfig(driver="sqlite", path=str(tmp_path / "dtm.db"))
+    database: Database = request.getfixturevalue("mariadb_database")
+    return config_of(database)
+
+
+def config_of(database: Database) -> StoreConfig:
+    return StoreConfig(
+        driver="mysql",
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password,
+        database=database.name,
+    )
+
+
+class Open(Protocol):
+    async def __call__(
+        self, config: StoreConfig, *, zone: tzinfo | None = None, reset: bool = False
+    ) -> SqlStore: ...
+
+
+@pytest.fixture
+async def open_sql() -> AsyncIterator[Open]:
+    """Opens stores that are closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(
+            config: StoreConfig, *, zone: tzinfo | None = None, reset: bool = False
+        ) -> SqlStore:
+            store = await open_store(config, clock=SystemClock(), zone=zone, reset=reset, wait_seconds=5.0)
+            stack.push_async_callback(store.close)
+            return store
+
+        yield open_one
+
+
+class TestSqlStore(StoreContract):
+    @pytest.fixture
+    async def stores(self, config: StoreConfig, open_sql: Open) -> Stores:
+        first = await open_sql(config)
+
+        async def another() -> SqlStore:
+            return first if config.driver == "sqlite" else await open_sql(config)
+
+        return Stores(first, another)
+
+    # --- gids compare without regard to case, and nobody is handed another's transaction ---
+
+    async def test_a_gid_that_differs_only_in_case_is_taken(self, stores: Stores) -> None:
+        row = await insert(stores.first, "Abc")
+        other = transaction("aBC", owner=row.owner)
+        assert not await stores.first.insert(other, branches("aBC"), timeout=TIMEOUT)
+        assert await stores.first.find("aBC") is None
+        assert list(await stores.first.list(Filter(gid="aBC"))) == []
+        assert await stores.first.change(change("aBC", owner="x"), timeout=TIMEOUT) is Changed.MISSING
+        assert (await stored(stores.first, "Abc")).transaction == row
+
+    async def test_gids_that_differ_only_in_case_at_the_same_moment(self, stores: Stores) -> None:
+        gids = ["case", "CASE", "Case", "cAsE", "other"]
+        answers = await asyncio.gather(
+            *(stores.first.insert(transaction(gid), branches(gid), timeout=TIMEOUT) for gid in gids)
+        )
+        assert answers == [True, False, False, False, True]
+
+    # --- values ---
+
+    @pytest.mark.parametrize(
+        ("values", "named"),
+        [
+            ({"custom_data": "x" * 1025}, "custom_data"),
+            ({"query_prepared": "x" * 1025}, "query_prepared"),
+            ({"options": Options(branch_headers={"h": "x" * 1024})}, "options"),
+            ({"trans_type": "x" * 46}, "trans_type"),
+            ({"protocol": "x" * 46}, "protocol"),
+            ({"owner": "x" * 129}, "owner"),
+            ({"ext_data": "é" * 40_000}, "ext_data"),
+        ],
+    )
+    async def test_a_value_that_is_too_long_is_refused_alone(
+        self, stores: Stores, values: dict[str, object], named: str
+    ) -> None:
+        bad = stores.first.insert(transaction("bad", **values), branches("bad"), timeout=TIMEOUT)
+        good = stores.first.insert(transaction("good"), branches("good"), timeout=TIMEOUT)
+        error, inserted = await asyncio.gather(bad, good, return_exceptions=True)
+        assert isinstance(error, Invalid)
+        assert error.message.startswith(f"{named} is too long")
+        assert inserted is True
+        assert await stores.first.find("bad") is None
+
+    @pytest.mark.parametrize(
+        ("values", "named"),
+        [
+            ({"url": "http://" + "x" * 1018}, "url"),
+            ({"payload": b"x" * 65_536}, "payload"),
+            ({"branch_id": "0" * 129}, "branch_id"),
+            ({"op": "x" * 46}, "op"),
+        ],
+    )
+    async def test_a_branch_that_does_not_fit_is_refused(
+        self, stores: Stores, values: dict[str, str], named: str
+    ) -> None:
+        bad = replace(branches("bad", 1)[1], **values)  # type: ignore[arg-type]
+        with pytest.raises(Invalid, match=f"^{named} of branch .* is too long"):
+            await stores.first.insert(transaction("bad"), [branches("bad")[0], bad], timeout=TIMEOUT)
+        assert await stores.first.find("bad") is None
+
+    async def test_a_gid_that_is_too_long_is_refused(self, stores: Stores) -> None:
+        assert await stores.first.insert(transaction("g" * 128), branches("g" * 128), timeout=TIMEOUT)
+        with pytest.raises(Invalid, match="gid is too long: 129 characters, at most 128"):
+            await stores.first.insert(transaction("g" * 129), [], timeout=TIMEOUT)
+
+    async def test_a_reason_that_is_too_long_is_refused(self, stores: Stores) -> None:
+        row = await insert(stores.first, "reason")
+        with pytest.raises(Invalid, match="rollback_reason is too long"):
+            await stores.first.change(change("reason", rollback_reason="x" * 1025), timeout=TIMEOUT)
+        assert (await stored(stores.first, "reason")).transaction == row
+
+    async def test_the_longest_values_that_fit(self, stores: Stores) -> None:
+        every_byte = bytes(range(256)) * 255 + bytes(range(255))
+        assert len(every_byte) == 65_535
+        row = replace(branches("longest", 1)[0], url="u" * 1024, payload=every_byte, op="o" * 45)
+        given = transaction("longest", custom_data="\N{GRINNING FACE}" * 1024, ext_data="e" * 65_535)
+        assert await stores.first.insert(given, [row], timeout=TIMEOUT)
+        found = await stored(stores.first, "longest")
+        assert found.branches[0].payload == every_byte
+        assert found.branches[0].url == row.url
+        assert found.transaction.custom_data == given.custom_data
+        assert found.transaction.ext_data == given.ext_data
+
+    @pytest.mark.parametrize(
+        "text", ["'; DROP TABLE kv; --", "\\", "%s %(x)s %%", "ünï 🚀 漢字", "a\x00b\n\r\x1a", '"`']
+    )
+    async def test_any_text_comes_back_as_it_went(self, stores: Stores, text: str) -> None:
+        await insert(stores.first, "text", custom_data=text)
+        assert (
+            await stores.first.change(change("text", rollback_reason=text), timeout=TIMEOUT)
+            is Changed.APPLIED
+        )
+        row = (await stored(stores.first, "text")).transaction
+        assert (row.custom_data, row.rollback_reason) == (text, text)
+
+    async def test_odd_gids(self, stores: Stores) -> None:
+        gids = ["a'b", "a\\", "a%s", "ä🚀", 'a"b', "a,b", "a;b"]
+        answers = await asyncio.gather(
+            *(stores.first.insert(transaction(gid), branches(gid), timeout=TIMEOUT) for gid in gids)
+        )
+        assert all(answers)
+        for gid in gids:
+            found = await stored(stores.first, gid)
+            assert len(found.branches) == 4
+
+    @pytest.mark.parametrize("text", ["\ud800", "\udcff"])
+    async def test_text_that_is_not_unicode_is_refused_alone(self, stores: Stores, text: str) -> None:
+        bad = stores.first.insert(transaction("bad", custom_data=text), [], timeout=TIMEOUT)
+        good = stores.first.insert(transaction("good"), [], timeout=TIMEOUT)
+        error, inserted = await asyncio.gather(bad, good, return_exceptions=True)
+        assert isinstance(error, Invalid)
+        assert inserted is True
+
+    async def test_two_branches_of_the_same_key_are_refused(self, stores: Stores) -> None:
+        rows = [*branches("double", 1), *branches("double", 1)]
+        with pytest.raises(Conflict):
+            await stores.first.insert(transaction("double"), rows, timeout=TIMEOUT)
+        assert await stores.first.find("double") is None
+
+    async def test_a_saga_larger_than_a_statement(self, stores: Stores) -> None:
+        rows = [
+            replace(row, payload=b"\x00" * 60_000) if row.op == "action" else row
+            for row in branches("large", 70)
+        ]
+        assert await stores.first.insert(transaction("large"), rows, timeout=TIMEOUT)
+        found = await stored(stores.first, "large")
+        assert [b.key for b in found.branches] == [b.key for b in rows]
+        assert found.branches[-1].payload == b"\x00" * 60_000
+
+    # --- times ---
+
+    async def test_ends_are_stamped(self, stores: Stores) -> None:
+        before = (await stores.first.utc_now()) - timedelta(seconds=2)
+        for gid, status in (("good-end", Status.SUCCEED), ("bad-end", Status.FAILED)):
+            await insert(stores.first, gid)
+            assert await stores.first.change(change(gid, status=status), timeout=TIMEOUT) is Changed.APPLIED
+        good = (await stored(stores.first, "good-end")).transaction
+        assert good.finish_time is not None
+        assert good.finish_time >= before
+        assert good.rollback_time is None
+        bad = (await stored(stores.first, "bad-end")).transaction
+        assert bad.rollback_time is not None
+        assert bad.rollback_time >= before
+        assert bad.finish_time is None
+
+    async def test_a_transaction_born_final_has_its_end(self, stores: Stores) -> None:
+        row = await insert(
+            stores.first, "empty", status=Status.SUCCEED, result="nothing to do", owner="test/1/1"
+        )
+        assert (row.status, row.result, row.owner) == (Status.SUCCEED, "nothing to do", "test/1/1")
+        assert row.finish_time == row.create_time
+
+
+@pytest.mark.parametrize("zone", [timezone(timedelta(hours=8)), timezone(timedelta(hours=-3, minutes=-30))])
+async def test_columns_hold_wall_clock_time_of_the_zone(
+    config: StoreConfig, open_sql: Open, zone: tzinfo
+) -> None:
+    store = await open_sql(config, zone=zone)
+    due = datetime(2031, 3, 4, 5, 6, 7, 800_000, UTC)
+    row = await insert(store, "zoned", next_cron_time=due)
+    assert row.next_cron_time == datetime(2031, 3, 4, 5, 6, 8, tzinfo=UTC)  # rounded up
+    await store.close()
+
+    utc = await open_sql(config, zone=UTC)
+    as_utc = (await stored(utc, "zoned")).transaction
+    offset = zone.utcoffset(None)
+    assert offset is not None
+    assert as_utc.next_cron_time == row.next_cron_time + offset
+    assert as_utc.create_time == row.create_time + offset
+    assert await claim(utc, due + offset) == []  # not yet due, by a fraction of a second
+    assert len(await claim(utc, due + offset + timedelta(seconds=1))) == 1
+
+
+async def test_reset_loses_what_was_stored(config: StoreConfig, open_sql: Open) -> None:
+    store = await open_sql(config)
+    await insert(store, "old")
+    await store.close()
+    again = await open_sql(config)
+    await stored(again, "old")
+    await again.close()
+    empty = await open_sql(config, reset=True)
+    assert await empty.find("old") is None
+
+
+async def test_an_unknown_driver_is_a_clear_error(open_sql: Open) -> None:
+    with pytest.raises(StartError, match="redis is not built yet"):
+        await open_sql(StoreConfig(driver="redis"))

@@ -1,0 +1,531 @@
+"""What every store must do, as tests: SQLite, MariaDB, and the twin that the simulation runs on.
+
+A test class inherits StoreContract and has a fixture `stores`:
+
+    class TestTwin(StoreContract):
+        @pytest.fixture
+        def stores(self) -> Stores: ...
+
+All tests are coroutines and know a store only by its protocol.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from coordinator.model import Branch, BranchKey, BranchStatus, Options, Status, Transaction
+from coordinator.store.base import Assign, Change, Changed, Filter, Store, Stored
+
+TIMEOUT = 20.0  # seconds; nothing comes near it
+UNFINISHED = frozenset({Status.PREPARED, Status.SUBMITTED, Status.ABORTING})
+SAGA_AND_MSG = ("saga", "msg")
+
+
+@dataclass(frozen=True)
+class Stores:
+    """One store, and more over the same rows, as other coordinators have; where that cannot be, the same."""
+
+    first: Store
+    another: Callable[[], Awaitable[Store]]
+
+
+def transaction(gid: str, **values: Any) -> Transaction:
+    """A submitted saga, held by `test/1/<gid>`, unless told otherwise."""
+    return replace(
+        Transaction(
+            gid=gid,
+            trans_type="saga",
+            status=Status.SUBMITTED,
+            next_cron_interval=10,
+            owner=f"test/1/{gid}"[:128],
+        ),
+        **values,
+    )
+
+
+def branches(gid: str, count: int = 2) -> list[Branch]:
+    """The rows of a saga of so many steps."""
+    return [
+        Branch(gid, f"{step:02d}", op, f"http://localhost/{op}", b'{"amount":30}')
+        for step in range(1, count + 1)
+        for op in ("compensate", "action")
+    ]
+
+
+async def insert(store: Store, gid: str, **values: Any) -> Transaction:
+    """Store a transaction of two steps and return it as it is stored."""
+    assert await store.insert(transaction(gid, **values), branches(gid), timeout=TIMEOUT)
+    return (await stored(store, gid)).transaction
+
+
+async def stored(store: Store, gid: str) -> Stored:
+    """What is stored; the gid must be there."""
+    found = await store.find(gid)
+    assert found is not None
+    return found
+
+
+def change(gid: str, *, owner: str | None = None, **values: Any) -> Change:
+    """Assign values to an unfinished row; owner None compares nothing."""
+    return Change(gid, UNFINISHED, owner, assign=Assign(**values))
+
+
+def results(
+    *keys: BranchKey, status: BranchStatus = BranchStatus.SUCCEED
+) -> tuple[tuple[BranchKey, BranchStatus], ...]:
+    """The same result for these branches."""
+    return tuple((key, status) for key in keys)
+
+
+def statuses(rows: Sequence[Branch]) -> list[str]:
+    """Of each branch, in order."""
+    return [row.status.value for row in rows]
+
+
+class StoreContract:
+    """For every store and the twin."""
+
+    # --- insert ---
+
+    async def test_what_is_inserted_is_found(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        given = transaction(
+            "all-values",
+            query_prepared="http://localhost/ask",
+            protocol="grpc",
+            options=Options(
+                wait_result=True, timeout_to_fail=60, request_timeout=4, branch_headers={"x-team": "blue"}
+            ),
+            custom_data='{"concurrent":true}',
+            ext_data="more",
+            next_cron_time=now + timedelta(seconds=10),
+        )
+        rows = [*branches("all-values"), Branch("all-values", "03", "action", "", b"")]
+        assert await stores.first.insert(given, rows, timeout=TIMEOUT)
+
+        found = await stores.first.find("all-values")
+        assert found is not None
+        row = found.transaction
+        assert row.id > 0
+        assert row.next_cron_time >= given.next_cron_time
+        assert row.next_cron_time - given.next_cron_time < timedelta(seconds=1)  # rounded up
+        assert abs(row.create_time - now) < timedelta(seconds=5)
+        assert row.update_time == row.create_time
+        assert (row.finish_time, row.rollback_time) == (None, None)
+        times = ("id", "create_time", "update_time", "next_cron_time")
+        assert replace(row, **{name: getattr(given, name) for name in times}) == given
+        assert [(b.branch_id, b.op, b.url, b.payload, b.status) for b in found.branches] == [
+            (b.branch_id, b.op, b.url, b.payload, b.status) for b in rows
+        ]
+        assert [b.id for b in found.branches] == sorted(b.id for b in found.branches)
+
+    async def test_a_transaction_without_branches(self, stores: Stores) -> None:
+        assert await stores.first.insert(transaction("bare"), [], timeout=TIMEOUT)
+        assert (await stored(stores.first, "bare")).branches == ()
+
+    async def test_a_gid_that_exists_is_not_inserted_again(self, stores: Stores) -> None:
+        first = await insert(stores.first, "twice")
+        other = transaction("twice", owner="test/1/other", custom_data="{}")
+        assert not await stores.first.insert(other, branches("twice", 5), timeout=TIMEOUT)
+        found = await stored(stores.first, "twice")
+        assert found.transaction == first
+        assert len(found.branches) == 4
+
+    async def test_a_repeat_with_the_same_owner_token_is_the_same_insertion(self, stores: Stores) -> None:
+        await insert(stores.first, "repeated")
+        assert await stores.first.insert(transaction("repeated"), branches("repeated"), timeout=TIMEOUT)
+        assert len((await stored(stores.first, "repeated")).branches) == 4
+
+    async def test_of_insertions_at_the_same_moment_one_stands(self, stores: Stores) -> None:
+        second = await stores.another()
+        answers = await asyncio.gather(
+            *(
+                store.insert(transaction("race", owner=f"test/1/{n}"), branches("race"), timeout=TIMEOUT)
+                for n, store in enumerate([stores.first, second] * 10)
+            )
+        )
+        assert sorted(answers) == [False] * 19 + [True]
+        found = await stored(second, "race")
+        assert found.transaction.owner == f"test/1/{answers.index(True)}"
+        assert len(found.branches) == 4
+
+    async def test_five_hundred_at_once(self, stores: Stores) -> None:
+        gids = [f"many-{n:03d}" for n in range(500)]
+        inserted = await asyncio.gather(
+            *(stores.first.insert(transaction(gid), branches(gid), timeout=TIMEOUT) for gid in gids)
+        )
+        assert all(inserted)
+        listed = await stores.first.list(Filter(limit=1000))
+        assert {row.gid for row in listed} == set(gids)
+        for gid in gids[::50]:
+            keys = [(b.branch_id, b.op) for b in (await stored(stores.first, gid)).branches]
+            assert keys == [("01", "compensate"), ("01", "action"), ("02", "compensate"), ("02", "action")]
+
+    # --- change ---
+
+    async def test_results_and_status_travel_together(self, stores: Stores) -> None:
+        row = await insert(stores.first, "end")
+        finish = Change(
+            "end",
+            frozenset({Status.SUBMITTED}),
+            row.owner,
+            results(("01", "action"), ("02", "action")),
+            Assign(status=Status.SUCCEED, owner=""),
+        )
+        assert await stores.first.change(finish, timeout=TIMEOUT) is Changed.APPLIED
+        found = await stored(stores.first, "end")
+        assert found.transaction.status is Status.SUCCEED
+        assert found.transaction.owner == ""
+        assert statuses(found.branches) == ["prepared", "succeed", "prepared", "succeed"]
+
+    async def test_a_result_alone_leaves_the_transaction_as_it_is(self, stores: Stores) -> None:
+        row = await insert(stores.first, "step")
+        step = Change("step", frozenset({Status.SUBMITTED}), row.owner, results(("01", "action")))
+        assert await stores.first.change(step, timeout=TIMEOUT) is Changed.APPLIED
+        found = await stored(stores.first, "step")
+        assert found.transaction.status is Status.SUBMITTED
+        assert found.transaction.owner == row.owner
+        assert statuses(found.branches) == ["prepared", "succeed", "prepared", "prepared"]
+
+    async def test_different_results_in_one_change(self, stores: Stores) -> None:
+        row = await insert(stores.first, "mixed")
+        both = results(("01", "action")) + results(("02", "action"), status=BranchStatus.FAILED)
+        fail = Change(
+            "mixed",
+            frozenset({Status.SUBMITTED}),
+            row.owner,
+            both,
+            Assign(status=Status.ABORTING, rollback_reason="no money"),
+        )
+        assert await stores.first.change(fail, timeout=TIMEOUT) is Changed.APPLIED
+        found = await stored(stores.first, "mixed")
+        assert statuses(found.branches) == ["prepared", "succeed", "prepared", "failed"]
+        assert found.transaction.rollback_reason == "no money"
+        assert found.transaction.owner == row.owner
+
+    async def test_another_owner_is_refused_and_nothing_written(self, stores: Stores) -> None:
+        row = await insert(stores.first, "fenced")
+        late = Change(
+            "fenced",
+            frozenset({Status.SUBMITTED}),
+            "test/1/an-earlier-driver",
+            results(("01", "action")),
+            Assign(status=Status.SUCCEED, owner=""),
+        )
+        assert await stores.first.change(late, timeout=TIMEOUT) is Changed.REFUSED
+        found = await stored(stores.first, "fenced")
+        assert found.transaction == row
+        assert statuses(found.branches) == ["prepared"] * 4
+
+    async def test_another_status_is_refused(self, stores: Stores) -> None:
+        row = await insert(stores.first, "moved")
+        abort = Change("moved", frozenset({Status.PREPARED}), None, assign=Assign(status=Status.ABORTING))
+        assert await stores.first.change(abort, timeout=TIMEOUT) is Changed.REFUSED
+        assert (await stored(stores.first, "moved")).transaction == row
+
+    async def test_without_owner_only_the_status_counts(self, stores: Stores) -> None:
+        await insert(stores.first, "taken-over", status=Status.PREPARED)
+        submit = Change(
+            "taken-over",
+            frozenset({Status.PREPARED}),
+            None,
+            assign=Assign(status=Status.SUBMITTED, owner="test/1/new"),
+        )
+        assert await stores.first.change(submit, timeout=TIMEOUT) is Changed.APPLIED
+        row = (await stored(stores.first, "taken-over")).transaction
+        assert (row.status, row.owner) == (Status.SUBMITTED, "test/1/new")
+
+    async def test_a_repeat_of_a_change_that_stands_is_applied(self, stores: Stores) -> None:
+        await insert(stores.first, "again", status=Status.PREPARED)
+        submit = Change(
+            "again",
+            frozenset({Status.PREPARED}),
+            None,
+            assign=Assign(status=Status.SUBMITTED, owner="test/1/new"),
+        )
+        abort = Change(
+            "again",
+            frozenset({Status.SUBMITTED}),
+            "test/1/new",
+            assign=Assign(status=Status.ABORTING, rollback_reason="no"),
+        )
+        finish = Change(
+            "again",
+            frozenset({Status.ABORTING}),
+            "test/1/new",
+            results(("01", "compensate")),
+            Assign(status=Status.FAILED, owner=""),
+        )
+        for once in (submit, abort, finish):
+            assert await stores.first.change(once, timeout=TIMEOUT) is Changed.APPLIED
+            before = await stored(stores.first, "again")
+            assert await stores.first.change(once, timeout=TIMEOUT) is Changed.APPLIED
+            after = await stored(stores.first, "again")
+            assert statuses(after.branches) == statuses(before.branches)
+            assert after.transaction.owner == before.transaction.owner
+
+    async def test_a_status_reached_by_another_is_no_repeat(self, stores: Stores) -> None:
+        await insert(stores.first, "same-end", status=Status.PREPARED)
+        for owner, outcome in (("test/1/a", Changed.APPLIED), ("test/1/b", Changed.REFUSED)):
+            submit = Change(
+                "same-end",
+                frozenset({Status.PREPARED}),
+                None,
+                assign=Assign(status=Status.SUBMITTED, owner=owner),
+            )
+            assert await stores.first.change(submit, timeout=TIMEOUT) is outcome
+
+    async def test_a_change_of_a_gid_that_is_not_there_is_missing(self, stores: Stores) -> None:
+        assert await stores.first.change(change("nobody", owner="x"), timeout=TIMEOUT) is Changed.MISSING
+
+    async def test_letting_go(self, stores: Stores) -> None:
+        row = await insert(stores.first, "released")
+        later = row.create_time + timedelta(seconds=20, milliseconds=300)
+        release = Change(
+            "released",
+            frozenset({Status.SUBMITTED}),
+            row.owner,
+            assign=Assign(owner="", next_cron_interval=20, next_cron_time=later),
+        )
+        assert await stores.first.change(release, timeout=TIMEOUT) is Changed.APPLIED
+        released = (await stored(stores.first, "released")).transaction
+        assert (released.owner, released.next_cron_interval) == ("", 20)
+        assert timedelta(0) <= released.next_cron_time - later < timedelta(seconds=1)
+        late = Change("released", UNFINISHED, row.owner, results(("01", "action")))
+        assert await stores.first.change(late, timeout=TIMEOUT) is Changed.REFUSED
+
+    async def test_every_column_that_can_be_assigned(self, stores: Stores) -> None:
+        row = await insert(stores.first, "assigned")
+        assign = Assign(
+            status=Status.ABORTING,
+            owner="test/1/next",
+            next_cron_interval=40,
+            next_cron_time=row.create_time + timedelta(seconds=40),
+            rollback_reason='it\'s "no" \\ 100%',
+            result="partly",
+            options=Options(wait_result=True, retry_limit=3, concurrent=True),
+            custom_data='{"delay":3}',
+        )
+        both = Change("assigned", UNFINISHED, row.owner, assign=assign)
+        assert await stores.first.change(both, timeout=TIMEOUT) is Changed.APPLIED
+        after = (await stored(stores.first, "assigned")).transaction
+        for name in Assign.__dataclass_fields__:
+            assert getattr(after, name) == getattr(assign, name), name
+
+    async def test_changes_of_one_gid_are_applied_in_their_order(self, stores: Stores) -> None:
+        await insert(stores.first, "ordered")
+        changes = [change("ordered", next_cron_interval=n) for n in range(1, 51)]
+        tasks = [asyncio.create_task(stores.first.change(it, timeout=TIMEOUT)) for it in changes]
+        assert set(await asyncio.gather(*tasks)) == {Changed.APPLIED}
+        assert (await stored(stores.first, "ordered")).transaction.next_cron_interval == 50
+
+    async def test_of_changes_at_the_same_moment_one_stands(self, stores: Stores) -> None:
+        await insert(stores.first, "contested", status=Status.PREPARED)
+        second = await stores.another()
+        submits = [
+            Change(
+                "contested",
+                frozenset({Status.PREPARED}),
+                None,
+                assign=Assign(status=Status.SUBMITTED, owner=f"test/1/{n}"),
+            )
+            for n in range(20)
+        ]
+        outcomes = await asyncio.gather(
+            *(
+                store.change(submit, timeout=TIMEOUT)
+                for store, submit in zip([stores.first, second] * 10, submits, strict=True)
+            )
+        )
+        assert outcomes.count(Changed.APPLIED) == 1
+        assert outcomes.count(Changed.REFUSED) == 19
+        owner = (await stored(second, "contested")).transaction.owner
+        assert owner == f"test/1/{outcomes.index(Changed.APPLIED)}"
+
+    # --- find and list ---
+
+    async def test_nothing_is_found_of_an_unknown_gid(self, stores: Stores) -> None:
+        assert await stores.first.find("nobody") is None
+        assert list(await stores.first.list(Filter(gid="nobody"))) == []
+
+    async def test_the_list_is_newest_first_and_in_pages(self, stores: Stores) -> None:
+        gids = [f"page-{n}" for n in range(5)]
+        for gid in gids:
+            await insert(stores.first, gid)
+        first = await stores.first.list(Filter(limit=2))
+        assert [row.gid for row in first] == ["page-4", "page-3"]
+        second = await stores.first.list(Filter(limit=2, before_id=first[-1].id))
+        assert [row.gid for row in second] == ["page-2", "page-1"]
+        third = await stores.first.list(Filter(limit=2, before_id=second[-1].id))
+        assert [row.gid for row in third] == ["page-0"]
+
+    async def test_the_list_can_be_narrowed(self, stores: Stores) -> None:
+        saga = await insert(stores.first, "saga-1")
+        await insert(stores.first, "saga-2", status=Status.PREPARED)
+        await insert(stores.first, "msg-1", trans_type="msg")
+
+        async def listed(**wanted: Any) -> list[str]:
+            return [row.gid for row in await stores.first.list(Filter(**wanted))]
+
+        assert await listed() == ["msg-1", "saga-2", "saga-1"]
+        assert await listed(trans_type="saga") == ["saga-2", "saga-1"]
+        assert await listed(status="prepared") == ["saga-2"]
+        assert await listed(status="submitted", trans_type="saga") == ["saga-1"]
+        assert await listed(gid="saga-1", status="failed") == ["saga-1"]  # with a gid the others are ignored
+        minute = timedelta(minutes=1)
+        assert len(await listed(create_time_start=saga.create_time - minute)) == 3
+        assert await listed(create_time_start=saga.create_time + minute) == []
+        assert await listed(create_time_end=saga.create_time - minute) == []
+        assert len(await listed(create_time_end=saga.create_time + minute)) == 3
+
+    # --- what is due ---
+
+    async def test_what_is_due_is_claimed_oldest_first(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        for n in (3, 1, 2):
+            await insert(stores.first, f"due-{n}", next_cron_time=now - timedelta(seconds=10 - n))
+        await insert(stores.first, "later", next_cron_time=now + timedelta(seconds=30))
+        await insert(stores.first, "over", status=Status.SUCCEED, next_cron_time=now - timedelta(seconds=60))
+        assert await stores.first.due_backlog(now=now, trans_types=SAGA_AND_MSG) == 3
+
+        first = await claim(stores.first, now, limit=2, owner="test/2/1")
+        assert [it.transaction.gid for it in first] == ["due-1", "due-2"]
+        second = await claim(stores.first, now, limit=2, owner="test/2/2")
+        assert [it.transaction.gid for it in second] == ["due-3"]
+        assert await claim(stores.first, now) == []
+        assert await stores.first.due_backlog(now=now, trans_types=SAGA_AND_MSG) == 0
+
+    async def test_all_unfinished_statuses_are_due_together(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        for n, status in enumerate((Status.SUBMITTED, Status.ABORTING, Status.PREPARED)):
+            due = now - timedelta(seconds=10 - n)
+            await insert(stores.first, status.value, trans_type="msg", status=status, next_cron_time=due)
+        claimed = await claim(stores.first, now, limit=2)
+        assert [it.transaction.gid for it in claimed] == ["submitted", "aborting"]
+        assert [it.transaction.gid for it in await claim(stores.first, now)] == ["prepared"]
+
+    async def test_a_claim_is_stored_as_it_is_returned(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        await insert(stores.first, "claimed", next_cron_time=now - timedelta(seconds=1))
+        [claimed] = await claim(stores.first, now, owner="test/2/7")
+        assert claimed.transaction.owner == "test/2/7"
+        found = await stored(stores.first, "claimed")
+        assert found.branches == claimed.branches
+        assert [b.key for b in found.branches] == [b.key for b in branches("claimed")]
+        assert replace(found.transaction, update_time=now) == replace(claimed.transaction, update_time=now)
+
+    async def test_the_driver_before_is_fenced_off_by_a_claim(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        row = await insert(stores.first, "paused", next_cron_time=now - timedelta(seconds=1))
+        await claim(stores.first, now, owner="test/2/1")
+        late = Change("paused", UNFINISHED, row.owner, results(("01", "action")))
+        assert await stores.first.change(late, timeout=TIMEOUT) is Changed.REFUSED
+
+    async def test_the_lease_lasts_longer_than_a_call(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        due = now - timedelta(seconds=1)
+        await insert(stores.first, "least", next_cron_time=due)
+        await insert(stores.first, "slow", next_cron_time=due, options=Options(request_timeout=60))
+        await insert(stores.first, "backed-off", next_cron_time=due, next_cron_interval=300)
+        claimed = await claim(stores.first, now, lease_least=20.0)
+        leases = {it.transaction.gid: it.transaction.next_cron_time - now for it in claimed}
+        second = timedelta(seconds=1)
+        for gid, seconds in (("least", 20), ("slow", 65), ("backed-off", 300)):
+            assert timedelta(0) <= leases[gid] - timedelta(seconds=seconds) < second, gid
+
+    async def test_prepared_sagas_are_never_due(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        due = now - timedelta(hours=1)
+        await insert(stores.first, "saga", status=Status.PREPARED, next_cron_time=due)
+        await insert(stores.first, "msg", trans_type="msg", status=Status.PREPARED, next_cron_time=due)
+        assert await stores.first.due_backlog(now=now, trans_types=SAGA_AND_MSG) == 1
+        assert [it.transaction.gid for it in await claim(stores.first, now)] == ["msg"]
+
+    async def test_only_the_wanted_types_are_due(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        for trans_type in ("saga", "tcc", "workflow"):
+            due = now - timedelta(seconds=1)
+            await insert(stores.first, trans_type, trans_type=trans_type, next_cron_time=due)
+        assert await stores.first.due_backlog(now=now, trans_types=["tcc"]) == 1
+        claimed = await claim(stores.first, now, trans_types=["saga", "workflow"])
+        assert {it.transaction.gid for it in claimed} == {"saga", "workflow"}
+
+    async def test_no_transaction_is_claimed_twice(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        gids = {f"claim-{n:03d}" for n in range(300)}
+        due = now - timedelta(seconds=1)
+        inserted = (
+            stores.first.insert(transaction(gid, next_cron_time=due), branches(gid), timeout=TIMEOUT)
+            for gid in sorted(gids)
+        )
+        assert all(await asyncio.gather(*inserted))
+        second = await stores.another()
+        claimed: list[str] = []
+
+        async def claim_all(store: Store, name: str) -> None:
+            count = 0
+            while found := await claim(store, now, limit=7, owner=f"test/{name}/{count}"):
+                count += 1
+                claimed.extend(it.transaction.gid for it in found)
+                assert all(len(it.branches) == 4 for it in found)
+
+        await asyncio.gather(
+            *(claim_all(store, f"{n}") for n, store in enumerate([stores.first, second] * 2))
+        )
+        assert len(claimed) == len(gids)
+        assert set(claimed) == gids
+
+    async def test_a_restarted_coordinator_takes_back_what_it_held(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        later = now + timedelta(minutes=5)
+        for gid, owner in (("mine", "a/1/1"), ("mine-now", "a/2/1"), ("other", "ab/1/1"), ("nobody", "")):
+            await insert(stores.first, gid, owner=owner, next_cron_time=later)
+        await insert(stores.first, "over", owner="a/1/2", status=Status.SUCCEED, next_cron_time=later)
+        assert await stores.first.take_back(now=now, owner_prefix="a/", except_prefix="a/2/") == 1
+        assert [it.transaction.gid for it in await claim(stores.first, now)] == ["mine"]
+
+    async def test_an_empty_prefix_takes_back_all_that_is_held(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        later = now + timedelta(minutes=5)
+        for gid, owner in (("mine", "a/1/1"), ("odd", "100%_x/1/1"), ("nobody", ""), ("new", "b/1/1")):
+            await insert(stores.first, gid, owner=owner, next_cron_time=later)
+        assert await stores.first.take_back(now=now, owner_prefix="", except_prefix="b/") == 2
+        assert {it.transaction.gid for it in await claim(stores.first, now)} == {"mine", "odd"}
+
+    async def test_what_waits_long_is_made_due(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        for n in range(3):
+            await insert(stores.first, f"far-{n}", next_cron_time=now + timedelta(minutes=10))
+        await insert(stores.first, "near", next_cron_time=now + timedelta(seconds=30))
+        later_than = now + timedelta(minutes=1)
+        assert await stores.first.reset_cron_time(now=now, later_than=later_than, limit=2) == (2, True)
+        assert len(await claim(stores.first, now, lease_least=3600)) == 2
+        far = now + timedelta(hours=2)
+        assert await stores.first.reset_cron_time(now=now, later_than=far, limit=2) == (0, False)
+        assert (await stores.first.reset_cron_time(now=now, later_than=later_than, limit=9))[1] is False
+
+    # --- the clock ---
+
+    async def test_the_clock_is_aware_and_goes_on(self, stores: Stores) -> None:
+        first = await stores.first.utc_now()
+        assert first.utcoffset() == timedelta(0)
+        assert await stores.first.utc_now() >= first
+
+
+async def claim(
+    store: Store,
+    now: datetime,
+    *,
+    limit: int = 100,
+    owner: str = "test/claim/1",
+    trans_types: Sequence[str] = SAGA_AND_MSG,
+    lease_least: float = 15.0,
+) -> list[Stored]:
+    """Claim and return what was claimed."""
+    return list(
+        await store.claim_due(
+            now=now, limit=limit, trans_types=trans_types, owner=owner, lease_least=lease_least
+        )
+    )
