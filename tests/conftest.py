@@ -6,6 +6,7 @@ test that asks finds it running again.
 
 import contextlib
 import random
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -42,7 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draw the seed unless one was given."""
+    """Draw the seed unless one was given; let a SIGTERM end the servers too, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if config.getoption("seed") is None:
         config.option.seed = random.SystemRandom().randrange(1_000_000)
 
