@@ -16,6 +16,7 @@ import orjson
 from branches.proto.user import UserRequest
 from branches.proto.userscore import UserScoreRequest
 from coordinator.client import BranchStatus, Dtm, Saga, Status, TransactionView
+from coordinator.proto import dtmgimp
 from tests.support.ports import HOST, answers, free_port, is_listening
 from tests.support.processes import Process
 from tests.support.under_test import ROOT, CoordinatorProcess
@@ -96,19 +97,11 @@ def plans(count: int, random: Random, name: str) -> list[Plan]:
 def saga_of(dtm: Dtm, plan: Plan, service: BranchService) -> Saga:
     """Build the saga of a plan: a user, then its score."""
     saga = dtm.saga(plan.gid, wait_result=plan.wait_result, retry_interval=1)
-    score = REFUSED_SCORE if plan.fails else GOOD_SCORE
     if plan.grpc:
-        user = f"{service.grpc_address}/user.User"
-        user_score = f"{service.grpc_address}/userscore.UserScore"
-        saga.add(
-            f"{user}/saveUser", f"{user}/saveUserCallback", bytes(UserRequest(id=str(plan.number), name="a"))
-        )
-        saga.add(
-            f"{user_score}/saveUserScore",
-            f"{user_score}/saveUserScoreCallback",
-            bytes(UserScoreRequest(user_id=plan.number, score=score)),
-        )
+        for (action, compensate), payload in zip(_grpc_urls(service), _grpc_payloads(plan), strict=True):
+            saga.add(action, compensate, payload)
         return saga
+    score = REFUSED_SCORE if plan.fails else GOOD_SCORE
     url = service.http_url
     saga.add(f"{url}/saveUser", f"{url}/deleteUser", {"id": plan.number})
     saga.add(f"{url}/saveScore", f"{url}/deleteScore", {"id": plan.number, "score": score})
@@ -136,6 +129,33 @@ def body_of(plan: Plan, service: BranchService) -> bytes:
             ],
         }
     )
+
+
+def grpc_request_of(plan: Plan, service: BranchService) -> dtmgimp.DtmRequest:
+    """Return the message that submits a gRPC plan, for tests that look at the answer themselves."""
+    user, score = _grpc_payloads(plan)
+    steps = [{"action": action, "compensate": compensate} for action, compensate in _grpc_urls(service)]
+    return dtmgimp.DtmRequest(
+        gid=plan.gid,
+        trans_type="saga",
+        trans_options=dtmgimp.DtmTransOptions(wait_result=plan.wait_result, retry_interval=1),
+        bin_payloads=[user, score],
+        steps=orjson.dumps(steps).decode(),
+    )
+
+
+def _grpc_urls(service: BranchService) -> list[tuple[str, str]]:
+    user, score = f"{service.grpc_address}/user.User", f"{service.grpc_address}/userscore.UserScore"
+    return [
+        (f"{user}/saveUser", f"{user}/saveUserCallback"),
+        (f"{score}/saveUserScore", f"{score}/saveUserScoreCallback"),
+    ]
+
+
+def _grpc_payloads(plan: Plan) -> tuple[bytes, bytes]:
+    score = REFUSED_SCORE if plan.fails else GOOD_SCORE
+    user = UserRequest(id=str(plan.number), name="a name")
+    return bytes(user), bytes(UserScoreRequest(user_id=plan.number, score=score))
 
 
 @contextlib.asynccontextmanager
