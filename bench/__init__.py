@@ -1,0 +1,1 @@
+"""How fast the coordinator is, and what a saga costs; `make bench`, see README.md."""
