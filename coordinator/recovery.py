@@ -83,5 +83,3 @@ class Recovery:
         self._drives.discard(task)
         if was_full:
             self.wake()
-
-
