@@ -106,7 +106,7 @@ class SqliteDatabase:
         return self._connection
 
     async def _connect(self) -> aiosqlite.Connection:
-        if not self._source.path.parent.is_dir():  # noqa: ASYNC240 - one look, at start
+        if not self._source.path.parent.is_dir():
             raise DatabaseProblem(
                 f"cannot open {self._source}: there is no folder {self._source.path.parent}"
             )
