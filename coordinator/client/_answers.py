@@ -35,10 +35,9 @@ def raise_for_answer(result: Result, text: str, gid: str) -> None:
                 f"transaction {gid} is accepted and still running: ask query, or wait", gid=gid, answer=text
             )
         case Result.ERROR:
-            about = f" transaction {gid}" if gid else ""
-            raise DtmError(
-                f"the coordinator refused{about}: {text or 'no reason given'}", gid=gid, answer=text
-            )
+            about = f" for transaction {gid}" if gid else ""
+            reason = text or "no reason given"
+            raise DtmError(f"the coordinator answered an error{about}: {reason}", gid=gid, answer=text)
 
 
 def already_final(failure: Failure) -> Status | None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from uuid import uuid4
 
 from coordinator.client._answers import already_final
@@ -13,6 +13,8 @@ from coordinator.client._query import TransactionView, read_query
 from coordinator.client._saga import Saga
 from coordinator.client._transport import ConnectionProblem, Transport, check_url, open_transport
 from coordinator.model import Options, Status, TransactionRequest
+
+T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 1.0
@@ -100,16 +102,11 @@ class Dtm:
 
         Raises Unreachable.
         """
-        transport = self._open()
-        asking = _Attempts(self.timeout, self._random)
-        while True:
-            try:
-                return await transport.new_gid(asking.seconds_left())
-            except ConnectionProblem as problem:
-                if not await asking.pause_after(problem):
-                    raise Unreachable(
-                        f"no gid: {problem}. Is the coordinator running at {self.url}?"
-                    ) from problem
+        return await self._answer(
+            self._open().new_gid,
+            _Attempts(self.timeout, self._random),
+            lambda problem: Unreachable(f"no gid: {problem}. Is the coordinator running at {self.url}?"),
+        )
 
     async def query(self, gid: str) -> TransactionView | None:
         """Return what is stored of a transaction, None when the gid is unknown. HTTP only (PROTOCOL §3).
@@ -117,37 +114,45 @@ class Dtm:
         Raises Unreachable, InvalidUse over gRPC, DtmError.
         """
         transport = self._open()
-        asking = _Attempts(self.timeout, self._random)
-        while True:
-            try:
-                return read_query(await transport.query(gid, asking.seconds_left()), gid)
-            except ConnectionProblem as problem:
-                if not await asking.pause_after(problem):
-                    raise Unreachable(f"query of {gid}: {problem}", gid=gid) from problem
+        answer = await self._answer(
+            lambda seconds: transport.query(gid, seconds),
+            _Attempts(self.timeout, self._random),
+            lambda problem: Unreachable(f"query of {gid}: {problem}", gid=gid),
+        )
+        return read_query(answer, gid)
 
     async def _submit(self, request: TransactionRequest) -> Status:
         """Submit until an answer comes or time is up; see Saga.submit for what it raises."""
         transport = self._open()
         options = request.options
-        asking = _Attempts(
-            self.timeout + (options.request_timeout if options.wait_result else 0), self._random
-        )
-        success = Status.SUCCEED if options.wait_result else Status.SUBMITTED
+        extra_seconds = options.request_timeout if options.wait_result else 0
+        attempts = _Attempts(self.timeout + extra_seconds, self._random)
+        try:
+            await self._answer(
+                lambda seconds: transport.submit(request, seconds),
+                attempts,
+                lambda problem: _unreachable(request.gid, problem, may_exist=attempts.anything_sent),
+            )
+        except Failure as failure:
+            # An attempt whose answer was lost may have been the whole story: then the gid is final already.
+            if attempts.anything_sent and already_final(failure) is Status.SUCCEED:
+                return Status.SUCCEED
+            raise
+        return Status.SUCCEED if options.wait_result else Status.SUBMITTED
+
+    async def _answer(
+        self,
+        ask: Callable[[float], Awaitable[T]],
+        attempts: "_Attempts",
+        explain: Callable[[ConnectionProblem], Unreachable],
+    ) -> T:
+        """Ask, giving the seconds left, until there is an answer or no time for another attempt."""
         while True:
             try:
-                await transport.submit(request, asking.seconds_left())
+                return await ask(attempts.seconds_left())
             except ConnectionProblem as problem:
-                if not await asking.pause_after(problem):
-                    raise _unreachable(request.gid, problem, may_exist=asking.anything_sent) from problem
-            except Failure as failure:
-                # An attempt whose answer was lost may have been the whole story: then the gid is final
-                # already.
-                fate = already_final(failure) if asking.anything_sent else None
-                if fate is Status.SUCCEED:
-                    return fate
-                raise
-            else:
-                return success
+                if not await attempts.pause_after(problem):
+                    raise explain(problem) from problem
 
     def _open(self) -> Transport:
         if self._transport is None:

@@ -74,7 +74,8 @@ class HttpTransport:
             ) as response:
                 status, answer = response.status, (await response.read()).decode(errors="replace")
         except aiohttp.ClientConnectorError as error:
-            raise ConnectionProblem(f"cannot connect to {self._base_url}: {error}", sent=False) from error
+            reason = error.os_error.strerror or error.os_error
+            raise ConnectionProblem(f"cannot connect to {self._base_url}: {reason}", sent=False) from error
         except TimeoutError as error:
             raise ConnectionProblem(
                 f"{self._base_url} did not answer within {timeout:.1f} s", sent=True

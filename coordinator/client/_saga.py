@@ -80,7 +80,8 @@ class Saga:
         Without wait_result: returns once the saga is stored. With it: returns when all steps have succeeded;
         raises Failure (with the rollback reason) when it is rolled back or being rolled back, and Ongoing
         when it is stored but not done in time. Raises Unreachable when no answer came (its `may_exist` says
-        whether the saga may be stored), DtmError when the coordinator refused it; then nothing is stored.
+        whether the saga may be stored), DtmError with the coordinator's answer when it could not take the
+        saga.
         """
         return Submitted(gid=self.gid, status=await self._deliver(self._request()))
 
