@@ -1,0 +1,286 @@
+"""CPU and throughput of the store alone, against bare SQL by the same driver in the same run.
+
+    .venv/bin/python -m bench.store                   # throw-away MariaDB, and SQLite in a temporary folder
+    .venv/bin/python -m bench.store --sagas 20000 --concurrent 64 --rounds 5
+    .venv/bin/python -m bench.store --only mysql --profile /tmp/store.prof
+
+One saga is three writes: insert with four branches, the first branch's result, and the second's together with
+the end. The bare writer knows only this one case: no fences, no errors, no bounds, no results compared. It is
+what batches over aiomysql cost at the least, and the store is aimed at 1.35 times its CPU. Times are of this
+process alone; the database has its own. Both take turns, round by round, so that a busy machine is unfair to
+neither.
+"""
+
+import argparse
+import asyncio
+import cProfile
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiomysql
+import uvloop
+
+from coordinator.clock import SystemClock
+from coordinator.model import Branch, BranchStatus, Options, Status, Transaction
+from coordinator.store.base import Assign, Change, Changed, Store
+from coordinator.store.open import StoreConfig, open_store
+from tests.support.servers import Database, MariaDBServer
+
+Saga = Callable[[], Awaitable[None]]
+
+URLS = {"compensate": "http://127.0.0.1:8080/TransOutRevert", "action": "http://127.0.0.1:8080/TransOut"}
+PAYLOAD = b'{"amount":30}'
+KEYS = [(step, op) for step in ("01", "02") for op in ("compensate", "action")]
+
+
+# --- the bare writer ---
+
+INSERT_GLOBAL = """
+INSERT IGNORE INTO trans_global
+  (gid, trans_type, status, query_prepared, protocol, create_time, update_time, options, custom_data,
+   next_cron_interval, next_cron_time, owner, ext_data)
+VALUES """
+INSERT_BRANCH = """
+INSERT IGNORE INTO trans_branch_op
+  (gid, url, bin_data, branch_id, op, status, create_time, update_time)
+VALUES """
+LOCK = "SELECT gid, status FROM trans_global WHERE gid IN ({}) FOR UPDATE"
+RESULT = """
+INSERT INTO trans_branch_op
+  (gid, url, branch_id, op, status, finish_time, update_time)
+VALUES {}
+ON DUPLICATE KEY UPDATE
+  status = VALUES(status), finish_time = VALUES(finish_time), update_time = VALUES(update_time)"""
+FINISH = """
+UPDATE trans_global
+SET status = 'succeed', finish_time = %s, update_time = %s
+WHERE status = 'submitted' AND gid IN ({})"""
+
+
+class Bare:
+    """Group commit over raw aiomysql, for sagas that succeed."""
+
+    def __init__(self, pool: Any, writers: int) -> None:
+        self._pool = pool
+        self._waiting: list[tuple[str, str, asyncio.Future[None]]] = []
+        self._something = asyncio.Event()
+        self._writers = [asyncio.create_task(self._write_for_ever()) for _ in range(writers)]
+
+    async def do(self, what: str, gid: str) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((what, gid, done))
+        self._something.set()
+        await done
+
+    async def saga(self) -> None:
+        gid = new_gid()
+        await self.do("insert", gid)
+        await self.do("01", gid)
+        await self.do("02", gid)
+
+    async def _write_for_ever(self) -> None:
+        async with self._pool.acquire() as connection:
+            while True:
+                if not self._waiting:
+                    self._something.clear()
+                    await self._something.wait()
+                batch, self._waiting = self._waiting[:512], self._waiting[512:]
+                await self._write(connection, batch)
+                for _, _, done in batch:
+                    done.set_result(None)
+
+    async def _write(self, connection: Any, batch: list[tuple[str, str, "asyncio.Future[None]"]]) -> None:
+        now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+        inserted = [gid for what, gid, _ in batch if what == "insert"]
+        results = [(gid, what) for what, gid, _ in batch if what != "insert"]
+        finished = [gid for what, gid, _ in batch if what == "02"]
+        async with connection.cursor() as cursor:
+            if inserted:
+                await self._insert(cursor, inserted, now)
+            if results:
+                gids = [gid for gid, _ in results]
+                await cursor.execute(LOCK.format(",".join(["%s"] * len(gids))), gids)
+                await cursor.fetchall()
+                rows: list[Any] = []
+                for gid, step in results:
+                    rows += [gid, "", step, "action", "succeed", now, now]
+                await cursor.execute(RESULT.format(",".join(["(%s,%s,%s,%s,%s,%s,%s)"] * len(results))), rows)
+            if finished:
+                await cursor.execute(FINISH.format(",".join(["%s"] * len(finished))), [now, now, *finished])
+        await connection.commit()
+
+    async def _insert(self, cursor: Any, gids: list[str], now: datetime) -> None:
+        rows: list[Any] = []
+        branches: list[Any] = []
+        for gid in gids:
+            rows += [
+                gid,
+                "saga",
+                "submitted",
+                "",
+                "http",
+                now,
+                now,
+                '{"wait_result":true}',
+                "",
+                10,
+                now,
+                "",
+                "",
+            ]
+            for step, op in KEYS:
+                branches += [gid, URLS[op], PAYLOAD, step, op, "prepared", now, now]
+        values = "(%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)"
+        await cursor.execute(INSERT_GLOBAL + ",".join([values] * len(gids)), rows)
+        await cursor.execute(
+            INSERT_BRANCH + ",".join(["(%s,%s,%s,%s,%s,%s,%s,%s)"] * len(gids) * 4), branches
+        )
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.cancel()
+        await asyncio.gather(*self._writers, return_exceptions=True)
+        self._pool.close()
+        await self._pool.wait_closed()
+
+
+async def open_bare(database: Database, writers: int) -> Bare:
+    pool = await aiomysql.create_pool(
+        host=database.host, port=database.port, user=database.user, db=database.name, minsize=writers,
+        autocommit=False,
+    )  # fmt: skip
+    return Bare(pool, writers)
+
+
+# --- the store ---
+
+
+def store_saga(store: Store) -> Saga:
+    """Return one saga over a store, as the engine would write it."""
+    count = 0
+    submitted = frozenset({Status.SUBMITTED})
+    options = Options(wait_result=True)
+
+    async def saga() -> None:
+        nonlocal count
+        count += 1
+        gid, owner = new_gid(), f"bench/1/{count}"
+        transaction = Transaction(
+            gid=gid,
+            trans_type="saga",
+            status=Status.SUBMITTED,
+            options=options,
+            next_cron_interval=10,
+            next_cron_time=datetime.now(UTC) + timedelta(seconds=10),
+            owner=owner,
+        )
+        branches = [Branch(gid, step, op, URLS[op], PAYLOAD) for step, op in KEYS]
+        assert await store.insert(transaction, branches, timeout=10)
+        first = Change(gid, submitted, owner, ((("01", "action"), BranchStatus.SUCCEED),))
+        assert await store.change(first, timeout=10) is Changed.APPLIED
+        finish = Assign(status=Status.SUCCEED, owner="")
+        last = Change(gid, submitted, owner, ((("02", "action"), BranchStatus.SUCCEED),), finish)
+        assert await store.change(last, timeout=10) is Changed.APPLIED
+
+    return saga
+
+
+class Batches:
+    """How large they were."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def batch_written(self, size: int, size_bytes: int, seconds: float, /) -> None:
+        self.sizes.append(size)
+
+    def average(self) -> float:
+        return statistics.mean(self.sizes) if self.sizes else 0.0
+
+
+# --- measuring ---
+
+
+def new_gid() -> str:
+    return uuid.uuid4().hex[:22]
+
+
+async def run(saga: Saga, sagas: int, concurrent: int) -> tuple[float, float]:
+    """Return microseconds of CPU of this process per saga, and sagas per second."""
+
+    async def one_after_the_other(count: int) -> None:
+        for _ in range(count):
+            await saga()
+
+    each = sagas // concurrent
+    started, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(one_after_the_other(each) for _ in range(concurrent)))
+    done = each * concurrent
+    return (time.process_time() - cpu) / done * 1e6, done / (time.perf_counter() - started)
+
+
+async def measure(contestants: dict[str, Saga], given: argparse.Namespace) -> dict[str, list[float]]:
+    cpu: dict[str, list[float]] = {name: [] for name in contestants}
+    for saga in contestants.values():
+        await run(saga, given.concurrent * 20, given.concurrent)  # caches, connections
+    for _ in range(given.rounds):
+        for name, saga in contestants.items():
+            spent, speed = await run(saga, given.sagas, given.concurrent)
+            cpu[name].append(spent)
+            print(f"{name:8} {spent:6.0f} µs CPU a saga, {speed:6.0f} sagas a second")
+    return cpu
+
+
+async def measure_mysql(given: argparse.Namespace) -> None:
+    with MariaDBServer() as server:
+        database = server.create_database()
+        config = StoreConfig(driver="mysql", host=database.host, port=database.port, database=database.name)
+        batches = Batches()
+        store = await open_store(config, clock=SystemClock(), zone=None, wait_seconds=5, observer=batches)
+        bare = await open_bare(database, writers=2)
+        cpu = await measure({"bare": bare.saga, "mysql": store_saga(store)}, given)
+        await bare.close()
+        await store.close()
+    ratio = statistics.median(cpu["mysql"]) / statistics.median(cpu["bare"])
+    print(f"store to bare: {ratio:.2f} (aim: at most 1.35); {batches.average():.1f} writes a batch")
+
+
+async def measure_sqlite(given: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        config = StoreConfig(path=str(Path(folder) / "bench.db"))
+        batches = Batches()
+        store = await open_store(config, clock=SystemClock(), zone=None, wait_seconds=0, observer=batches)
+        await measure({"sqlite": store_saga(store)}, given)
+        await store.close()
+    print(f"{batches.average():.1f} writes a batch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sagas", type=int, default=6400, help="a round")
+    parser.add_argument("--concurrent", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["mysql", "sqlite"])
+    parser.add_argument("--profile", help="write a profile of it all to this file")
+    given = parser.parse_args()
+    profiler = cProfile.Profile()
+    if given.profile:
+        profiler.enable()
+    if given.only != "sqlite":
+        uvloop.run(measure_mysql(given))
+    if given.only != "mysql":
+        uvloop.run(measure_sqlite(given))
+    if given.profile:
+        profiler.dump_stats(given.profile)
+
+
+if __name__ == "__main__":
+    main()
