@@ -42,8 +42,11 @@ class Timing:
 
     def lease_until(self, transaction: Transaction, now: datetime) -> datetime:
         """next_cron_time while a driver holds the transaction."""
-        seconds = max(self.lease(transaction.options), transaction.next_cron_interval)
-        return now + timedelta(seconds=seconds)
+        return self.lease_end(transaction.options, transaction.next_cron_interval, now)
+
+    def lease_end(self, options: Options, interval: int, now: datetime) -> datetime:
+        """The same, of a transaction with these options and this next_cron_interval."""
+        return now + timedelta(seconds=max(self.lease(options), interval))
 
 
 def after_round(timing: Timing, transaction: Transaction, *, succeeded: bool, unknown: bool) -> int:

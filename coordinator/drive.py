@@ -147,7 +147,7 @@ class Drive:
     async def _run(self, run: Run) -> None:
         # Promise 2: a result is durable before the next step that depends on it starts.
         if self._unwritten:
-            await self._write(Assign())
+            await self._write(_NOTHING)
         await self._hold_lease(run.delay)
         round = self._round
         alone = len(run.branches) == 1 and not round.in_flight and not round.without_result
@@ -174,7 +174,7 @@ class Drive:
 
     async def _await_one(self) -> None:
         if self._unwritten:
-            await self._write(Assign())
+            await self._write(_NOTHING)
         done, _ = await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             branch = self._calls.pop(task)
@@ -256,8 +256,11 @@ class Drive:
 
 def assigned(transaction: Transaction, assign: Assign) -> Transaction:
     """The transaction as it stands after the assignment was stored."""
+    if assign is _NOTHING:
+        return transaction
     values = {name: value for name in _ASSIGNABLE if (value := getattr(assign, name)) is not None}
     return replace(transaction, **values) if values else transaction
 
 
 _ASSIGNABLE = tuple(Assign.__dataclass_fields__)
+_NOTHING = Assign()  # a write of results alone

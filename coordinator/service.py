@@ -236,7 +236,8 @@ class Service:
 
     def _new_transaction(self, request: TransactionRequest, status: Status, owner: str) -> Transaction:
         now, timing = self._clock.now(), self._engine.tools.timing
-        transaction = Transaction(
+        interval = timing.first_interval(request.options)
+        return Transaction(
             gid=request.gid,
             trans_type=request.trans_type,
             status=status,
@@ -246,10 +247,10 @@ class Service:
             custom_data=request.custom_data,
             create_time=now,
             update_time=now,
-            next_cron_interval=timing.first_interval(request.options),
+            next_cron_interval=interval,
+            next_cron_time=timing.lease_end(request.options, interval, now),
             owner=owner,
         )
-        return replace(transaction, next_cron_time=timing.lease_until(transaction, now))
 
     def _count_stopped(self, transaction: Transaction) -> None:
         seconds = (self._clock.now() - transaction.create_time).total_seconds()

@@ -1,6 +1,7 @@
 """What a transaction must keep to before it is stored (PROTOCOL §3, §14). Pure; raises Invalid."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from coordinator.calls.url import check_branch_url
@@ -24,10 +25,13 @@ PAYLOAD_BYTES_MAX: Final = 65_535  # column bin_data
 STEPS_MAX: Final = 1000
 SECONDS_MAX: Final = 2**31 - 1  # column next_cron_interval
 
+_URLS_REMEMBERED_MAX: Final = 1024  # a service's few urls come with every transaction
 _PROTOCOLS: Final = (PROTOCOL_HTTP, PROTOCOL_GRPC, PROTOCOL_JSON_RPC)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
+
+_url_problem: Final = lru_cache(_URLS_REMEMBERED_MAX)(check_branch_url)
 
 
 def require_gid(gid: str) -> None:
@@ -105,7 +109,7 @@ def _require_url(field: str, url: str, protocol: str) -> None:
     if not url:
         return
     _require_length(field, url, URL_LENGTH_MAX)
-    problem = check_branch_url(url, protocol)
+    problem = _url_problem(url, protocol)
     if problem:
         raise Invalid(f"{field} '{url}' {problem}")
 
