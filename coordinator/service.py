@@ -117,7 +117,8 @@ class Service:
             transaction = (await self._find(gid)).transaction
             if transaction.status.is_final or self._engine.running_of(gid):
                 return
-            due = Assign(next_cron_time=self._clock.now())
+            # Columns hold whole seconds, rounded up: of the second that has begun, it is due already.
+            due = Assign(next_cron_time=self._clock.now().replace(microsecond=0))
             change = Change(gid, frozenset({transaction.status}), transaction.owner, assign=due)
             if await self._store.change(change, timeout=self._write_seconds) is Changed.APPLIED:
                 self._wake()

@@ -333,6 +333,29 @@ def test_a_transaction_waiting_for_its_time_can_be_made_due_now() -> None:
     run_virtually(run())
 
 
+def test_a_reset_is_due_at_once_and_not_in_the_next_second() -> None:
+    """PROTOCOL §3: resetNextCronTime; asking for it all the time must not push the retry away."""
+
+    async def run() -> None:
+        answers = [Answer(Result.UNKNOWN)]
+
+        async def behaviour(_branch: Branch) -> Answer:
+            return answers.pop() if answers else SUCCESS
+
+        bench = Bench(behaviour)
+        await asyncio.sleep(0.4)
+        with pytest.raises(Failure):
+            await bench.service.submit(request(1, retry_interval=1000))
+        looking = asyncio.create_task(bench.recovery.run())
+        await asyncio.sleep(0.1)
+        await bench.service.reset_next_cron_time("g")
+        await asyncio.sleep(0.1)
+        assert bench.row.status is Status.SUCCEED
+        looking.cancel()
+
+    run_virtually(run())
+
+
 def test_a_change_after_the_end_is_refused() -> None:
     async def run() -> None:
         bench = Bench(succeed)
