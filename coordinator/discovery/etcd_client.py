@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import aiohttp
-import semantic_version  # type: ignore[import-untyped]  # comes with etcd3-py
+import semantic_version  # comes with etcd3-py
 from etcd3 import AioClient
 from etcd3.errors import Etcd3Exception
 from etcd3.utils import incr_last_byte
