@@ -12,7 +12,18 @@ from pathlib import Path
 
 from bench.branch import BranchProcess
 from bench.load import grpc_load, http_load, require_wrk
-from bench.sample import HEADING, BenchError, Load, Sample, cpu_seconds, line, middle, ratio
+from bench.sample import (
+    HEADING,
+    BenchError,
+    Load,
+    Sample,
+    cpu_ratio,
+    cpu_seconds,
+    line,
+    machine_busy,
+    middle,
+    ratio,
+)
 from tests.support.ports import HOST, is_listening
 from tests.support.processes import Process, ProcessFailed
 from tests.support.programs import MissingProgram
@@ -22,6 +33,8 @@ from tests.support.under_test import CoordinatorProcess
 _YARDSTICKS = {"http": ("bare_http.py", 36789), "grpc": ("bare_grpc.py", 36890)}  # their ports are fixed
 _YARDSTICK_DATABASE = "dtm"  # so is its name
 _WARM_UP_SECONDS = 2
+_LOOK_SECONDS = 1.0  # how long the machine is looked at before the start
+_BUSY_SHARE = 0.1  # of all cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,12 @@ class Bench:
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print."""
+    busy = machine_busy(_LOOK_SECONDS)
+    if busy > _BUSY_SHARE:
+        print(
+            f"others use {busy:.0%} of this machine:"
+            " rates mean little, and every µs is dearer than on a quiet one"
+        )
     with ExitStack() as opened:
         bench = Bench(options, opened)
         print(
@@ -130,7 +149,10 @@ def run(options: argparse.Namespace) -> None:
             print(line(name, middle(taken)))
         ours, *others = samples.items()
         for name, taken in others:
-            print(f"{ours[0]} / {name}: {ratio(ours[1], taken):.2f}")
+            print(
+                f"{ours[0]} / {name}: {ratio(ours[1], taken):.2f} of the sagas a second,"
+                f" {cpu_ratio(ours[1], taken):.2f} of the server µs"
+            )
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """One measurement: what the load generator saw, and what the processes used meanwhile."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,22 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[_USER_TIME_FIELD : _USER_TIME_FIELD + 2])) / _TICKS_PER_SECOND
 
 
+def machine_busy(seconds: float) -> float:
+    """Which share of all cores somebody uses during the next seconds: 0 to 1. Blocks."""
+    total, idle = _machine_ticks()
+    time.sleep(seconds)
+    total_then, idle_then = _machine_ticks()
+    return 1 - (idle_then - idle) / max(1, total_then - total)
+
+
+def _machine_ticks() -> tuple[int, int]:
+    """Of all cores since the start of the machine: all time, and time without work."""
+    ticks = [
+        int(word) for word in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]
+    ]
+    return sum(ticks), ticks[3] + ticks[4]  # idle, and waiting for a disk
+
+
 def line(name: str, sample: Sample) -> str:
     """The sample for people; aligned with HEADING."""
     load = sample.load
@@ -76,3 +93,8 @@ def middle(samples: Sequence[Sample]) -> Sample:
 def ratio(ours: Sequence[Sample], others: Sequence[Sample]) -> float:
     """Our rate over the other's: the median over neighbouring runs, which had the same machine."""
     return median([one.rate / other.rate for one, other in zip(ours, others, strict=True)])
+
+
+def cpu_ratio(ours: Sequence[Sample], others: Sequence[Sample]) -> float:
+    """Our server's processor time a saga over the other's, in the same way."""
+    return median([one.server_cpu / other.server_cpu for one, other in zip(ours, others, strict=True)])
