@@ -9,7 +9,7 @@ from random import Random
 from coordinator.clock import Clock
 from coordinator.drive import Ended, Lease, assigned
 from coordinator.engine import Engine
-from coordinator.errors import Conflict, Failure, Invalid, NotFound
+from coordinator.errors import Conflict, Failure, Invalid, NotFound, StoreUnavailable
 from coordinator.gid import new_gid
 from coordinator.model import UNFINISHED, Status, Transaction, TransactionRequest
 from coordinator.store.base import Assign, Change, Changed, Filter, Store, Stored
@@ -90,7 +90,7 @@ class Service:
         """The transaction and its branches, or None. Raises Invalid for an empty gid."""
         if not gid:
             raise Invalid("no gid specified")
-        return await self._store.find(gid)
+        return await self._read(gid)
 
     async def all(self, wanted: Filter) -> Sequence[Transaction]:
         """Transactions, newest first."""
@@ -221,14 +221,22 @@ class Service:
                 return _raise_unless_succeeded(transaction)
             await asyncio.sleep(_POLL_SECONDS)
 
+    async def _read(self, gid: str) -> Stored | None:
+        """Look for it no longer than a write may take: a store that hangs must not hold up its callers."""
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                return await self._store.find(gid)
+        except TimeoutError as error:
+            raise StoreUnavailable("the store did not answer in time") from error
+
     async def _find(self, gid: str) -> Stored:
-        stored = await self._store.find(gid)
+        stored = await self._read(gid)
         if stored is None:
             raise NotFound.of_gid(gid)
         return stored
 
     async def _find_conflicting(self, gid: str) -> Stored:
-        stored = await self._store.find(gid)
+        stored = await self._read(gid)
         if stored is None:  # the insert met a row, but not one of exactly this gid
             raise Conflict(
                 f"gid '{gid}' differs only in case or trailing spaces from one that is stored already"
