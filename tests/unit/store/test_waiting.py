@@ -1,0 +1,91 @@
+"""Which of the waiting works make the next batch."""
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.store.waiting import Item, WaitingLine
+
+
+def line(loop: asyncio.AbstractEventLoop, *works: tuple[str, int]) -> WaitingLine[str, None]:
+    """Works named by key and place, with their sizes."""
+    waiting: WaitingLine[str, None] = WaitingLine()
+    for place, (key, size) in enumerate(works):
+        waiting.append(Item(f"{key}{place}", key, size, 0.0, loop.create_future()))
+    return waiting
+
+
+def taken(
+    waiting: WaitingLine[str, None], busy: set[str], items_max: int = 9, bytes_max: int = 99
+) -> list[str]:
+    return [item.work for item in waiting.take_batch(busy, items_max=items_max, bytes_max=bytes_max)]
+
+
+async def test_everything_is_taken_in_order() -> None:
+    waiting = line(asyncio.get_running_loop(), ("a", 1), ("b", 1), ("c", 1))
+    assert taken(waiting, set()) == ["a0", "b1", "c2"]
+    assert (len(waiting), waiting.bytes) == (0, 0)
+
+
+async def test_a_key_is_taken_once_and_its_order_kept() -> None:
+    waiting = line(asyncio.get_running_loop(), ("a", 1), ("a", 1), ("b", 1), ("a", 1))
+    assert taken(waiting, set()) == ["a0", "b2"]
+    assert taken(waiting, {"a", "b"}) == []
+    assert taken(waiting, set()) == ["a1"]
+    assert taken(waiting, set()) == ["a3"]
+
+
+async def test_a_busy_key_waits_and_keeps_its_place() -> None:
+    waiting = line(asyncio.get_running_loop(), ("a", 1), ("b", 1), ("a", 1), ("c", 1))
+    assert taken(waiting, {"a"}) == ["b1", "c3"]
+    assert [item.work for item in waiting] == ["a0", "a2"]
+
+
+async def test_a_batch_is_bounded_in_items_and_bytes() -> None:
+    waiting = line(asyncio.get_running_loop(), ("a", 40), ("b", 40), ("c", 40), ("d", 200), ("e", 1))
+    assert taken(waiting, set(), items_max=1) == ["a0"]
+    assert taken(waiting, set()) == ["b1", "c2"]
+    assert waiting.bytes == 201
+    assert taken(waiting, set()) == ["d3"]  # larger than any batch may be, so alone
+    assert taken(waiting, set()) == ["e4"]
+
+
+async def test_what_nobody_waits_for_is_dropped() -> None:
+    waiting = line(asyncio.get_running_loop(), ("a", 1), ("b", 1), ("c", 1))
+    for item in list(waiting)[:2]:
+        item.future.cancel()
+    assert taken(waiting, set()) == ["c2"]
+    assert waiting.bytes == 0
+
+
+async def test_done_items_are_forgotten() -> None:
+    waiting = line(asyncio.get_running_loop(), ("a", 5), ("b", 7))
+    next(iter(waiting)).future.cancel()
+    waiting.drop_done()
+    assert (len(waiting), waiting.bytes) == (1, 7)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 60)), max_size=20),
+    st.sets(st.sampled_from("abcd")),
+    st.integers(1, 5),
+)
+def test_nothing_is_lost_or_taken_twice(works: list[tuple[str, int]], busy: set[str], items_max: int) -> None:
+    loop = asyncio.new_event_loop()
+    waiting = line(loop, *works)
+    total = [item.work for item in waiting]
+    seen: list[str] = []
+    while batch := waiting.take_batch(busy, items_max=items_max, bytes_max=100):
+        keys = [item.key for item in batch]
+        assert len(set(keys)) == len(keys) <= items_max
+        assert not busy & set(keys)
+        assert len(batch) == 1 or sum(item.size for item in batch) <= 100
+        seen += [item.work for item in batch]
+    left = [item.work for item in waiting]
+    assert sorted(seen + left) == sorted(total)
+    assert all(work[0] in busy for work in left)
+    for key in "abcd":  # order within a key
+        of_key = [work for work in seen if work.startswith(key)]
+        assert of_key == [work for work in total if work in of_key]
+    loop.close()
