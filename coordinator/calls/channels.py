@@ -6,7 +6,9 @@ from typing import Final
 
 from grpclib.client import Channel
 from grpclib.config import Configuration
+from grpclib.protocol import H2Protocol
 
+from coordinator.calls.header_block import BlockEncoder
 from coordinator.discovery.target import host_and_port
 from coordinator.errors import Busy
 
@@ -14,12 +16,22 @@ _STREAM_WINDOW_BYTES: Final = 65_535  # of a reply in flight; HTTP/2's least, be
 _CONNECTION_WINDOW_BYTES: Final = 1 << 20
 
 
+class BranchChannel(Channel):
+    """A channel for calls whose headers are a HeaderBlock."""
+
+    async def _create_connection(self) -> H2Protocol:
+        protocol = await super()._create_connection()
+        connection = protocol.connection._connection
+        connection.encoder = BlockEncoder(connection.encoder)  # type: ignore[assignment]  # all that h2 uses of one
+        return protocol
+
+
 @dataclass(slots=True, eq=False)
 class Pooled:
     """A channel and who uses it. grpclib connects it at its first call, and again when that broke."""
 
     endpoint: str
-    channel: Channel
+    channel: BranchChannel
     calls: int = 0  # running
     last_used: float = 0.0  # seconds of the loop's clock
     last_answer: float = 0.0
@@ -83,7 +95,7 @@ class Channels:
         if len(self._pool) >= self._channels_max:
             self._make_room()
         host, port = host_and_port(endpoint)
-        channel = Channel(host, port, config=self._configuration)
+        channel = BranchChannel(host, port, config=self._configuration)
         if self._sweep_timer is None:
             self._sweep_timer = self._loop.call_later(self._idle_seconds, self._sweep)
         return Pooled(endpoint, channel)

@@ -14,7 +14,8 @@ from coordinator.calls.base import Answer
 from coordinator.calls.channels import Channels, Pooled
 from coordinator.calls.deadlines import Deadlines
 from coordinator.calls.grpc_headers import grpc_headers
-from coordinator.calls.grpc_stream import BrokenReply, CannotConnect, Header, ReplyTooLong, UnaryCall
+from coordinator.calls.grpc_stream import BrokenReply, CannotConnect, ReplyTooLong, UnaryCall
+from coordinator.calls.header_block import HeaderBlock
 from coordinator.calls.url import GrpcUrl
 from coordinator.discovery.base import DiscoveryError, Resolver
 from coordinator.discovery.target import shown
@@ -128,7 +129,7 @@ class GrpcCaller:
         return answer
 
     async def _exchange(
-        self, pooled: Pooled, headers: Sequence[Header], payload: bytes, connect_within: float | None
+        self, pooled: Pooled, headers: HeaderBlock, payload: bytes, connect_within: float | None
     ) -> Answer:
         call = UnaryCall(pooled.channel)
         try:
@@ -147,7 +148,7 @@ class GrpcCaller:
             call.release()
         return grpc_answer(status, message)
 
-    async def _connect(self, call: UnaryCall, headers: Sequence[Header], within: float | None) -> None:
+    async def _connect(self, call: UnaryCall, headers: HeaderBlock, within: float | None) -> None:
         if within is None:
             await call.connect(headers)
             return

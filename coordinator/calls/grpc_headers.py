@@ -5,9 +5,7 @@ from base64 import b64encode
 from functools import lru_cache
 from typing import Final
 
-from hpack import NeverIndexedHeaderTuple
-
-from coordinator.calls.grpc_stream import Header
+from coordinator.calls.header_block import HeaderBlock, block, literal
 from coordinator.model import Branch, Transaction
 
 _RESERVED: Final = frozenset(
@@ -22,17 +20,16 @@ _SETS_REMEMBERED_MAX: Final = 4096
 
 def grpc_headers(
     endpoint: str, path: str, transaction: Transaction, branch: Branch, timeout: float
-) -> list[Header]:
+) -> HeaderBlock:
     """Return the headers of a call. timeout: seconds, told to the server.
 
     Empty values are left out, some servers refuse them. Raises ValueError for what no header can carry.
     """
-    # HPACK need not remember what no later call repeats: it compares each header with all that it remembers.
-    headers = [
-        *_repeated(endpoint, path, transaction.trans_type, branch.branch_id, branch.op),
-        NeverIndexedHeaderTuple(b"grpc-timeout", _timeout(timeout)),
-        NeverIndexedHeaderTuple(b"dtm-gid", _value("the gid", branch.gid)),
-    ]
+    encoded = (
+        _repeated(endpoint, path, transaction.trans_type, branch.branch_id, branch.op)
+        + literal(b"grpc-timeout", _timeout(timeout))
+        + literal(b"dtm-gid", _value("the gid", branch.gid))
+    )
     for name, value in transaction.options.branch_headers.items():
         key = name.lower()
         if not value or key in _RESERVED or key.startswith("grpc-"):
@@ -41,15 +38,15 @@ def grpc_headers(
             raise ValueError(f"{name!r} is no name of gRPC metadata")
         binary = key.endswith("-bin")
         content = b64encode(value.encode()).rstrip(b"=") if binary else _value(f"the header {name}", value)
-        headers.append(NeverIndexedHeaderTuple(key.encode(), content))
-    return headers
+        encoded += literal(key.encode(), content)
+    return block(encoded)
 
 
 @lru_cache(_SETS_REMEMBERED_MAX)
-def _repeated(endpoint: str, path: str, trans_type: str, branch_id: str, op: str) -> tuple[Header, ...]:
+def _repeated(endpoint: str, path: str, trans_type: str, branch_id: str, op: str) -> bytes:
     """What most calls to one branch have in common."""
     named = ((b"dtm-trans_type", trans_type), (b"dtm-branch_id", branch_id), (b"dtm-op", op))
-    return (
+    headers = (
         (b":method", b"POST"),
         (b":scheme", b"http"),
         (b":path", _value("the path", path)),
@@ -59,6 +56,7 @@ def _repeated(endpoint: str, path: str, trans_type: str, branch_id: str, op: str
         (b"user-agent", _USER_AGENT),
         *((name, _value(name.decode(), value)) for name, value in named if value),
     )
+    return b"".join(literal(name, value) for name, value in headers)
 
 
 def _timeout(seconds: float) -> bytes:

@@ -1,11 +1,11 @@
 """One unary gRPC call over grpclib's protocol. The reply is dropped: a branch says all by its status.
 
 grpclib's own client serves any kind of call and costs more: it dispatches events, checks headers by regular
-expressions and has HPACK remember the gid, so that each later header is compared with the gids of old calls.
+expressions, decodes metadata that nobody reads.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from grpclib.client import Channel
@@ -16,7 +16,7 @@ from grpclib.protocol import Stream
 from grpclib.utils import Wrapper
 from h2.errors import ErrorCodes
 
-Header = tuple[bytes, bytes]
+from coordinator.calls.header_block import HeaderBlock
 
 _READ_BYTES: Final = 65_536
 _PREFIX_BYTES: Final = 5  # of a message: compressed or not, four bytes of length
@@ -74,7 +74,7 @@ class UnaryCall:
         self._stream: Stream | None = None
         self._release: Callable[[], None] | None = None
 
-    async def connect(self, headers: Sequence[Header]) -> None:
+    async def connect(self, headers: HeaderBlock) -> None:
         """Connect unless the channel is connected, and send the headers.
 
         Raises CannotConnect: refused, unknown host, unreachable.
@@ -85,7 +85,7 @@ class UnaryCall:
             except OSError as error:
                 raise CannotConnect(error.strerror or str(error)) from error
             stream = protocol.processor.connection.create_stream(wrapper=self._wrapper)
-            wire: list[tuple[str, str]] = headers  # type: ignore[assignment]  # h2 takes bytes as well
+            wire: list[tuple[str, str]] = [headers]  # type: ignore[list-item]  # h2 takes bytes as well
             self._release = await stream.send_request(wire, _processor=protocol.processor)
             self._stream = stream
 

@@ -506,7 +506,7 @@ async def test_30_hanging_calls_fill_only_their_own_places(serve: Serve) -> None
     """DESIGN, promise 5."""
     hanging, healthy = await serve(hang), await serve(succeed)
     async with calling(endpoint_concurrency_max=10) as caller:
-        stuck = [asyncio.create_task(call(caller, hanging.url, timeout=1)) for _ in range(30)]
+        stuck = [asyncio.create_task(call(caller, hanging.url, timeout=5)) for _ in range(30)]
         answers = await asyncio.gather(*(call(caller, healthy.url, patience=10) for _ in range(300)))
         assert not any(task.done() for task in stuck[:10])
         stuck_answers = await asyncio.gather(*stuck)

@@ -450,7 +450,7 @@ async def test_30_hanging_calls_fill_only_their_own_places(serve: Serve) -> None
 
     hanging, healthy = await serve(_hang), await serve(handler)
     async with calling(endpoint_concurrency_max=10) as caller:
-        stuck = [asyncio.create_task(call(caller, hanging, timeout=1)) for _ in range(30)]
+        stuck = [asyncio.create_task(call(caller, hanging, timeout=3)) for _ in range(30)]
         began = asyncio.get_running_loop().time()
         answers = await asyncio.gather(*(call(caller, healthy, patience=10) for _ in range(300)))
         took = asyncio.get_running_loop().time() - began

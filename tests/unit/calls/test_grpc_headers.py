@@ -1,6 +1,7 @@
 """PROTOCOL §10: what travels beside the payload of a gRPC branch."""
 
 import pytest
+from hpack import Decoder
 
 from coordinator.calls.grpc_headers import grpc_headers
 from coordinator.model import Branch, Options, Status, Transaction
@@ -11,9 +12,8 @@ def _headers(branch_headers: dict[str, str], gid: str = "g1", timeout: float = 3
         gid, "saga", Status.SUBMITTED, "grpc", options=Options(branch_headers=branch_headers)
     )
     branch = Branch(gid, "01", "action", "ignored")
-    return {
-        bytes(name): bytes(value) for name, value in grpc_headers("h:1", "/s/m", transaction, branch, timeout)
-    }
+    _, encoded = grpc_headers("h:1", "/s/m", transaction, branch, timeout)
+    return dict(Decoder().decode(encoded, raw=True))
 
 
 def test_the_branch_and_the_clients_headers_in_lower_case() -> None:
