@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import aiohttp
-import semantic_version  # comes with etcd3-py
 from etcd3 import AioClient
+from etcd3.baseclient import sem
 from etcd3.errors import Etcd3Exception
 from etcd3.utils import incr_last_byte
 
@@ -37,8 +37,8 @@ class _Client(AioClient):  # type: ignore[misc]  # untyped
     """etcd3-py's client of one host, without the blocking request of its constructor."""
 
     def _retrieve_version(self) -> None:
-        self.server_version_sem = semantic_version.Version.coerce(self.server_version)
-        self.cluster_version_sem = semantic_version.Version.coerce(self.cluster_version)
+        self.server_version_sem = sem.Version.coerce(self.server_version)
+        self.cluster_version_sem = sem.Version.coerce(self.cluster_version)
 
 
 class EtcdClient:
