@@ -43,7 +43,7 @@ class Business:
         self._connection = connection
         self._one_writer = asyncio.Lock()
         self.calls = 0
-        self.hanging = 0
+        self.hung = 0  # calls that began to hang
 
     async def save_user(self, user_id: int, gender: str) -> None:
         """Insert the user, or hang."""
@@ -70,11 +70,8 @@ class Business:
     async def _behave(self, gender: str) -> None:
         self.calls += 1
         if gender == "hang":
-            self.hanging += 1
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self.hanging -= 1
+            self.hung += 1
+            await asyncio.Event().wait()
         await _pause()
 
     async def _once(self, statement: str, user_id: int) -> None:
@@ -138,7 +135,7 @@ def http_application(business: Business) -> web.Application:
         return handle
 
     async def state(_request: web.Request) -> web.Response:
-        return web.json_response({"calls": business.calls, "hanging": business.hanging})
+        return web.json_response({"calls": business.calls, "hung": business.hung})
 
     application = web.Application(middlewares=[branch_middleware])
     routes: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {

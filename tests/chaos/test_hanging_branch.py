@@ -14,6 +14,7 @@ from tests.conftest import StartCoordinator
 from tests.support.under_test import Store
 
 HANGING, HEALTHY = 30, 300
+HANGING_SECONDS = 60  # until the coordinator gives a call up: not before the test is over
 SECONDS_MAX = 20  # for the healthy ones, once their service is back
 
 
@@ -33,6 +34,10 @@ async def test_transactions_whose_branch_hangs_do_not_hold_up_recovery(
         Plan(f"healthy-{number}", number, grpc=number % 2 == 0, fails=False, wait_result=False)
         for number in range(1, HEALTHY + 1)
     ]
+
+    async def all_hang_again() -> bool:
+        return await _hung(branch_service) == 2 * HANGING
+
     try:
         async with clients(coordinator, timeout=10) as (http, grpc):
             stuck = await _submit_hanging(http, grpc, branch_service)
@@ -42,12 +47,16 @@ async def test_transactions_whose_branch_hangs_do_not_hold_up_recovery(
             # A refused connection is no result: each waits for its next round, among those that hang.
             before = [await http.query(plan.gid) for plan in made]
             assert all(view and view.status is Status.SUBMITTED for view in before)
-            await _until_hanging(branch_service)
+            # After a crash all of them are due at once: now it is recovery that meets those that hang.
+            await asyncio.to_thread(coordinator.kill)
+            await asyncio.to_thread(coordinator.start)
+            await until(all_hang_again, seconds=10, what=f"{HANGING} recovered calls hanging")
             await asyncio.to_thread(healthy.start)
             started = time.monotonic()
             views = await until_final(http, [plan.gid for plan in made], seconds=SECONDS_MAX)
             seconds = time.monotonic() - started
             assert {view.status for view in views.values()} == {Status.SUCCEED}
+            assert await _hung(branch_service) == 2 * HANGING  # they hung all the time
             for gid in stuck:  # unknown is not failure: they are asked again, and not rolled back
                 view = await http.query(gid)
                 assert view is not None
@@ -66,23 +75,19 @@ async def _submit_hanging(http: Dtm, grpc: Dtm, service: BranchService) -> list[
     for number, gid in enumerate(gids):
         if number % 2:
             payload = bytes(UserRequest(id="1", name="a", gender="hang"))
-            saga = grpc.saga(gid, retry_interval=1).add(
+            saga = grpc.saga(gid, retry_interval=1, request_timeout=HANGING_SECONDS).add(
                 f"{user}/saveUser", f"{user}/saveUserCallback", payload
             )
         else:
             url = service.http_url
-            saga = http.saga(gid, retry_interval=1).add(
+            saga = http.saga(gid, retry_interval=1, request_timeout=HANGING_SECONDS).add(
                 f"{url}/saveUser", f"{url}/deleteUser", {"id": 1, "gender": "hang"}
             )
         await saga.submit()
     return gids
 
 
-async def _until_hanging(service: BranchService) -> None:
-    async with aiohttp.ClientSession() as session:
-
-        async def hang() -> bool:
-            async with session.get(f"{service.http_url}/state") as answer:
-                return bool((await answer.json())["hanging"] == HANGING)
-
-        await until(hang, seconds=20, what=f"{HANGING} calls hanging at once")
+async def _hung(service: BranchService) -> int:
+    """Return how many calls have begun to hang there."""
+    async with aiohttp.ClientSession() as session, session.get(f"{service.http_url}/state") as answer:
+        return int((await answer.json())["hung"])
