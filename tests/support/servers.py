@@ -176,16 +176,18 @@ class MariaDBServer(ThrowAwayServer):
 
     def _prepare(self) -> Process:
         user = ["--user=root"] if os.geteuid() == 0 else []  # root has to say that it means it
-        data = self.folder / "data"
+        data, temporary = self.folder / "data", self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)  # in a shared one, a server that starts deletes the others' tables
         install = [
             *(_path("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *user),
+            f"--tmpdir={temporary}",
             *("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"),
         ]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
         command = [
-            *(_path("mariadbd"), "--no-defaults", f"--datadir={data}", *user),
+            *(_path("mariadbd"), "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}", *user),
             *(f"--socket={self.folder / 'socket'}", f"--pid-file={self.folder / 'pid'}"),
             *(f"--bind-address={self.host}", f"--port={self.port}", "--skip-name-resolve"),
             *("--character-set-server=utf8mb4", "--max-connections=600"),
