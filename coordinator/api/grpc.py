@@ -132,8 +132,13 @@ class GrpcApi:
         """Await an operation that goes on when the client goes away or its deadline passes."""
         task = asyncio.create_task(operation)
         self._operations.add(task)  # the loop itself holds tasks only weakly
-        task.add_done_callback(self._operations.discard)
+        task.add_done_callback(self._operation_ended)
         await asyncio.shield(task)
+
+    def _operation_ended(self, task: asyncio.Task[None]) -> None:
+        self._operations.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at here, because a client that went away does not
 
 
 def _unsupported(name: str) -> _Call:

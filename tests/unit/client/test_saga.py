@@ -176,7 +176,7 @@ async def test_nobody_there_means_that_nothing_exists(scheme: str) -> None:
 
 async def test_a_coordinator_that_hangs_leaves_it_open_whether_the_saga_exists(fake: Fake) -> None:
     fake.script = [Answer.HANGING]
-    async with Dtm(fake.url, timeout=0.3) as dtm:
+    async with Dtm(fake.url, timeout=2) as dtm:
         with pytest.raises(Unreachable, match="may or may not exist, gid g1") as caught:
             await dtm.saga("g1").add("http://b/1").submit()
     assert caught.value.may_exist is True
