@@ -33,7 +33,8 @@ class Kind(enum.Enum):
 
 def documents(root: Path = ROOT) -> list[Path]:
     """Return the documents a user reads."""
-    return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").rglob("*.md"))]
+    fixed = ("README.md", "CONTRIBUTING.md", "bench/README.md")
+    return [*(root / name for name in fixed), *sorted((root / "docs").rglob("*.md"))]
 
 
 def fenced_blocks(markdown: str) -> Iterator[Block]:
