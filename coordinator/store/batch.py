@@ -78,27 +78,44 @@ class _Writes:
             statements.update_globals(cursor, _assignments(values, now), gids, now)
 
 
-def write_batch(cursor: Cursor, statements: Statements, works: Sequence[Work], now: str) -> list[Changed]:
+def write_batch(
+    cursor: Cursor, statements: Statements, works: Sequence[Work], now: str, *, wait: bool = False
+) -> list[Changed | None]:
     """Write the batch and return, in its order, how each work ended.
 
-    works: in order of gid, no two whose gids a database might compare as equal. now: wall-clock text.
-    An insertion is APPLIED or REFUSED (the gid exists). Raises the driver's error when the database refuses a
-    value; nothing may be committed then.
+    works: in order of gid, no two whose gids a database might compare as equal. now: wall-clock text. wait:
+    for whoever holds a row, so that nothing is overlooked. An insertion is APPLIED or REFUSED (the gid
+    exists); None is a change that was left out because somebody else holds the row. Raises the driver's error
+    when the database refuses a value; nothing may be committed then.
     """
     found = {
         gid: (status, owner)
-        for gid, status, owner in statements.lock_globals(cursor, [work.gid for work in works])
+        for gid, status, owner in statements.lock_globals(cursor, [work.gid for work in works], wait=wait)
     }
     in_the_way = _look_alikes(works, found) if found else ()
     writes = _Writes()
-    outcomes = [
+    outcomes: list[Changed | None] = [
         _judge_insertion(work, found.get(work.gid), in_the_way, writes)
         if isinstance(work, Insertion)
         else _judge_update(work, found.get(work.gid), writes)
         for work in works
     ]
     writes.write(cursor, statements, now)
+    if Changed.MISSING in outcomes:
+        return _without_held(cursor, statements, works, outcomes)
     return outcomes
+
+
+def _without_held(
+    cursor: Cursor, statements: Statements, works: Sequence[Work], outcomes: Sequence[Changed | None]
+) -> list[Changed | None]:
+    """Tell what is missing from what was only passed over by the lock."""
+    missing = [work.gid for work, outcome in zip(works, outcomes, strict=True) if outcome is Changed.MISSING]
+    held = statements.existing(cursor, missing)
+    return [
+        None if outcome is Changed.MISSING and work.gid in held else outcome
+        for work, outcome in zip(works, outcomes, strict=True)
+    ]
 
 
 def _judge_insertion(

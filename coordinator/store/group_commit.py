@@ -8,7 +8,8 @@ is written to at once, a busy one shares each commit among many.
   that is in another batch at the time.
 - Everything is bounded: a batch, and what waits. When there is no room, a caller waits until its own timeout.
 - A batch that the database refuses is taken apart until the refused work is alone and gets its own error.
-- A batch that could not be written is tried again, until nobody waits for it.
+- A batch that could not be written is tried again, until nobody waits for it. A work whose row somebody else
+  holds goes back to the queue, so that it delays only what is behind it.
 - A caller that gives up before its work is taken leaves nothing behind; later the write may stand or not.
 """
 
@@ -28,6 +29,7 @@ from coordinator.store.waiting import Item, Outcome, WaitingLine, Work
 
 _RETRY_SECONDS_FIRST: Final = 0.02
 _RETRY_SECONDS_MAX: Final = 1.0
+_HELD_SECONDS_FIRST: Final = 0.005
 _CLOCK_GRAIN_SECONDS: Final = 0.001  # a loop may run a timer this much early
 
 _key: Final = attrgetter("key")
@@ -36,7 +38,7 @@ _key: Final = attrgetter("key")
 class Rejected(Exception):
     """The database refused a value of the batch; nothing was stored. error: for the caller.
 
-    perhaps_raced: a second look may end differently.
+    perhaps_raced: looked at more closely it may end differently.
     """
 
     def __init__(self, error: DtmError, *, perhaps_raced: bool = False) -> None:
@@ -48,7 +50,7 @@ class Rejected(Exception):
 class TryAgain(Exception):
     """The batch was not written, or nobody knows; trying again is safe.
 
-    one_by_one: somebody else holds a row of the batch, and the others should not wait for it.
+    one_by_one: somebody else holds a row of the batch; the others should not wait for it.
     """
 
     def __init__(self, reason: str, *, one_by_one: bool = False) -> None:
@@ -87,14 +89,15 @@ class GroupCommit(Generic[Work, Outcome]):
     """The queue and its writers; made inside a running loop.
 
     write: commits all the works, in order of key, in one transaction, and returns their outcomes in the same
-    order. Raises Rejected or TryAgain. Anything else is a bug: the callers of that batch get
-    StoreUnavailable, all others go on.
+    order; None for a work that was left out because somebody else holds its row: it is tried again. Its
+    second argument asks for a closer look, after a Rejected that was perhaps a race. Raises Rejected or
+    TryAgain; anything else is a bug: the callers of that batch get StoreUnavailable, all others go on.
     jitter: returns 0 to 1, for the back-off.
     """
 
     def __init__(
         self,
-        write: Callable[[Sequence[Work]], Awaitable[Sequence[Outcome]]],
+        write: Callable[[Sequence[Work], bool], Awaitable[Sequence[Outcome | None]]],
         *,
         limits: Limits,
         observer: Observer,
@@ -108,6 +111,7 @@ class GroupCommit(Generic[Work, Outcome]):
         self._waiting: WaitingLine[Work, Outcome] = WaitingLine()
         self._for_room: deque[asyncio.Future[None]] = deque()
         self._busy: dict[str, Item[Work, Outcome]] = {}  # being written, by key
+        self._held: dict[Item[Work, Outcome], asyncio.TimerHandle] = {}  # busy, and not with a writer
         self._idle: list[asyncio.Future[None]] = []  # one for each writer without work
         self._expiry: asyncio.TimerHandle | None = None
         self._trouble = ""  # why the last attempt failed; empty when it did not
@@ -148,8 +152,9 @@ class GroupCommit(Generic[Work, Outcome]):
         for writer in writers:
             writer.cancel()
         await asyncio.gather(*writers, return_exceptions=True)
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for timer in (self._expiry, *self._held.values()):
+            if timer is not None:
+                timer.cancel()
 
     def _items(self) -> Iterator[Item[Work, Outcome]]:
         yield from self._busy.values()
@@ -234,9 +239,7 @@ class GroupCommit(Generic[Work, Outcome]):
                 self._idle.append(idle)
                 await idle
                 continue
-            batch.sort(
-                key=_key
-            )  # the same order in every batch: two of them cannot wait for each other in a ring
+            batch.sort(key=_key)  # the same in every batch, so that no two wait for each other in a ring
             self._busy.update([(item.key, item) for item in batch])
             if self._for_room:
                 self._give_room()
@@ -244,27 +247,44 @@ class GroupCommit(Generic[Work, Outcome]):
                 await self._write_all(batch)
             finally:
                 for item in batch:
-                    del self._busy[item.key]
-                    _fail(item, StoreUnavailable("the store did not confirm"))
-                if len(self._waiting) and self._idle:  # perhaps for one of these keys
-                    self._wake_writer()
+                    if item not in self._held:
+                        _fail(item, StoreUnavailable("the store did not confirm"))
+                        self._release(item)
+
+    def _release(self, item: Item[Work, Outcome]) -> None:
+        """Let the next work of the same key be written."""
+        del self._busy[item.key]
+        if self._idle and len(self._waiting):
+            self._wake_writer()
+
+    def _put_back_soon(self, item: Item[Work, Outcome]) -> None:
+        """Somebody else holds its row: try again later, before other works of its key, in no writer's way."""
+        seconds = min(_HELD_SECONDS_FIRST * 2 ** min(item.delays, 10), _RETRY_SECONDS_MAX)
+        item.delays += 1
+        self._held[item] = self._loop.call_later(self._jittered(seconds), self._put_back, item)
+
+    def _put_back(self, item: Item[Work, Outcome]) -> None:
+        del self._held[item]
+        if not item.future.done():
+            self._waiting.put_back(item)
+        self._release(item)
 
     async def _write_all(self, batch: list[Item[Work, Outcome]]) -> None:
         """Write until every item has its answer, or nobody waits for the rest."""
-        parts = [(batch, False)]  # with whether it was looked at a second time
+        parts = [(batch, False)]  # with whether to look closely
         failures = 0
         while parts:
-            part, looked_again = parts.pop()
+            part, closely = parts.pop()
             if failures:
                 part = [item for item in part if not item.future.done()]
                 if not part:
                     continue
             try:
-                await self._write_once(part)
+                await self._write_once(part, closely)
             except Rejected as error:
                 failures += 1
                 middle = len(part) // 2
-                if error.perhaps_raced and not looked_again:
+                if error.perhaps_raced and not closely:
                     parts.append((part, True))
                 elif middle == 0:
                     _fail(part[0], error.error)
@@ -272,17 +292,21 @@ class GroupCommit(Generic[Work, Outcome]):
                     parts += [(part[middle:], False), (part[:middle], False)]
             except TryAgain as error:
                 failures += 1
-                if error.one_by_one and len(part) > 1:
+                if not error.one_by_one:
+                    parts.append((part, closely))
+                    await self._back_off(error.reason, failures)
+                elif len(part) > 1:
                     parts += [([item], False) for item in reversed(part)]
-                    continue
-                parts.append((part, looked_again))
-                await self._back_off(error.reason, failures)
+                else:
+                    self._put_back_soon(part[0])
 
-    async def _write_once(self, part: list[Item[Work, Outcome]]) -> None:
+    async def _write_once(self, part: list[Item[Work, Outcome]], closely: bool) -> None:
         started = perf_counter()
-        outcomes = await self._write([item.work for item in part])
+        outcomes = await self._write([item.work for item in part], closely)
         for item, outcome in zip(part, outcomes, strict=True):
-            if not item.future.done():
+            if outcome is None:
+                self._put_back_soon(item)
+            elif not item.future.done():
                 item.future.set_result(outcome)
         self._observer.batch_written(len(part), sum([item.size for item in part]), perf_counter() - started)
         if self._trouble:
@@ -294,7 +318,10 @@ class GroupCommit(Generic[Work, Outcome]):
             logger.warning("the store was not written, trying again: {}", reason)
         self._trouble = reason
         seconds = min(_RETRY_SECONDS_FIRST * 2 ** min(failures - 1, 10), _RETRY_SECONDS_MAX)
-        await asyncio.sleep(seconds * (0.5 + self._jitter() / 2))
+        await asyncio.sleep(self._jittered(seconds))
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * (0.5 + self._jitter() / 2)
 
 
 def _fail(item: Item[Work, Outcome], error: DtmError) -> None:

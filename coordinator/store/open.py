@@ -103,7 +103,11 @@ async def _open_mysql(
         await runner.close()
         raise
     limits = Limits(writers=_MYSQL_WRITERS, batch_bytes_max=facts.batch_bytes_max)
-    database = Database(MySQLStatements(), "SELECT UTC_TIMESTAMP(6)", skip_locked=facts.skip_locked)
+    database = Database(
+        MySQLStatements(skip_locked=facts.skip_locked),
+        "SELECT UTC_TIMESTAMP(6)",
+        skip_locked=facts.skip_locked,
+    )
     return runner, database, limits
 
 

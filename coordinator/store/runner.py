@@ -7,7 +7,7 @@ connection.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar, cast
 
 from sqlalchemy import Connection
@@ -56,7 +56,7 @@ class AsyncRunner:
             connection, opened_at = await self._writer_connection()
             usable = False
             try:
-                result = await connection.run_sync(_run_and_commit, function)
+                result = await _saying_lost(connection.run_sync(_run_and_commit, function))
                 usable = True
             except STORE_ERRORS as error:
                 # InnoDB undoes only the statement that waited too long for a lock: the rest must be rolled
@@ -82,12 +82,12 @@ class AsyncRunner:
     async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """See Runner."""
         async with asyncio.timeout(seconds), self._engine.begin() as connection:
-            return await connection.run_sync(function)
+            return await _saying_lost(connection.run_sync(function))
 
     async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """See Runner."""
         async with asyncio.timeout(seconds), self._engine.connect() as connection:
-            return await connection.run_sync(function)
+            return await _saying_lost(connection.run_sync(function))
 
     async def close(self) -> None:
         """See Runner."""
@@ -95,6 +95,13 @@ class AsyncRunner:
             connection, _ = self._idle.pop()
             await _throw_away(connection)
         await self._engine.dispose()
+
+
+async def _saying_lost(running: Awaitable[T]) -> T:
+    try:
+        return await running
+    except RuntimeError as error:  # so uvloop calls writing to a connection that was closed meanwhile
+        raise ConnectionError(f"the connection was lost: {error}") from error
 
 
 def _run_and_commit(connection: Connection, function: Callable[[Cursor], T]) -> T:

@@ -76,12 +76,13 @@ class SqlStore:
         work = update_of(change, self._wall_clock)
         return await self._group_commit.submit(work, key=change.gid.casefold(), size=512, timeout=timeout)
 
-    async def _write_batch(self, works: Sequence[Work]) -> Sequence[Changed]:
+    async def _write_batch(self, works: Sequence[Work], closely: bool) -> Sequence[Changed | None]:
         now = self._wall_clock.text(self._clock.now())
         statements = self._database.statements
         try:
             return await self._runner.write(
-                lambda cursor: write_batch(cursor, statements, works, now), seconds=_BATCH_SECONDS_MAX
+                lambda cursor: write_batch(cursor, statements, works, now, wait=closely),
+                seconds=_BATCH_SECONDS_MAX,
             )
         except STORE_ERRORS as error:
             match fault_of(error):

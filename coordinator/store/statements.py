@@ -8,7 +8,7 @@ Times are text (see wall_clock); `now` is the second in which the batch is writt
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from coordinator.model import BranchKey
@@ -40,8 +40,15 @@ class Statements(Protocol):
     status).
     """
 
-    def lock_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[str]]:
-        """Return (gid, status, owner) of the rows that exist, unchangeable until the commit."""
+    def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
+        """Return (gid, status, owner) of the rows that exist, unchangeable until the commit.
+
+        Unless told to wait, may leave out rows that somebody else holds.
+        """
+        ...
+
+    def existing(self, cursor: Cursor, gids: Sequence[str]) -> Collection[str]:
+        """Return the gids that exist, without waiting for anybody; asked for those not found by the lock."""
         ...
 
     def insert_globals(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
@@ -88,8 +95,13 @@ def _list(values: Sequence[str]) -> str:
 
 
 # Locks the rows but no gaps (READ COMMITTED), by the unique key on gid. A gid that is not there is not
-# returned.
-_MYSQL_LOCK: Final = "SELECT gid, status, owner FROM trans_global WHERE gid IN ({gids}) FOR UPDATE"
+# returned; nor, with SKIP LOCKED, one that somebody else holds: a whole batch must not wait for that.
+_MYSQL_LOCK: Final = (
+    "SELECT gid, status, owner FROM trans_global WHERE gid IN ({gids}) FOR UPDATE{skip_locked}"
+)
+
+# Rare: for changes whose gid the lock did not find.
+_MYSQL_EXISTING: Final = "SELECT gid FROM trans_global WHERE gid IN ({gids})"
 
 # Plain INSERT. Should another coordinator be inserting the same gid, this waits for its commit and fails
 # (1062); the batch is then run again and finds the row. INSERT IGNORE would cut values silently.
@@ -125,12 +137,23 @@ _BYTES_MAX: Final = 524_288  # of payloads or ext_data
 
 
 class MySQLStatements:
-    """For MySQL and what speaks its protocol."""
+    """For MySQL and what speaks its protocol. skip_locked: the database knows SKIP LOCKED."""
 
-    def lock_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[str]]:
+    def __init__(self, *, skip_locked: bool) -> None:
+        self._skip_locked = " SKIP LOCKED" if skip_locked else ""
+
+    def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
         """See Statements."""
-        _run(cursor, _MYSQL_LOCK.format(gids=_list(gids)))
+        skip_locked = "" if wait else self._skip_locked
+        _run(cursor, _MYSQL_LOCK.format(gids=_list(gids), skip_locked=skip_locked))
         return cursor.fetchall()
+
+    def existing(self, cursor: Cursor, gids: Sequence[str]) -> Collection[str]:
+        """See Statements."""
+        if not self._skip_locked:
+            return ()  # the lock waited for all there are
+        _run(cursor, _MYSQL_EXISTING.format(gids=_list(gids)))
+        return [row[0] for row in cursor.fetchall()]
 
     def insert_globals(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
         """See Statements."""
@@ -218,10 +241,14 @@ _SQLITE_UPDATE_GLOBAL: Final = "UPDATE trans_global SET {assignments}update_time
 class SqliteStatements:
     """For SQLite."""
 
-    def lock_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[str]]:
+    def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
         """See Statements. The whole file is locked already."""
         cursor.execute(_SQLITE_LOCK % ",".join("?" * len(gids)), gids)
         return cursor.fetchall()
+
+    def existing(self, cursor: Cursor, gids: Sequence[str]) -> Collection[str]:
+        """See Statements. The lock found all there are."""
+        return ()
 
     def insert_globals(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
         """See Statements."""

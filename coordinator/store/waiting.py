@@ -19,6 +19,7 @@ class Item(Generic[Work, Outcome]):
     size: int  # bytes, about
     deadline: float  # seconds on the loop's clock
     future: "asyncio.Future[Outcome]"
+    delays: int = 0  # how often it was put back
 
 
 class WaitingLine(Generic[Work, Outcome]):
@@ -33,6 +34,11 @@ class WaitingLine(Generic[Work, Outcome]):
 
     def __iter__(self) -> Iterator[Item[Work, Outcome]]:
         return iter(self._items)
+
+    def put_back(self, item: Item[Work, Outcome]) -> None:
+        """Add as the first: it was taken before and comes before others of its key."""
+        self._items.appendleft(item)
+        self.bytes += item.size
 
     def append(self, item: Item[Work, Outcome]) -> None:
         """Add at the end."""

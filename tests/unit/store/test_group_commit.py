@@ -18,19 +18,22 @@ class Played:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []  # as attempted
         self.committed: list[str] = []
+        self.closely: list[bool] = []  # of each commit
         self.open = asyncio.Event()
         self.open.set()
+        self.held: set[str] = set()  # rows that somebody else holds
         self.problem: Callable[[Sequence[str]], Exception | None] = lambda works: None
 
-    async def write(self, works: Sequence[str]) -> Sequence[str]:
+    async def write(self, works: Sequence[str], closely: bool) -> Sequence[str | None]:
         self.batches.append(list(works))
         await self.open.wait()
         await asyncio.sleep(0)
         problem = self.problem(works)
         if problem is not None:
             raise problem
-        self.committed += works
-        return [f"{work} done" for work in works]
+        self.closely.append(closely)
+        self.committed += [work for work in works if work not in self.held]
+        return [None if work in self.held else f"{work} done" for work in works]
 
 
 @asynccontextmanager
@@ -168,6 +171,7 @@ async def test_what_lost_a_race_is_looked_at_again() -> None:
     async with group_commit(played) as commit:
         assert await asyncio.gather(*start(commit, *"ab")) == ["a done", "b done"]
     assert played.batches == [["a", "b"], ["a", "b"]]
+    assert played.closely == [True]
 
 
 async def test_what_always_loses_is_refused() -> None:
@@ -204,6 +208,55 @@ async def test_a_row_held_by_another_keeps_nobody_else_waiting() -> None:
         await until(lambda: played.batches.count(["b"]) >= 2)
         held.clear()
         assert (await b, await c) == ("b done", "c done")
+
+
+async def test_a_work_that_was_left_out_is_tried_again() -> None:
+    played = Played()
+    played.held = {"b"}
+    async with group_commit(played) as commit:
+        a, b, c = start(commit, *"abc")
+        assert (await a, await c) == ("a done", "c done")
+        await until(lambda: len(played.batches) >= 3)
+        assert not b.done()
+        played.held = set()
+        assert await b == "b done"
+        assert await submit(commit, "b") == "b done"
+
+
+async def test_what_is_behind_a_work_that_was_left_out_keeps_its_order() -> None:
+    played = Played()
+    played.held = {"b:0", "b:1"}
+    async with group_commit(played, limits=Limits(writers=2)) as commit:
+        tasks = start(commit, "b:0", "b:1", "b:2")
+        await until(lambda: len(played.batches) >= 3)
+        played.held = {"b:1"}
+        assert await tasks[0] == "b:0 done"
+        await until(lambda: played.batches.count(["b:1"]) >= 3)
+        assert ["b:2"] not in played.batches
+        played.held = set()
+        await asyncio.gather(*tasks)
+    assert played.committed == ["b:0", "b:1", "b:2"]
+
+
+async def test_a_work_left_out_until_its_timeout_keeps_nobody_behind_it() -> None:
+    played = Played()
+    played.held = {"b:0"}
+    async with group_commit(played) as commit:
+        first, second = *start(commit, "b:0", timeout=0.1), *start(commit, "b:1")
+        with pytest.raises(StoreUnavailable):
+            await first
+        assert await asyncio.wait_for(second, 2) == "b:1 done"
+
+
+async def test_closing_while_a_work_is_left_out() -> None:
+    played = Played()
+    played.held = {"a"}
+    async with group_commit(played) as commit:
+        [task] = start(commit, "a")
+        await until(lambda: len(played.batches) >= 2)
+        await commit.close(seconds=0.05)
+        with pytest.raises(StoreUnavailable):
+            await task
 
 
 async def test_each_caller_waits_until_its_own_timeout() -> None:
