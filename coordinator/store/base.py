@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
-from coordinator.model import Branch, BranchKey, BranchStatus, Options, Status, Transaction
+from coordinator.model import EPOCH, Branch, BranchKey, BranchStatus, Options, Status, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,10 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One atomic change of a stored transaction: branch results and new values, or nothing at all.
+    """One atomic change of a stored transaction: branch results, new branches and new values, or nothing.
 
     It stands only if the row has one of the statuses `expected` and, where `owner` is not None, that owner.
+    trans_type, where one is given, must be the row's.
     """
 
     gid: str
@@ -44,14 +45,17 @@ class Change:
     owner: str | None
     results: tuple[tuple[BranchKey, BranchStatus], ...] = ()
     assign: Assign = Assign()
+    trans_type: str = ""
+    added: tuple[Branch, ...] = ()  # rows to add; one that is stored exactly so already is left as it is
 
 
 class Changed(Enum):
     """How a change ended."""
 
     APPLIED = "applied"
-    REFUSED = "refused"  # the row has another status or owner: somebody else moved it
+    REFUSED = "refused"  # the row has another status, owner or trans_type: somebody else moved it
     MISSING = "missing"  # no row of exactly that gid
+    CLASHES = "clashes"  # a branch to be added is stored already, and says something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,49 @@ class Filter:
     before_id: int | None = None  # only rows with a smaller id
 
 
-class Store(Protocol):
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """One row of `kv`: what coordinators share beside transactions, such as topics (PROTOCOL §8)."""
+
+    category: str
+    key: str
+    value: str
+    version: int = 1  # counts its changes, for optimistic locking
+    create_time: datetime = EPOCH
+    update_time: datetime = EPOCH
+    id: int = 0  # 0 before it is stored
+
+
+class KeyValues(Protocol):
+    """Where what coordinators share lives. Raises StoreUnavailable."""
+
+    async def find_value(self, category: str, key: str) -> KeyValue | None:
+        """The row of exactly that category and key."""
+        ...
+
+    async def list_values(
+        self, category: str, *, limit: int, before_id: int | None = None
+    ) -> Sequence[KeyValue]:
+        """At most `limit` rows of the category ("": of all), newest first.
+
+        before_id: only rows with a smaller id.
+        """
+        ...
+
+    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
+        """Write the value if the row still has this version, which grows by one; 0 means: is not there yet.
+
+        Returns False, changing nothing, when somebody else was faster. Raises Invalid for a key or value that
+        does not fit its column.
+        """
+        ...
+
+    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
+        """Delete the row if it still has this version; False when it has not."""
+        ...
+
+
+class Store(KeyValues, Protocol):
     """Where transactions live."""
 
     async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
@@ -110,10 +156,10 @@ class Store(Protocol):
         ...
 
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
-        """Make due at once what an earlier start of this instance still owns; returns how many.
+        """Make due at once what an earlier start of this instance was driving; returns how many.
 
-        Rows whose owner starts with owner_prefix but not with except_prefix. owner_prefix "" means every
-        owned row.
+        Submitted and aborting rows whose owner starts with owner_prefix but not with except_prefix.
+        owner_prefix "" means every owned row.
         """
         ...
 

@@ -7,7 +7,7 @@ are.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from coordinator.model import Status
 from coordinator.store.base import Change, Changed
@@ -41,9 +41,18 @@ class Update:
     gid: str
     change: Change
     values: AssignedValues
+    branch_rows: tuple[Values, ...] = ()  # of the branches it adds
 
 
 Work = Insertion | Update
+
+
+class _Row(NamedTuple):
+    """What the locking read tells of a global row."""
+
+    status: str
+    owner: str
+    trans_type: str
 
 
 @dataclass(slots=True)
@@ -61,7 +70,8 @@ class _Writes:
         if work.values:
             self.assignments.setdefault(work.values, []).append(work.gid)
 
-    def add_update(self, work: Update) -> None:
+    def add_update(self, work: Update, branch_rows: Sequence[Values]) -> None:
+        self.branch_rows.extend(branch_rows)
         for (branch_id, op), status in work.change.results:
             self.results.setdefault(status, []).append((work.gid, branch_id, op))
         if work.values:
@@ -85,19 +95,20 @@ def write_batch(
 
     works: in order of gid, no two whose gids a database might compare as equal. now: wall-clock text. wait:
     for whoever holds a row, so that nothing is overlooked. An insertion is APPLIED or REFUSED (the gid
-    exists); None is a change that was left out because somebody else holds the row. Raises the driver's error
-    when the database refuses a value; nothing may be committed then.
+    exists); a change may be MISSING or CLASHES, too, and is None when it was left out because somebody else
+    holds the row. Raises the driver's error when the database refuses a value; nothing may be committed then.
     """
     found = {
-        gid: (status, owner)
-        for gid, status, owner in statements.lock_globals(cursor, [work.gid for work in works], wait=wait)
+        gid: _Row(*columns)
+        for gid, *columns in statements.lock_globals(cursor, [work.gid for work in works], wait=wait)
     }
     in_the_way = _look_alikes(works, found) if found else ()
+    registered = _registered(cursor, statements, works)
     writes = _Writes()
     outcomes: list[Changed | None] = [
         _judge_insertion(work, found.get(work.gid), in_the_way, writes)
         if isinstance(work, Insertion)
-        else _judge_update(work, found.get(work.gid), writes)
+        else _judge_update(work, found.get(work.gid), registered, writes)
         for work in works
     ]
     writes.write(cursor, statements, now)
@@ -119,27 +130,50 @@ def _without_held(
 
 
 def _judge_insertion(
-    work: Insertion, stored: tuple[str, str] | None, in_the_way: Collection[str], writes: _Writes
+    work: Insertion, stored: _Row | None, in_the_way: Collection[str], writes: _Writes
 ) -> Changed:
     if stored is not None:
-        return Changed.APPLIED if work.owner and stored[1] == work.owner else Changed.REFUSED
+        return Changed.APPLIED if work.owner and stored.owner == work.owner else Changed.REFUSED
     if in_the_way and work.gid in in_the_way:
         return Changed.REFUSED
     writes.add_insertion(work)
     return Changed.APPLIED
 
 
-def _judge_update(work: Update, stored: tuple[str, str] | None, writes: _Writes) -> Changed:
+def _judge_update(
+    work: Update, stored: _Row | None, registered: Collection[Values], writes: _Writes
+) -> Changed:
     if stored is None:
         return Changed.MISSING
-    match verdict(work.change, *stored):
+    if work.change.trans_type not in ("", stored.trans_type):
+        return Changed.REFUSED
+    match verdict(work.change, stored.status, stored.owner):
         case Verdict.APPLY:
-            writes.add_update(work)
+            new = [row for row in work.branch_rows if row not in registered]
+            if registered and not _branch_keys(work.gid, registered).isdisjoint(_branch_keys(work.gid, new)):
+                return Changed.CLASHES
+            writes.add_update(work, new)
             return Changed.APPLIED
         case Verdict.STANDS:
             return Changed.APPLIED
         case Verdict.REFUSE:
             return Changed.REFUSED
+
+
+def _registered(cursor: Cursor, statements: Statements, works: Sequence[Work]) -> Collection[Values]:
+    """The rows that are stored already of those that the batch wants to add. Rare: most changes add none."""
+    keys = [
+        (gid, branch_id, op)
+        for work in works
+        if isinstance(work, Update)
+        for gid, _, _, branch_id, op, _ in work.branch_rows
+    ]
+    return {tuple(row) for row in statements.stored_branches(cursor, keys)} if keys else ()
+
+
+def _branch_keys(gid: str, rows: Collection[Values]) -> set[tuple[str, str]]:
+    """(branch_id, op) of the rows of one gid, alike where a database might compare them as equal."""
+    return {(row[3].casefold(), row[4].casefold()) for row in rows if row[0] == gid}
 
 
 def _look_alikes(works: Sequence[Work], found: Collection[str]) -> Collection[str]:

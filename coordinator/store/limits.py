@@ -28,6 +28,8 @@ _WIDTHS: Final[Mapping[str, int]] = {
     "result": TEXT_MAX,
     "rollback_reason": TEXT_MAX,
     "url": TEXT_MAX,
+    "cat": NAME_MAX,
+    "k": GID_MAX,
 }
 
 
@@ -73,6 +75,12 @@ def check_branches(branches: Sequence[Branch]) -> None:
             where = f" of branch {branch.branch_id[:GID_MAX]} {branch.op[:NAME_MAX]}"
             check_texts({"url": branch.url, "branch_id": branch.branch_id, "op": branch.op}, where)
             _check_bytes(f"payload{where}", len(branch.payload))
+
+
+def check_key_value(category: str, key: str, value: str) -> None:
+    """Raise Invalid, naming the column, when a part of a `kv` row does not fit."""
+    check_texts({"cat": category, "k": key})
+    _check_bytes(f"the value of '{key}'", len(value.encode(errors="replace")))
 
 
 def check_texts(values: Mapping[str, str | None], where: str = "") -> None:

@@ -97,7 +97,8 @@ def take_back(
     # By the key on owner. Databases that ignore case find too much: compared again here.
     statement = select(_GLOBAL.id, _GLOBAL.owner).where(
         _GLOBAL.owner.startswith(owner_prefix, autoescape=True) if owner_prefix else _GLOBAL.owner != "",
-        _GLOBAL.status.in_(UNFINISHED_STATUSES),
+        # What is prepared has the owner of its insertion, but its client goes on with it, no driver does.
+        _GLOBAL.status.in_((Status.SUBMITTED.value, Status.ABORTING.value)),
     )
     held = [
         row.id

@@ -11,6 +11,7 @@ from coordinator.store.base import Assign, Change
 from coordinator.store.batch import AssignedValues, Insertion, Update
 from coordinator.store.limits import check_branches, check_texts, check_transaction
 from coordinator.store.options import decode_options, encode_options
+from coordinator.store.statements import Values
 from coordinator.store.wall_clock import WallClock
 
 
@@ -36,9 +37,14 @@ def insertion_of(transaction: Transaction, branches: Sequence[Branch], clock: Wa
             transaction.owner,
             transaction.ext_data,
         ),
-        tuple([(gid, b.url, b.payload, b.branch_id, b.op, b.status.value) for b in branches]),
+        branch_rows_of(branches),
         _values_beside(transaction),
     )
+
+
+def branch_rows_of(branches: Sequence[Branch]) -> tuple[Values, ...]:
+    """The branches as `Statements.insert_branches` takes them."""
+    return tuple([(b.gid, b.url, b.payload, b.branch_id, b.op, b.status.value) for b in branches])
 
 
 def _values_beside(transaction: Transaction) -> AssignedValues:
@@ -51,7 +57,11 @@ def _values_beside(transaction: Transaction) -> AssignedValues:
 
 def update_of(change: Change, clock: WallClock) -> Update:
     """Return the change with the values to store; raises Invalid when one does not fit its column."""
-    return Update(change.gid, change, assigned_values(change.assign, clock))
+    values = assigned_values(change.assign, clock)
+    if not change.added:
+        return Update(change.gid, change, values)
+    check_branches(change.added)
+    return Update(change.gid, change, values, branch_rows_of(change.added))
 
 
 def assigned_values(assign: Assign, clock: WallClock) -> AssignedValues:

@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 from coordinator.clock import Clock
 from coordinator.errors import StoreUnavailable
 from coordinator.model import Branch, Transaction
-from coordinator.store import queries
-from coordinator.store.base import Change, Changed, Filter, Stored
+from coordinator.store import key_values, queries
+from coordinator.store.base import Change, Changed, Filter, KeyValue, Stored
 from coordinator.store.batch import Work, write_batch
 from coordinator.store.claims import Claim, claim_due
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
 from coordinator.store.group_commit import GroupCommit, Limits, Observer, Rejected, SilentObserver, TryAgain
+from coordinator.store.limits import check_key_value
 from coordinator.store.rows import insertion_of, update_of
 from coordinator.store.runner import Runner
 from coordinator.store.statements import Statements
@@ -24,6 +25,7 @@ from coordinator.store.wall_clock import WallClock
 
 T = TypeVar("T")
 
+_CHANGE_BYTES: Final = 512  # about, in a statement; of a branch row, beside its payload, too
 _BATCH_SECONDS_MAX: Final = 10.0  # after this a database counts as frozen and its connection is thrown away
 _SECONDS_MAX: Final = 10.0  # the same for everything else
 _CLOSE_SECONDS_MAX: Final = 10.0
@@ -66,7 +68,7 @@ class SqlStore:
     async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
         """See Store. An empty owner token tells nobody's insertions apart: then a repeat returns False."""
         insertion = insertion_of(transaction, branches, self._wall_clock)
-        size = 1024 + sum([512 + 2 * len(branch.payload) for branch in branches])
+        size = 2 * _CHANGE_BYTES + sum([_CHANGE_BYTES + 2 * len(branch.payload) for branch in branches])
         gid = transaction.gid
         outcome = await self._group_commit.submit(insertion, key=gid.casefold(), size=size, timeout=timeout)
         return outcome is Changed.APPLIED
@@ -74,7 +76,8 @@ class SqlStore:
     async def change(self, change: Change, *, timeout: float) -> Changed:
         """See Store."""
         work = update_of(change, self._wall_clock)
-        return await self._group_commit.submit(work, key=change.gid.casefold(), size=512, timeout=timeout)
+        size = _CHANGE_BYTES + sum([_CHANGE_BYTES + 2 * len(branch.payload) for branch in change.added])
+        return await self._group_commit.submit(work, key=change.gid.casefold(), size=size, timeout=timeout)
 
     async def _write_batch(self, works: Sequence[Work], closely: bool) -> Sequence[Changed | None]:
         now = self._wall_clock.text(self._clock.now())
@@ -145,6 +148,42 @@ class SqlStore:
         """See Store."""
         asked = await self._read(partial(_ask_time, statement=self._database.utc_now))
         return asked if asked is not None else self._clock.now()
+
+    # --- what coordinators share beside transactions ---
+
+    async def find_value(self, category: str, key: str) -> KeyValue | None:
+        """See KeyValues."""
+        return await self._read(
+            partial(key_values.find_value, category=category, key=key, clock=self._wall_clock)
+        )
+
+    async def list_values(
+        self, category: str, *, limit: int, before_id: int | None = None
+    ) -> Sequence[KeyValue]:
+        """See KeyValues."""
+        return await self._read(
+            partial(
+                key_values.list_values,
+                category=category,
+                limit=limit,
+                before_id=before_id,
+                clock=self._wall_clock,
+            )
+        )
+
+    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
+        """See KeyValues."""
+        check_key_value(category, key, value)
+        now = self._wall_clock.text(self._clock.now())
+        return await self._transact(
+            partial(key_values.put_value, category=category, key=key, value=value, version=version, now=now)
+        )
+
+    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
+        """See KeyValues."""
+        return await self._transact(
+            partial(key_values.delete_value, category=category, key=key, version=version)
+        )
 
     async def close(self) -> None:
         """See Store. What cannot be written within 10 seconds is answered with StoreUnavailable."""

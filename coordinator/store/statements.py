@@ -41,7 +41,7 @@ class Statements(Protocol):
     """
 
     def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
-        """Return (gid, status, owner) of the rows that exist, unchangeable until the commit.
+        """Return (gid, status, owner, trans_type) of the rows that exist, unchangeable until the commit.
 
         Unless told to wait, may leave out rows that somebody else holds.
         """
@@ -57,6 +57,10 @@ class Statements(Protocol):
 
     def insert_branches(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
         """Insert branch rows; their ids follow the order given."""
+        ...
+
+    def stored_branches(self, cursor: Cursor, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
+        """Return the branch rows that exist of these (gid, branch_id, op), whose globals are locked."""
         ...
 
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
@@ -97,7 +101,7 @@ def _list(values: Sequence[str]) -> str:
 # Locks the rows but no gaps (READ COMMITTED), by the unique key on gid. A gid that is not there is not
 # returned; nor, with SKIP LOCKED, one that somebody else holds: a whole batch must not wait for that.
 _MYSQL_LOCK: Final = (
-    "SELECT gid, status, owner FROM trans_global WHERE gid IN ({gids}) FOR UPDATE{skip_locked}"
+    "SELECT gid, status, owner, trans_type FROM trans_global WHERE gid IN ({gids}) FOR UPDATE{skip_locked}"
 )
 
 # Rare: for changes whose gid the lock did not find.
@@ -114,6 +118,11 @@ _MYSQL_INSERT_BRANCHES: Final = """
 INSERT INTO trans_branch_op
   (gid, url, bin_data, branch_id, op, status, create_time, update_time)
 VALUES {rows}"""
+
+# By the unique key; a plain read, since nobody adds branches without the lock on their global row.
+_MYSQL_STORED_BRANCHES: Final = """
+SELECT gid, url, bin_data, branch_id, op, status FROM trans_branch_op
+WHERE {branches}"""
 
 # A range on the unique key (gid, branch_id, op) that touches exactly the rows meant (EXPLAIN on MariaDB
 # 10.11: type range, all three columns, as many rows as keys). UPDATE, not an upsert: that takes an id from
@@ -174,16 +183,14 @@ class MySQLStatements:
             ]
             _run(cursor, _MYSQL_INSERT_BRANCHES.format(rows=",".join(values)))
 
+    def stored_branches(self, cursor: Cursor, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        _run(cursor, _MYSQL_STORED_BRANCHES.format(branches=_these_branches(keys)))
+        return cursor.fetchall()
+
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
         """See Statements."""
-        gids_of: defaultdict[BranchKey, list[str]] = defaultdict(list)
-        for gid, branch_id, op in keys:
-            gids_of[branch_id, op].append(gid)
-        branches = [
-            _MYSQL_BRANCH.format(branch_id=text_literal(branch_id), op=text_literal(op), gids=_list(gids))
-            for (branch_id, op), gids in gids_of.items()
-        ]
-        _run(cursor, _MYSQL_RECORD_RESULTS.format(status=status, now=now, branches=" OR ".join(branches)))
+        _run(cursor, _MYSQL_RECORD_RESULTS.format(status=status, now=now, branches=_these_branches(keys)))
 
     def update_globals(
         self, cursor: Cursor, values: Mapping[str, Any], gids: Sequence[str], now: str
@@ -195,6 +202,17 @@ class MySQLStatements:
         ]
         statement = _MYSQL_UPDATE_GLOBALS.format(assignments="".join(assignments), now=now, gids=_list(gids))
         _run(cursor, statement)
+
+
+def _these_branches(keys: Sequence[Values]) -> str:
+    gids_of: defaultdict[BranchKey, list[str]] = defaultdict(list)
+    for gid, branch_id, op in keys:
+        gids_of[branch_id, op].append(gid)
+    branches = [
+        _MYSQL_BRANCH.format(branch_id=text_literal(branch_id), op=text_literal(op), gids=_list(gids))
+        for (branch_id, op), gids in gids_of.items()
+    ]
+    return " OR ".join(branches)
 
 
 def _run(cursor: Cursor, statement: str) -> None:
@@ -221,7 +239,7 @@ def _chunks(rows: Sequence[Values], heavy: int) -> Iterator[Sequence[Values]]:
 # --- SQLite --- No round trips: one prepared statement, run row by row inside the library. BEGIN IMMEDIATE
 # has locked the file.
 
-_SQLITE_LOCK: Final = "SELECT gid, status, owner FROM trans_global WHERE gid IN (%s)"
+_SQLITE_LOCK: Final = "SELECT gid, status, owner, trans_type FROM trans_global WHERE gid IN (%s)"
 _SQLITE_INSERT_GLOBALS: Final = """
 INSERT INTO trans_global
   (gid, trans_type, status, query_prepared, protocol, options, custom_data, next_cron_interval,
@@ -231,6 +249,9 @@ _SQLITE_INSERT_BRANCHES: Final = """
 INSERT INTO trans_branch_op
   (gid, url, bin_data, branch_id, op, status, create_time, update_time)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+_SQLITE_STORED_BRANCH: Final = """
+SELECT gid, url, bin_data, branch_id, op, status FROM trans_branch_op
+WHERE gid = ? AND branch_id = ? AND op = ?"""
 _SQLITE_RECORD_RESULT: Final = """
 UPDATE trans_branch_op
 SET status = ?, finish_time = ?, update_time = ?
@@ -257,6 +278,14 @@ class SqliteStatements:
     def insert_branches(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
         """See Statements."""
         cursor.executemany(_SQLITE_INSERT_BRANCHES, [(*row, now, now) for row in rows])
+
+    def stored_branches(self, cursor: Cursor, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        rows: list[Sequence[Any]] = []
+        for key in keys:
+            cursor.execute(_SQLITE_STORED_BRANCH, key)
+            rows += cursor.fetchall()
+        return rows
 
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
         """See Statements."""

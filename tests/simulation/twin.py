@@ -16,7 +16,8 @@ from typing import TypeVar
 from coordinator.backoff import LEASE_BEYOND_CALL
 from coordinator.errors import StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Status, Transaction, TransType
-from coordinator.store.base import Assign, Change, Changed, Filter, Stored
+from coordinator.store.base import Assign, Change, Changed, Filter, KeyValue, Stored
+from coordinator.store.limits import check_key_value
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,6 +33,7 @@ class Rows:
 
     transactions: dict[str, Transaction] = field(default_factory=dict)
     branches: dict[str, tuple[Branch, ...]] = field(default_factory=dict)
+    values: dict[tuple[str, str], KeyValue] = field(default_factory=dict)
     history: list[Transaction] = field(default_factory=list)  # every committed state, in order
     next_id: int = 1
     refused: int = 0  # changes that found the row somebody else's
@@ -110,7 +112,8 @@ class TwinStore:
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         def mine(row: Transaction) -> bool:
             excepted = bool(except_prefix) and row.owner.startswith(except_prefix)
-            return bool(row.owner) and row.owner.startswith(owner_prefix) and not excepted
+            driven = row.status is not Status.PREPARED and bool(row.owner)
+            return driven and row.owner.startswith(owner_prefix) and not excepted
 
         return await self._write(lambda: len(self._make_due(mine, now)), CLAIM_SECONDS)
 
@@ -128,6 +131,46 @@ class TwinStore:
     async def due_backlog(self, *, now: datetime, trans_types: Collection[str]) -> int:
         return len(self._due(now, trans_types))
 
+    async def find_value(self, category: str, key: str) -> KeyValue | None:
+        await self._delay()
+        return self.rows.values.get((category, key))
+
+    async def list_values(
+        self, category: str, *, limit: int, before_id: int | None = None
+    ) -> Sequence[KeyValue]:
+        await self._delay()
+        newest = sorted(self.rows.values.values(), key=lambda v: -v.id)
+        wanted = [
+            v for v in newest if category in ("", v.category) and (before_id is None or v.id < before_id)
+        ]
+        return wanted[:limit]
+
+    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
+        def put() -> bool:
+            old = self.rows.values.get((category, key))
+            if (old.version if old else 0) != version:
+                return False
+            if old is None:
+                new = KeyValue(category, key, value, 1, virtual_now(), virtual_now(), self.rows.next_id)
+                self.rows.next_id += 1
+            else:
+                new = replace(old, value=value, version=version + 1, update_time=virtual_now())
+            self.rows.values[category, key] = new
+            return True
+
+        check_key_value(category, key, value)
+        return await self._write(put, CLAIM_SECONDS)
+
+    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
+        def delete() -> bool:
+            old = self.rows.values.get((category, key))
+            if old is None or old.version != version:
+                return False
+            del self.rows.values[category, key]
+            return True
+
+        return await self._write(delete, CLAIM_SECONDS)
+
     async def utc_now(self) -> datetime:
         return virtual_now()
 
@@ -139,8 +182,13 @@ class TwinStore:
     def _insert(self, transaction: Transaction, branches: Sequence[Branch]) -> bool:
         existing = self.rows.transactions.get(transaction.gid)
         if existing is None:
+            now = _floor(virtual_now())
             stored = replace(
-                transaction, id=self.rows.next_id, next_cron_time=_ceil(transaction.next_cron_time)
+                transaction,
+                id=self.rows.next_id,
+                create_time=now,
+                update_time=now,
+                next_cron_time=_ceil(transaction.next_cron_time),
             )
             self.rows.next_id += 1
             self.rows.commit(stored, tuple(replace(b, id=i + 1) for i, b in enumerate(branches)))
@@ -150,18 +198,25 @@ class TwinStore:
         row = self.rows.transactions.get(change.gid)
         if row is None:
             return Changed.MISSING
+        if change.trans_type not in ("", row.trans_type):
+            return Changed.REFUSED
         target = change.assign.status
         if row.status not in change.expected or (change.owner is not None and row.owner != change.owner):
             owner = change.assign.owner if change.assign.owner is not None else change.owner
             stands = target is not None and row.status is target and row.owner == (owner or "")
             self.rows.refused += not stands
             return Changed.APPLIED if stands else Changed.REFUSED
+        stored = {b.key: b for b in self.rows.branches[change.gid]}
+        clashing = [b for b in change.added if b.key in stored and not _same(b, stored[b.key])]
+        if clashing:
+            return Changed.CLASHES
         results = dict(change.results)
         branches = tuple(
             replace(b, status=results[b.key]) if b.key in results else b
             for b in self.rows.branches[change.gid]
         )
-        self.rows.commit(_assigned(row, change.assign), branches)
+        added = tuple(b for b in change.added if b.key not in stored)
+        self.rows.commit(_assigned(row, change.assign), branches + added)
         return Changed.APPLIED
 
     def _due(self, now: datetime, trans_types: Collection[str]) -> Sequence[Transaction]:
@@ -213,6 +268,10 @@ class TwinStore:
             await asyncio.Event().wait()  # nothing after this line happens
         if drawn < crash + unavailable:
             raise StoreUnavailable("the simulated store did not confirm")
+
+
+def _same(one: Branch, other: Branch) -> bool:
+    return (one.url, one.payload, one.status) == (other.url, other.payload, other.status)
 
 
 def _assigned(row: Transaction, assign: Assign) -> Transaction:

@@ -60,6 +60,21 @@ async def insert(store: Store, gid: str, **values: Any) -> Transaction:
     return (await stored(store, gid)).transaction
 
 
+async def prepared(store: Store, gid: str, *, trans_type: str = "tcc") -> None:
+    """Store a prepared transaction without branches."""
+    row = transaction(gid, trans_type=trans_type, status=Status.PREPARED)
+    assert await store.insert(row, [], timeout=TIMEOUT)
+
+
+async def register(store: Store, gid: str, branch_id: str, *, payload: bytes = b"\x00\xff") -> Changed:
+    """Add the two rows of a TCC branch."""
+    rows = tuple(
+        Branch(gid, branch_id, op, f"http://localhost/{op}", payload) for op in ("cancel", "confirm")
+    )
+    added = Change(gid, frozenset({Status.PREPARED}), None, trans_type="tcc", added=rows)
+    return await store.change(added, timeout=TIMEOUT)
+
+
 async def stored(store: Store, gid: str) -> Stored:
     """What is stored; the gid must be there."""
     found = await store.find(gid)
@@ -343,6 +358,105 @@ class StoreContract:
         assert outcomes.count(Changed.REFUSED) == 19
         owner = (await stored(second, "contested")).transaction.owner
         assert owner == f"test/1/{outcomes.index(Changed.APPLIED)}"
+
+    # --- branches that are registered later ---
+
+    async def test_branches_are_added_after_those_before_them(self, stores: Stores) -> None:
+        await prepared(stores.first, "tcc")
+        for branch_id in ("01", "02"):
+            assert await register(stores.first, "tcc", branch_id) is Changed.APPLIED
+        rows = (await stored(stores.first, "tcc")).branches
+        assert [row.key for row in rows] == [
+            ("01", "cancel"),
+            ("01", "confirm"),
+            ("02", "cancel"),
+            ("02", "confirm"),
+        ]
+        assert {row.payload for row in rows} == {b"\x00\xff"}
+
+    async def test_the_same_branch_again_changes_nothing(self, stores: Stores) -> None:
+        await prepared(stores.first, "again")
+        assert await register(stores.first, "again", "01") is Changed.APPLIED
+        assert await register(stores.first, "again", "01") is Changed.APPLIED
+        assert len((await stored(stores.first, "again")).branches) == 2
+
+    async def test_a_branch_that_says_something_else_clashes(self, stores: Stores) -> None:
+        await prepared(stores.first, "clash")
+        assert await register(stores.first, "clash", "01") is Changed.APPLIED
+        assert await register(stores.first, "clash", "01", payload=b"other") is Changed.CLASHES
+        assert {row.payload for row in (await stored(stores.first, "clash")).branches} == {b"\x00\xff"}
+
+    async def test_branches_are_added_to_prepared_transactions_of_the_right_kind_only(
+        self, stores: Stores
+    ) -> None:
+        await prepared(stores.first, "xa", trans_type="xa")
+        assert await register(stores.first, "xa", "01") is Changed.REFUSED
+        await insert(stores.first, "submitted", trans_type="tcc")
+        assert await register(stores.first, "submitted", "09") is Changed.REFUSED
+        assert await register(stores.first, "nobody", "01") is Changed.MISSING
+        assert (await stored(stores.first, "xa")).branches == ()
+
+    async def test_many_branches_at_the_same_moment_all_stand(self, stores: Stores) -> None:
+        await prepared(stores.first, "busy")
+        second = await stores.another()
+        changed = await asyncio.gather(
+            *(
+                register(store, "busy", f"{n:02d}")
+                for n, store in enumerate([stores.first, second, stores.first, second])
+            )
+        )
+        assert set(changed) == {Changed.APPLIED}
+        assert len((await stored(second, "busy")).branches) == 8
+
+    # --- what coordinators share ---
+
+    async def test_a_value_is_written_read_and_deleted(self, stores: Stores) -> None:
+        store = stores.first
+        assert await store.find_value("topics", "pay") is None
+        assert await store.put_value("topics", "pay", "[]", version=0)
+        found = await store.find_value("topics", "pay")
+        assert found is not None
+        assert (found.category, found.key, found.value, found.version) == ("topics", "pay", "[]", 1)
+        assert found.id > 0
+        assert await store.put_value("topics", "pay", "[1]", version=1)
+        changed = await store.find_value("topics", "pay")
+        assert changed is not None
+        assert (changed.id, changed.value, changed.version) == (found.id, "[1]", 2)
+        assert await store.delete_value("topics", "pay", version=2)
+        assert await store.find_value("topics", "pay") is None
+
+    async def test_a_value_of_another_version_is_left_alone(self, stores: Stores) -> None:
+        """PROTOCOL §8: optimistic locking."""
+        store = stores.first
+        assert await store.put_value("topics", "t", "first", version=0)
+        assert not await store.put_value("topics", "t", "second", version=0)
+        assert not await store.put_value("topics", "t", "second", version=7)
+        assert not await store.delete_value("topics", "t", version=7)
+        assert not await store.put_value("topics", "absent", "v", version=1)
+        found = await store.find_value("topics", "t")
+        assert found is not None
+        assert (found.value, found.version) == ("first", 1)
+
+    async def test_of_writers_at_the_same_moment_one_stands(self, stores: Stores) -> None:
+        second = await stores.another()
+        stood = await asyncio.gather(
+            *(
+                store.put_value("topics", "race", f"{n}", version=0)
+                for n, store in enumerate([stores.first, second] * 5)
+            )
+        )
+        assert sorted(stood) == [False] * 9 + [True]
+
+    async def test_values_are_listed_newest_first(self, stores: Stores) -> None:
+        store = stores.first
+        for n in range(3):
+            assert await store.put_value("topics", f"t{n}", "[]", version=0)
+        assert await store.put_value("other", "o", "1", version=0)
+        listed = await store.list_values("topics", limit=2)
+        assert [it.key for it in listed] == ["t2", "t1"]
+        rest = await store.list_values("topics", limit=2, before_id=listed[-1].id)
+        assert [it.key for it in rest] == ["t0"]
+        assert [it.key for it in await store.list_values("", limit=9)] == ["o", "t2", "t1", "t0"]
 
     # --- find and list ---
 
