@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from coordinator.model import Options, Transaction
+from coordinator.model import Options, Transaction, TransType
 
 INTERVAL_MAX = 2**31 - 1  # seconds, column next_cron_interval
 LEASE_BEYOND_CALL = 5  # seconds that a lease outlasts the longest single call
@@ -16,6 +16,7 @@ class Timing:
     request_timeout: int = 3  # one branch call
     retry_interval: int = 10  # first back-off, and the shortest lease
     retry_interval_max: int = 300  # cap of the doubling
+    timeout_to_fail: int = 35  # until a prepared transaction is given up, or its sender asked
     alert_retry_limit: int = 3  # failed rounds before an alert; the cap never cuts below it
 
     def call_timeout(self, options: Options) -> int:
@@ -39,6 +40,14 @@ class Timing:
         alerting = self.first_interval(options) << min(self.alert_retry_limit, 31)
         cap = min(max(self.retry_interval_max, alerting), INTERVAL_MAX)
         return max(interval, min(interval * 2, cap))
+
+    def first_look(self, trans_type: str, options: Options, now: datetime) -> datetime:
+        """next_cron_time of what is prepared now: when its client has had long enough (PROTOCOL §7, §8)."""
+        if trans_type == TransType.WORKFLOW:
+            seconds = self.first_interval(options)
+        else:
+            seconds = options.timeout_to_fail or self.timeout_to_fail
+        return now + timedelta(seconds=seconds)
 
     def lease_until(self, transaction: Transaction, now: datetime) -> datetime:
         """next_cron_time while a driver holds the transaction."""

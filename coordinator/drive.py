@@ -15,9 +15,9 @@ from loguru import logger
 from coordinator.backoff import Timing, after_round
 from coordinator.calls.base import Answer, Caller
 from coordinator.clock import Clock
-from coordinator.errors import ending_with
+from coordinator.errors import StoreUnavailable, ending_with
 from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction
-from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Wait
+from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
 from coordinator.store.base import Assign, Change, Changed, Store, Stored
 
 REASON_LENGTH_MAX = 1024  # characters, column rollback_reason
@@ -105,7 +105,7 @@ class Drive:
         self._lease = lease
         self._patient = patient
         self._pattern = tools.patterns[stored.transaction.trans_type]
-        self._round = Round()
+        self._round = Round(timeout_to_fail=tools.timing.timeout_to_fail)
         self._calls: dict[asyncio.Task[Answer], Branch] = {}
         self._unwritten: list[tuple[BranchKey, BranchStatus]] = []
         self._unhappy: Answer | None = None
@@ -125,16 +125,18 @@ class Drive:
                     case Await():
                         await self._await_one()
                     case Abort(reason):
-                        await self._write(Assign(status=Status.ABORTING, rollback_reason=reason))
-                        self._log_rollback(reason)
+                        await self._abort(reason)
+                    case Submit():
+                        await self._write(Assign(status=Status.SUBMITTED))
                     case Finish(status):
                         await self._write(Assign(status=status, owner=""))
                         self._ended(status)
-                    case Wait(not_after):
-                        await self._release(not_after)
+                    case Wait() as wait:
+                        await self._release(wait)
                         break
         except Fenced:
-            logger.bind(gid=self._transaction.gid).info("another driver took over; this one stops")
+            # The rule for a workflow: its client, called back, has ended it.
+            logger.bind(gid=self._transaction.gid).debug("somebody else moved the row; this driver stops")
             return Ended(self._transaction, self._unhappy, fenced=True)
         finally:
             await self._drop_calls()
@@ -144,15 +146,33 @@ class Drive:
         now = self._tools.clock.now()
         return self._pattern.decide(self._transaction, self._branches, self._round, now)
 
+    async def _abort(self, reason: str) -> None:
+        was_prepared = self._transaction.status is Status.PREPARED
+        await self._write(Assign(status=Status.ABORTING, rollback_reason=reason))
+        logger.bind(gid=self._transaction.gid).info("rolling back: {}", reason)
+        if was_prepared:  # its client may have registered branches until that very commit
+            await self._read_branches()
+
+    async def _read_branches(self) -> None:
+        try:
+            async with asyncio.timeout(self._seconds_to_write):
+                stored = await self._tools.store.find(self._transaction.gid)
+        except TimeoutError as error:
+            raise StoreUnavailable("the store did not answer in time") from error
+        if stored is None:
+            raise Fenced
+        self._branches = list(stored.branches)
+        self._position = {branch.key: index for index, branch in enumerate(self._branches)}
+
     async def _run(self, run: Run) -> None:
         # Promise 2: a result is durable before the next step that depends on it starts.
         if self._unwritten:
             await self._write(_NOTHING)
         await self._hold_lease(run.delay)
         round = self._round
-        alone = len(run.branches) == 1 and not round.in_flight and not round.without_result
+        alone = len(run.branches) == 1 and not round.in_flight and not round.unrecorded
         for branch in run.branches:
-            if round.without_result.pop(branch.key, None) is not None:
+            if round.unrecorded.pop(branch.key, None) is not None:
                 round.repeats += 1
         if alone:  # the common case needs no task
             self._settle(run.branches[0], await self._call(run.branches[0], run.delay))
@@ -190,7 +210,7 @@ class Drive:
             self._branches[self._position[branch.key]] = replace(branch, status=status)
             self._unwritten.append((branch.key, status))
         else:
-            self._round.without_result[branch.key] = result
+            self._round.unrecorded[branch.key] = result
         if ok:
             self._succeeded = True
             return
@@ -208,23 +228,27 @@ class Drive:
             await self._write(Assign(next_cron_time=timing.lease_until(self._transaction, clock.now())))
             self._lease.expires_at = asked_at + timing.lease(self._transaction.options)
 
-    async def _release(self, not_after: datetime | None) -> None:
+    async def _release(self, wait: Wait) -> None:
         tools, transaction = self._tools, self._transaction
-        interval = after_round(tools.timing, transaction, succeeded=self._succeeded, unknown=self._unknown)
-        seconds = interval * (
-            1 + tools.random.random() / 10
-        )  # jitter: not all of an outage's victims at once
-        due = tools.clock.now() + timedelta(seconds=seconds)
-        if not_after is not None:
-            due = min(due, not_after)
+        if wait.until is not None:
+            await self._write(Assign(owner="", next_cron_time=wait.until))
+            return
+        interval = tools.timing.retry_interval
+        if wait.doubles:
+            interval = after_round(
+                tools.timing, transaction, succeeded=self._succeeded, unknown=self._unknown
+            )
+        # Jitter: not all of an outage's victims at once.
+        due = tools.clock.now() + timedelta(seconds=interval * (1 + tools.random.random() / 10))
+        if wait.not_after is not None:
+            due = min(due, wait.not_after)
         await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due))
 
     async def _write(self, assign: Assign) -> None:
         results, self._unwritten = tuple(self._unwritten), []
         transaction = self._transaction
         change = Change(transaction.gid, frozenset({transaction.status}), self._lease.owner, results, assign)
-        left = self._lease.expires_at - self._tools.clock.monotonic()
-        changed = await self._tools.store.change(change, timeout=max(left, _WRITE_SECONDS_MIN))
+        changed = await self._tools.store.change(change, timeout=self._seconds_to_write)
         if changed is not Changed.APPLIED:
             raise Fenced
         self._transaction = assigned(transaction, assign)
@@ -242,11 +266,12 @@ class Drive:
         self._tools.observer.transaction_ended(transaction.trans_type, status, seconds)
 
     @property
+    def _seconds_to_write(self) -> float:
+        return max(self._lease.expires_at - self._tools.clock.monotonic(), _WRITE_SECONDS_MIN)
+
+    @property
     def _call_timeout(self) -> int:
         return self._tools.timing.call_timeout(self._transaction.options)
-
-    def _log_rollback(self, reason: str) -> None:
-        logger.bind(gid=self._transaction.gid).info("rolling back: {}", reason)
 
     def _log_no_result(self, branch: Branch, answer: Answer) -> None:
         logger.bind(gid=self._transaction.gid, branch_id=branch.branch_id, op=branch.op).warning(

@@ -25,7 +25,7 @@ from coordinator.drive import Tools
 from coordinator.engine import Engine
 from coordinator.errors import StartError
 from coordinator.model import TransType
-from coordinator.patterns import saga
+from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.readiness import Readiness, watch_store
 from coordinator.recovery import Recovery
 from coordinator.service import Service
@@ -123,7 +123,13 @@ class Server:
             clock=clock,
             random=Random(),
             timing=_timing(settings),
-            patterns={TransType.SAGA: saga},
+            patterns={
+                TransType.SAGA: saga,
+                TransType.MSG: msg,
+                TransType.TCC: tcc,
+                TransType.XA: xa,
+                TransType.WORKFLOW: workflow,
+            },
             observer=metrics,
         )
         engine = Engine(
@@ -275,5 +281,6 @@ def _timing(settings: Settings) -> Timing:
         request_timeout=settings.request_timeout,
         retry_interval=settings.retry_interval,
         retry_interval_max=settings.retry_interval_max,
+        timeout_to_fail=settings.timeout_to_fail,
         alert_retry_limit=settings.alert_retry_limit,
     )

@@ -20,7 +20,8 @@ from coordinator.calls.url import GrpcUrl
 from coordinator.discovery.base import DiscoveryError, Resolver
 from coordinator.discovery.target import shown
 from coordinator.errors import Busy
-from coordinator.model import Branch, Result, Transaction
+from coordinator.model import Branch, Result, Transaction, TransType
+from coordinator.proto.workflow import WorkflowData
 
 DEAD_SECONDS: Final = 5.0  # an endpoint that could not be connected to is passed over for so long
 
@@ -116,7 +117,7 @@ class GrpcCaller:
         pooled = self._channels.take(endpoint)
         began = self._loop.time()
         try:
-            answer = await self._exchange(pooled, headers, branch.payload, connect_within)
+            answer = await self._exchange(pooled, headers, _body(transaction, branch), connect_within)
         except asyncio.CancelledError:
             # Nothing came since this call began: the connection may be dead without anybody having said so.
             if pooled.last_answer < began:
@@ -157,6 +158,13 @@ class GrpcCaller:
                 await call.connect(headers)
         except TimeoutError as error:
             raise CannotConnect(f"no reaction within {within:.1f} s") from error
+
+
+def _body(transaction: Transaction, branch: Branch) -> bytes:
+    # The only call that has a type of its own is the one that lets a workflow go on (PROTOCOL §7).
+    if transaction.trans_type == TransType.WORKFLOW:
+        return bytes(WorkflowData(data=branch.payload))
+    return branch.payload
 
 
 def _unknown(text: str, status: int) -> Answer:

@@ -30,6 +30,11 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class Submit:
+    """Move from `prepared` to `submitted`, then ask again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The transaction ends with this final status."""
 
@@ -41,16 +46,19 @@ class Wait:
     """The round is over without an end: back-off decides when the next one starts."""
 
     not_after: datetime | None = None  # ask again no later than this, whatever the back-off
+    until: datetime | None = None  # nothing to do before this; back-off plays no part
+    doubles: bool = True  # False: ask again every RetryInterval, however often
 
 
-Decision = Run | Await | Abort | Finish | Wait
+Decision = Run | Await | Abort | Submit | Finish | Wait
 
 
 @dataclass(slots=True)
 class Round:
-    """What happened in this round that no stored row shows. The driver keeps it; a pattern only reads it."""
+    """What a pattern must know that no stored row shows. The driver keeps it; a pattern only reads it."""
 
+    timeout_to_fail: int = 35  # seconds, for what is prepared and brings no limit of its own
     in_flight: set[BranchKey] = field(default_factory=set)
-    without_result: dict[BranchKey, Result] = field(default_factory=dict)  # answered, but nothing to record
+    unrecorded: dict[BranchKey, Result] = field(default_factory=dict)  # answered, but nothing to record
     repeats: int = 0  # calls made again within the round
     failure_reason: str = ""  # of the first action that said FAILURE

@@ -1,6 +1,5 @@
 """Saga: every step forward, or every step that may have run undone (PROTOCOL §6). Pure."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from coordinator.model import Branch, BranchStatus, Op, Result, Status, Transaction, TransactionRequest
+from coordinator.patterns.common import flag_of, json_object
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Wait
 
 _FIRST_REPEAT_SECONDS = 0.1
@@ -44,11 +44,8 @@ def order_of(custom_data: str, concurrent: bool, steps: int) -> Order:
     concurrent: what the options say; either place turns it on. steps: how many there are.
     Raises ValueError, with a sentence, for what is not that JSON, an order out of range or a cycle.
     """
-    data = _object(custom_data)
-    given = data.get("concurrent")
-    if given is not None and not isinstance(given, bool):
-        raise ValueError(f"custom_data.concurrent must be true or false, not {given!r}")
-    sequential = not (concurrent or given)
+    data = json_object(custom_data)
+    sequential = not (flag_of(data, "concurrent") or concurrent)
     before = [{index - 1} if sequential and index else set() for index in range(steps)]
     for step, earlier in _orders(data, steps):
         before[step] |= earlier
@@ -110,10 +107,10 @@ def _forward(
         and step.action.key not in round.in_flight
         and all(statuses[earlier] is BranchStatus.SUCCEED for earlier in before[index])
     ]
-    fresh = tuple(action for action in startable if action.key not in round.without_result)
+    fresh = tuple(action for action in startable if action.key not in round.unrecorded)
     if fresh:
         return Run(fresh)
-    again = tuple(action for action in startable if action.key in round.without_result)
+    again = tuple(action for action in startable if action.key in round.unrecorded)
     if again and transaction.options.retry_limit > 0:
         return _repeat(again, transaction.options.retry_limit, round.repeats)
     return Await() if round.in_flight else Wait(not_after=limit)
@@ -139,7 +136,7 @@ def _backward(steps: list[_Step], before: Sequence[frozenset[int]], round: Round
         steps[index].compensate
         for index in sorted(left, reverse=True)
         if steps[index].compensate.key not in round.in_flight
-        and steps[index].compensate.key not in round.without_result
+        and steps[index].compensate.key not in round.unrecorded
         and not any(index in before[later] for later in left)
     )
     if ready:
@@ -166,20 +163,6 @@ def _steps(branches: Sequence[Branch]) -> list[_Step]:
         return [_Step(ops[Op.ACTION], ops[Op.COMPENSATE]) for ops in by_id.values()]
     except KeyError as error:
         raise ValueError(f"a saga's step has no {error.args[0]} row") from error
-
-
-def _object(custom_data: str) -> dict[str, Any]:
-    if not custom_data:
-        return {}
-    try:
-        data = json.loads(custom_data)
-    except ValueError as error:
-        raise ValueError(f"custom_data is not JSON: {error}") from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ValueError(f"custom_data must be a JSON object, not {custom_data[:40]!r}")
-    return data
 
 
 def _orders(data: dict[str, Any], steps: int) -> list[tuple[int, set[int]]]:

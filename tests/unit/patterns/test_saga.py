@@ -131,7 +131,7 @@ def test_the_time_limit_aborts_only_when_given() -> None:
 
 def test_no_result_waits_for_the_next_round_and_for_the_time_limit_at_most() -> None:
     """PROTOCOL §6, §9."""
-    asked = Round(without_result={("01", "action"): Result.ONGOING})
+    asked = Round(unrecorded={("01", "action"): Result.ONGOING})
     assert decide("pp", round=asked) == Wait()
     limited = decide("pp", round=asked, options=Options(timeout_to_fail=5))
     assert limited == Wait(not_after=NOW + timedelta(seconds=5))
@@ -140,7 +140,7 @@ def test_no_result_waits_for_the_next_round_and_for_the_time_limit_at_most() -> 
 @pytest.mark.parametrize(("repeats", "delay"), [(0, 0.1), (1, 0.2), (2, 0.4), (4, 1.0), (60, 1.0)])
 def test_retry_limit_repeats_within_the_round_with_growing_pauses(repeats: int, delay: float) -> None:
     """PROTOCOL §6: 0.1, 0.2, 0.4 … s, at most 1 s."""
-    asked = Round(without_result={("01", "action"): Result.UNKNOWN}, repeats=repeats)
+    asked = Round(unrecorded={("01", "action"): Result.UNKNOWN}, repeats=repeats)
     decision = decide("pp", round=asked, options=Options(retry_limit=100))
     assert isinstance(decision, Run)
     assert decision.delay == pytest.approx(delay)
@@ -148,14 +148,14 @@ def test_retry_limit_repeats_within_the_round_with_growing_pauses(repeats: int, 
 
 def test_after_retry_limit_repeats_the_saga_aborts() -> None:
     """PROTOCOL §6."""
-    asked = Round(without_result={("01", "action"): Result.UNKNOWN}, repeats=3)
+    asked = Round(unrecorded={("01", "action"): Result.UNKNOWN}, repeats=3)
     reason = "RetryCount is greater than RetryLimit, RetryLimit: 3"
     assert decide("pp", round=asked, options=Options(retry_limit=3)) == Abort(reason)
 
 
 def test_repeats_of_all_actions_together_count_towards_the_limit() -> None:
     """PROTOCOL §6: all actions together."""
-    asked = Round(without_result={("01", "action"): Result.UNKNOWN, ("02", "action"): Result.UNKNOWN})
+    asked = Round(unrecorded={("01", "action"): Result.UNKNOWN, ("02", "action"): Result.UNKNOWN})
     decision = decide("pppp", custom_data=CONCURRENT, round=asked, options=Options(retry_limit=1))
     assert started(decision) == [("01", "action")]
 
@@ -167,7 +167,7 @@ def test_calls_in_flight_are_awaited_before_anything_is_undone() -> None:
 
 def test_a_compensation_without_success_is_asked_again_next_round() -> None:
     """PROTOCOL §6: retried for ever."""
-    asked = Round(without_result={("01", "compensate"): Result.FAILURE})
+    asked = Round(unrecorded={("01", "compensate"): Result.FAILURE})
     assert decide("pf", Status.ABORTING, round=asked) == Wait()
     compensate, action = rows("pf")
     assert saga.recorded(compensate, Result.FAILURE) is None
@@ -236,7 +236,7 @@ def test_any_answers_lead_to_an_end_that_the_rows_justify(
                     failed = failed or result is Result.FAILURE
                     status = saga.recorded(branch, result)
                     if status is None:
-                        round.without_result[branch.key] = result
+                        round.unrecorded[branch.key] = result
                     else:
                         branches[branches.index(branch)] = replace(branch, status=status)
             case Abort():
