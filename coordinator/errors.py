@@ -60,6 +60,18 @@ class Invalid(DtmError):
     """A request that breaks a rule: the message names field and problem. Nothing was stored."""
 
 
+class InvalidBranch(Invalid):
+    """A branch that cannot be registered; over gRPC clients know it by UNKNOWN (PROTOCOL §2)."""
+
+    grpc_status = 2  # UNKNOWN
+
+
+class InvalidTopic(Invalid):
+    """A subscription that cannot be made or ended (PROTOCOL §8)."""
+
+    grpc_status = 2  # UNKNOWN
+
+
 class NotFound(DtmError):
     """No transaction of that gid."""
 
@@ -71,6 +83,24 @@ class NotFound(DtmError):
 
 class Conflict(DtmError):
     """The gid, compared as the database compares it, belongs to another transaction (PROTOCOL §14)."""
+
+
+class BranchConflict(Conflict):
+    """A branch of that id and op is registered already, with other content."""
+
+    grpc_status = 2  # UNKNOWN
+
+
+class WrongState(DtmError):
+    """A workflow that is not where the request needs it; no FAILURE of the business (PROTOCOL §5)."""
+
+
+class NoResult(DtmError):
+    """A branch gave no result that counts: what it said, with its own gRPC status where it has one."""
+
+    def __init__(self, message: str, grpc_status: int | None = None) -> None:
+        super().__init__(message)
+        self.branch_grpc_status = grpc_status
 
 
 class Unsupported(DtmError):

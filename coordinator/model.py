@@ -110,6 +110,17 @@ class TransactionRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class BranchRequest:
+    """A registerBranch as decoded from any protocol."""
+
+    gid: str
+    trans_type: str
+    branch_id: str
+    payload: bytes = b""
+    data: Mapping[str, str] = field(default_factory=dict)  # urls by op; a workflow's `op` and `status`
+
+
+@dataclass(frozen=True, slots=True)
 class Transaction:
     """One row of `trans_global`. Times are aware and UTC."""
 

@@ -28,7 +28,7 @@ from coordinator.model import TransType
 from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.readiness import Readiness, watch_store
 from coordinator.recovery import Recovery
-from coordinator.service import Service
+from coordinator.service import Operations, build_operations
 from coordinator.settings import Settings
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
@@ -70,15 +70,16 @@ class Server:
         metrics = Metrics(CollectorRegistry(), version=__version__)
         store = await self._open_store(clock, metrics)
         engine, recovery = self._build_engine(store, clock, metrics)
-        service = Service(
+        operations = build_operations(
             engine,
             random=SystemRandom(),
             wake=recovery.wake,
             write_seconds=WRITE_SECONDS,
             reset_seconds=_RESET_TIMEOUTS * settings.timeout_to_fail,
+            topic_seconds=settings.config_update_interval,
         )
         await self._take_back(store, clock, engine)
-        http, grpc = await self._listen(service, metrics)
+        http, grpc = await self._listen(operations, metrics)
         self._keep(recovery.run(), "recovery")
         self._readiness.watch("recovery", lambda: recovery.problem)
         self._opened.push_async_callback(self._end_tasks)
@@ -153,10 +154,10 @@ class Server:
         if taken:
             logger.info("{} transactions were running when this coordinator stopped; they go on now", taken)
 
-    async def _listen(self, service: Service, metrics: Metrics) -> tuple[Listener, Listener]:
+    async def _listen(self, operations: Operations, metrics: Metrics) -> tuple[Listener, Listener]:
         settings, readiness = self._settings, self._readiness
         http_api = HttpApi(
-            service,
+            operations,
             readiness,
             metrics,
             version=__version__,
@@ -165,7 +166,7 @@ class Server:
         )
         http = await start_http(http_api, settings.host, settings.http_port)
         self._opened.push_async_callback(http.stop, STOP_SECONDS)
-        grpc_api = GrpcApi(service, readiness, metrics, body_bytes_max=settings.body_bytes_max)
+        grpc_api = GrpcApi(operations, readiness, metrics, body_bytes_max=settings.body_bytes_max)
         grpc = await start_grpc(grpc_api, settings.host, settings.grpc_port)
         self._opened.push_async_callback(grpc.stop, STOP_SECONDS)
         return http, grpc

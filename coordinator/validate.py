@@ -1,31 +1,38 @@
 """What a transaction must keep to before it is stored (PROTOCOL §3, §14). Pure; raises Invalid."""
 
 import re
-from functools import lru_cache
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Final
 
-from coordinator.calls.url import check_branch_url
-from coordinator.errors import Invalid, Unsupported
+from coordinator.calls.url import check_branch_url, is_http
+from coordinator.errors import Invalid, InvalidBranch
 from coordinator.model import (
     PROTOCOL_GRPC,
     PROTOCOL_HTTP,
     PROTOCOL_JSON_RPC,
     Branch,
+    BranchRequest,
+    BranchStatus,
+    Op,
     Options,
     TransactionRequest,
     TransType,
 )
-from coordinator.patterns import saga
+from coordinator.patterns import msg, saga, workflow
 from coordinator.store.options import encode_options
 
 GID_LENGTH_MAX: Final = 128  # characters, as all of these but the payload
 URL_LENGTH_MAX: Final = 1024
 TEXT_LENGTH_MAX: Final = 1024  # options, custom_data, query_prepared, rollback_reason
 PAYLOAD_BYTES_MAX: Final = 65_535  # column bin_data
+OP_LENGTH_MAX: Final = 45  # characters
 STEPS_MAX: Final = 1000
 SECONDS_MAX: Final = 2**31 - 1  # column next_cron_interval
 
 _URLS_REMEMBERED_MAX: Final = 1024  # a service's few urls come with every transaction
+_TRANS_TYPES: Final = frozenset(TransType)
+_BRANCH_STATUSES: Final = tuple(status.value for status in BranchStatus)
 _PROTOCOLS: Final = (PROTOCOL_HTTP, PROTOCOL_GRPC, PROTOCOL_JSON_RPC)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -43,40 +50,126 @@ def require_gid(gid: str) -> None:
         raise Invalid(f"gid {gid!r} has a control character")
 
 
-def validated_branches(request: TransactionRequest) -> tuple[Branch, ...]:
+def topics_of(request: TransactionRequest) -> Collection[str]:
+    """The topics that a message's steps name; none for every other type."""
+    if request.trans_type != TransType.MSG:
+        return ()
+    return {topic for step in request.steps if (topic := msg.topic_of(step.action)) is not None}
+
+
+def validated_branches(
+    request: TransactionRequest, subscribers: Mapping[str, Sequence[str]]
+) -> tuple[Branch, ...]:
     """Check a submit or prepare against every rule, and return the branch rows it asks for.
 
-    Raises Invalid naming the field and the value's problem, Unsupported for a pattern that is not there yet.
+    subscribers: the urls of every topic of `topics_of(request)`.
+    Raises Invalid naming the field and the value's problem.
     """
     require_gid(request.gid)
-    _require_trans_type(request.trans_type)
+    if request.trans_type not in _TRANS_TYPES:
+        raise Invalid(f"unknown trans_type '{request.trans_type}': it must be one of {', '.join(TransType)}")
     if request.protocol not in _PROTOCOLS:
         raise Invalid(f"protocol must be one of {', '.join(_PROTOCOLS)}, not {request.protocol!r}")
     _require_length("query_prepared", request.query_prepared, TEXT_LENGTH_MAX)
     _require_length("custom_data", request.custom_data, TEXT_LENGTH_MAX)
     _require_length("rollback_reason", request.rollback_reason, TEXT_LENGTH_MAX)
     _require_options(request.options)
-    _require_steps(request)
     if request.protocol == PROTOCOL_GRPC:
         _require_header_value("gid", request.gid)
-    require_order(request.custom_data, request.options, len(request.steps))
-    return saga.branches_of(request)
+    match request.trans_type:
+        case TransType.SAGA:
+            _require_steps(request)
+            branches = saga.branches_of(request)
+        case TransType.MSG:
+            _require_steps(request)
+            _require_url("query_prepared", request.query_prepared, request.protocol)
+            branches = msg.branches_of(request, subscribers)
+            _require_subscribers(branches, request.protocol)
+        case TransType.WORKFLOW:
+            _require_url("query_prepared", request.query_prepared, request.protocol)
+            branches = ()
+        case _:  # tcc and xa register theirs later
+            branches = ()
+    check_custom_data(request.trans_type, request.custom_data, request.options, len(request.steps))
+    if request.trans_type == TransType.WORKFLOW and request.protocol == PROTOCOL_GRPC:
+        _require_header_value("custom_data.name", workflow.custom_of(request.custom_data).name)
+    return branches
 
 
-def require_order(custom_data: str, options: Options, steps: int) -> None:
-    """Raise Invalid unless a saga of so many steps can run by this custom_data."""
+def check_custom_data(trans_type: str, custom_data: str, options: Options, steps: int) -> None:
+    """Raise Invalid unless custom_data is what its type needs. steps: how many a saga has."""
     try:
-        saga.order_of(custom_data, options.concurrent, steps)
+        match trans_type:
+            case TransType.SAGA:
+                saga.order_of(custom_data, options.concurrent, steps)
+            case TransType.MSG:
+                msg.custom_of(custom_data)
+            case TransType.WORKFLOW:
+                workflow.custom_of(custom_data)
     except ValueError as error:
         raise Invalid(str(error)) from error
 
 
-def _require_trans_type(trans_type: str) -> None:
-    if trans_type == TransType.SAGA:
+def registered_branches(request: BranchRequest) -> tuple[Branch, ...]:
+    """Check a registerBranch and return its rows (PROTOCOL §5): two for tcc and xa, one for a workflow.
+
+    Clients choose branch_id and op themselves. Raises InvalidBranch naming the field.
+    """
+    try:
+        require_gid(request.gid)
+        _require_name("branch_id", request.branch_id, GID_LENGTH_MAX)
+        if len(request.payload) > PAYLOAD_BYTES_MAX:
+            raise Invalid(f"data has {len(request.payload)} bytes; at most {PAYLOAD_BYTES_MAX} fit")
+        return _rows_of(request)
+    except Invalid as error:
+        raise InvalidBranch(error.message) from error
+
+
+def _rows_of(request: BranchRequest) -> tuple[Branch, ...]:
+    data, new = request.data, partial(Branch, request.gid, request.branch_id, payload=request.payload)
+    match request.trans_type:
+        case TransType.TCC:
+            urls = [(Op.CANCEL, Op.CANCEL.value), (Op.CONFIRM, Op.CONFIRM.value)]
+        case TransType.XA:
+            urls = [(Op.ROLLBACK, "url"), (Op.COMMIT, "url")]
+        case TransType.WORKFLOW:
+            op, status = data.get("op", ""), data.get("status", "")
+            _require_name("op", op, OP_LENGTH_MAX)
+            if status not in _BRANCH_STATUSES:
+                raise Invalid(f"status must be one of {', '.join(_BRANCH_STATUSES)}, not '{status}'")
+            return (new(op, "", status=BranchStatus(status)),)
+        case _:
+            raise Invalid(f"unknow trans type: {request.trans_type}")
+    for _, key in urls:
+        _require_callable(key, data.get(key, ""), request.branch_id)
+    return tuple(new(op, data.get(key, "")) for op, key in urls)
+
+
+def _require_name(field: str, value: str, most: int) -> None:
+    if not value:
+        raise Invalid(f"{field} is missing")
+    _require_length(field, value, most)
+    if _CONTROL.search(value):
+        raise Invalid(f"{field} {value!r} has a control character")
+
+
+def _require_callable(field: str, url: str, branch_id: str) -> None:
+    """A branch's url, whose transaction's protocol is not known here: one of the two must do."""
+    if not url:
         return
-    if trans_type in set(TransType):
-        raise Unsupported(f"trans_type '{trans_type}' is not supported by this version")
-    raise Invalid(f"unknown trans_type '{trans_type}': it must be one of {', '.join(TransType)}")
+    _require_length(field, url, URL_LENGTH_MAX)
+    if is_http(url):
+        _require_url(field, url, PROTOCOL_HTTP)
+    else:
+        _require_url(field, url, PROTOCOL_GRPC)
+        _require_header_value("branch_id", branch_id)
+
+
+def _require_subscribers(branches: Sequence[Branch], protocol: str) -> None:
+    if len(branches) > STEPS_MAX:
+        raise Invalid(f"{len(branches)} calls, topics' subscribers counted; at most {STEPS_MAX} fit")
+    for branch in branches:
+        _require_url(f"the url of branch {branch.branch_id}", branch.url, protocol)
 
 
 def _require_options(options: Options) -> None:
@@ -98,8 +191,10 @@ def _require_steps(request: TransactionRequest) -> None:
         raise Invalid(f"{len(steps)} steps; a transaction may have at most {STEPS_MAX}")
     if len(payloads) != len(steps):
         raise Invalid(f"{len(steps)} steps but {len(payloads)} payloads: each step needs its own")
+    is_message = request.trans_type == TransType.MSG
     for index, (step, payload) in enumerate(zip(steps, payloads, strict=True)):
-        _require_url(f"steps[{index}].action", step.action, request.protocol)
+        if not (is_message and msg.topic_of(step.action) is not None):
+            _require_url(f"steps[{index}].action", step.action, request.protocol)
         _require_url(f"steps[{index}].compensate", step.compensate, request.protocol)
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise Invalid(f"payloads[{index}] has {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} fit")

@@ -17,7 +17,7 @@ from coordinator.api.fields import (
     wrong_type,
 )
 from coordinator.errors import Invalid
-from coordinator.model import PROTOCOL_HTTP, Options, Step, TransactionRequest
+from coordinator.model import PROTOCOL_HTTP, BranchRequest, Options, Step, TransactionRequest
 from coordinator.validate import STEPS_MAX
 
 TRANSACTION_FIELDS: Final = frozenset(
@@ -64,6 +64,23 @@ def transaction_from(parsed: JsonObject) -> TransactionRequest:
         text(document, "custom_data"),
         text(document, "rollback_reason"),
         text_map(document, "req_extra"),
+    )
+
+
+def decode_registration(body: bytes) -> BranchRequest:
+    """Decode a registerBranch, a flat object of strings. Raises Invalid."""
+    return registration_from(parse_object(body))
+
+
+def registration_from(parsed: JsonObject) -> BranchRequest:
+    """Make a request of an already parsed registerBranch. Raises Invalid."""
+    values = {key: text(parsed, key) for key, value in parsed.items() if value is not None}
+    return BranchRequest(
+        clean(values.pop("gid", "")),
+        values.pop("trans_type", ""),
+        values.pop("branch_id", ""),
+        values.pop("data", "").encode(),
+        values,
     )
 
 

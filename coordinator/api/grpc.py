@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from grpclib.const import Handler, Status
 from grpclib.exceptions import GRPCError
@@ -16,17 +16,18 @@ from coordinator.api.grpc_health import Health
 from coordinator.api.grpc_messages import Messages
 from coordinator.api.grpc_wire import Encoded, GatheringServer, Methods, bounded, receive, unary
 from coordinator.api.ports import Operations, Readiness
-from coordinator.errors import DtmError, Unsupported
-from coordinator.model import TransactionRequest
+from coordinator.errors import DtmError, NoResult
 from coordinator.telemetry.metrics import Metrics
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 SERVICE: Final = "dtmgimp.Dtm"
 
-_NOT_BUILT: Final = ("RegisterBranch", "PrepareWorkflow", "Subscribe", "Unsubscribe", "DeleteTopic")
 _STATUSES: Final = {status.value: status for status in Status}
 _INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
 _STOPPING: Final = "the coordinator is stopping"
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _Call = Callable[[Stream[Any, Any]], Awaitable[Encoded]]
 
@@ -36,19 +37,19 @@ class GrpcApi:
 
     def __init__(
         self,
-        service: Operations,
+        operations: Operations,
         readiness: Readiness,
         metrics: Metrics,
         *,
         body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
-        self._service = service
+        self._operations = operations
         self._readiness = readiness
         self._metrics = metrics
         self._body_bytes_max = body_bytes_max
         self._messages = Messages()
         self._empty = Encoded(b"")
-        self._operations: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._calls = 0  # under way
         self._is_stopping = False
         self._idle = asyncio.Event()  # set when the last call ends while stopping
@@ -67,14 +68,18 @@ class GrpcApi:
                 await asyncio.wait_for(self._idle.wait(), grace_seconds)
 
     def _dtm(self) -> Methods:
-        service = self._service
+        decode, asked = self._messages, self._operations
         calls: dict[str, _Call] = {
             "NewGid": self._new_gid,
-            "Submit": self._transaction_call(service.submit),
-            "Prepare": self._transaction_call(service.prepare),
-            "Abort": self._transaction_call(service.abort),
+            "Submit": self._call(decode.request, asked.transactions.submit),
+            "Prepare": self._call(decode.request, asked.transactions.prepare),
+            "Abort": self._call(decode.request, asked.transactions.abort),
+            "RegisterBranch": self._call(decode.branch_request, asked.branches.register),
+            "PrepareWorkflow": self._call(decode.request, asked.workflows.prepare, decode.progresses),
+            "Subscribe": self._call(decode.topic_request, lambda it: asked.topics.subscribe(*it)),
+            "Unsubscribe": self._call(decode.topic_request, lambda it: asked.topics.unsubscribe(*it[:2])),
+            "DeleteTopic": self._call(decode.topic_request, lambda it: asked.topics.delete(it[0])),
         }
-        calls |= {name: _unsupported(name) for name in _NOT_BUILT}
         return Methods({f"/{SERVICE}/{name}": self._handler(name, call) for name, call in calls.items()})
 
     def _handler(self, name: str, call: _Call) -> Handler:
@@ -103,6 +108,10 @@ class GrpcApi:
             raise GRPCError(Status.UNAVAILABLE, _STOPPING)
         try:
             return await call(stream)
+        except NoResult as error:
+            raise GRPCError(
+                _STATUSES[error.branch_grpc_status or error.grpc_status], error.message
+            ) from error
         except DtmError as error:
             raise GRPCError(_STATUSES[error.grpc_status], error.message) from error
         except GRPCError:
@@ -114,35 +123,33 @@ class GrpcApi:
 
     async def _new_gid(self, stream: Stream[Any, Any]) -> Encoded:
         await receive(stream, self._body_bytes_max)
-        return Encoded(self._messages.encode_gid(self._service.new_gid()))
+        return Encoded(self._messages.encode_gid(self._operations.transactions.new_gid()))
 
-    def _transaction_call(
-        self, operation: Callable[[TransactionRequest], Coroutine[Any, Any, None]]
+    def _call(
+        self,
+        decode: Callable[[bytes], T],
+        operation: Callable[[T], Coroutine[Any, Any, R]],
+        encode: Callable[[R], bytes] | None = None,
     ) -> _Call:
+        """One method: what its message means, what is asked, and its reply (None: google.protobuf.Empty)."""
+
         async def call(stream: Stream[Any, Any]) -> Encoded:
             data = await receive(stream, self._body_bytes_max)
             if data is None:
                 raise GRPCError(Status.INTERNAL, "the call has no message")
-            await self._protected(operation(self._messages.decode_request(data)))
-            return self._empty
+            result = await self._protected(operation(decode(data)))
+            return self._empty if encode is None else Encoded(encode(result))
 
         return call
 
-    async def _protected(self, operation: Coroutine[Any, Any, None]) -> None:
+    async def _protected(self, operation: Coroutine[Any, Any, R]) -> R:
         """Await an operation that goes on when the client goes away or its deadline passes."""
         task = asyncio.create_task(operation)
-        self._operations.add(task)  # the loop itself holds tasks only weakly
+        self._running.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._operation_ended)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
-    def _operation_ended(self, task: asyncio.Task[None]) -> None:
-        self._operations.discard(task)
+    def _operation_ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
         if not task.cancelled():
             task.exception()  # looked at here, because a client that went away does not
-
-
-def _unsupported(name: str) -> _Call:
-    async def call(_stream: Stream[Any, Any]) -> Encoded:
-        raise Unsupported(f"{name} is not supported by this version")
-
-    return call

@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 from coordinator.api.decode import steps_from
 from coordinator.api.fields import checked_count, parse, wrong_type
 from coordinator.errors import Invalid
-from coordinator.model import PROTOCOL_GRPC, Options, Step, TransactionRequest
+from coordinator.model import PROTOCOL_GRPC, BranchRequest, Options, Step, TransactionRequest
 from coordinator.proto import register_descriptors
+from coordinator.store.base import Stored
 
 _NO_OPTIONS: Final = Options()
 
@@ -26,14 +27,14 @@ class Messages:
         """Register our descriptors with protobuf's default pool, and look the messages up there."""
         register_descriptors()
         self._request: Any = _message_class("dtmgimp.DtmRequest")
+        self._branch_request: Any = _message_class("dtmgimp.DtmBranchRequest")
+        self._topic_request: Any = _message_class("dtmgimp.DtmTopicRequest")
         self._gid_reply: Any = _message_class("dtmgimp.DtmGidReply")
+        self._progresses_reply: Any = _message_class("dtmgimp.DtmProgressesReply")
 
-    def decode_request(self, data: bytes) -> TransactionRequest:
+    def request(self, data: bytes) -> TransactionRequest:
         """Decode a DtmRequest. Raises Invalid, naming the field, for anything that is none."""
-        try:
-            message = self._request.FromString(data)
-        except DecodeError as error:
-            raise Invalid(f"the message is not a dtmgimp.DtmRequest: {error}") from error
+        message = _decoded(self._request, data)
         return TransactionRequest(
             message.Gid,
             message.TransType,
@@ -47,10 +48,49 @@ class Messages:
             dict(message.ReqExtra),
         )
 
+    def branch_request(self, data: bytes) -> BranchRequest:
+        """Decode a DtmBranchRequest. Raises Invalid. `Op` counts where `Data` has no op."""
+        message = _decoded(self._branch_request, data)
+        values = dict(message.Data)
+        if message.Op:
+            values.setdefault("op", message.Op)
+        return BranchRequest(message.Gid, message.TransType, message.BranchID, message.BusiPayload, values)
+
+    def topic_request(self, data: bytes) -> tuple[str, str, str]:
+        """Decode a DtmTopicRequest: topic, url, remark. Raises Invalid."""
+        message = _decoded(self._topic_request, data)
+        return message.Topic, message.URL, message.Remark
+
+    def progresses(self, stored: Stored) -> bytes:
+        """Encode a DtmProgressesReply: a workflow and what it has done so far."""
+        transaction = stored.transaction
+        reply = self._progresses_reply(
+            Transaction={
+                "Gid": transaction.gid,
+                "Status": transaction.status.value,
+                "RollbackReason": transaction.rollback_reason,
+                "Result": transaction.result,
+            },
+            Progresses=[
+                {"Status": it.status.value, "BinData": it.payload, "BranchID": it.branch_id, "Op": it.op}
+                for it in stored.branches
+            ],
+        )
+        encoded: bytes = reply.SerializeToString()
+        return encoded
+
     def encode_gid(self, gid: str) -> bytes:
         """Encode a DtmGidReply."""
         encoded: bytes = self._gid_reply(Gid=gid).SerializeToString()
         return encoded
+
+
+def _decoded(message_class: Any, data: bytes) -> Any:
+    try:
+        return message_class.FromString(data)
+    except DecodeError as error:
+        name = message_class.DESCRIPTOR.full_name
+        raise Invalid(f"the message is not a {name}: {error}") from error
 
 
 def _message_class(name: str) -> Any:

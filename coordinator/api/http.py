@@ -15,13 +15,14 @@ from loguru import logger
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from coordinator.api.decode import decode_gid, decode_transaction
+from coordinator.api.decode import decode_gid, decode_registration, decode_transaction
 from coordinator.api.http_answer import TEXT_TYPE, Answer, Answers
 from coordinator.api.http_request import query_parameters, read_body
-from coordinator.api.listing import filter_from, one_more, page_of, page_size, reset_timeout
+from coordinator.api.json_rpc import JsonRpc
+from coordinator.api.listing import filter_from, one_more, page_of, page_size, position, reset_timeout
 from coordinator.api.ports import Operations, Readiness
-from coordinator.api.render import render_all, render_query
-from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Unsupported
+from coordinator.api.render import render_all, render_key_value, render_query, render_workflow
+from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Invalid
 from coordinator.model import TransactionRequest
 from coordinator.telemetry.metrics import Metrics, RequestMeter
 
@@ -34,17 +35,6 @@ _RESULTS: Final = {409: FAILURE_WORD, 425: ONGOING_WORD}
 
 _BASE: Final = "/api/dtmsvr/"
 _ANY: Final = "*"  # method of a route that takes all
-_NOT_BUILT: Final = (  # PROTOCOL §3, answered by a clear error until they are there
-    ("POST", f"{_BASE}registerBranch"),
-    ("POST", f"{_BASE}registerTccBranch"),
-    ("POST", f"{_BASE}registerXaBranch"),
-    ("POST", f"{_BASE}prepareWorkflow"),
-    ("GET", f"{_BASE}subscribe"),
-    ("GET", f"{_BASE}unsubscribe"),
-    ("GET", f"{_BASE}scanKV"),
-    ("GET", f"{_BASE}queryKV"),
-    ("POST", "/api/json-rpc"),
-)
 _TOPIC: Final = f"{_BASE}topic/"  # DELETE topic/{name}
 
 _Handler = Callable[[BaseRequest], Awaitable[Answer]]
@@ -61,7 +51,7 @@ class HttpApi:
 
     def __init__(
         self,
-        service: Operations,
+        operations: Operations,
         readiness: Readiness,
         metrics: Metrics,
         *,
@@ -70,14 +60,15 @@ class HttpApi:
         body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         """`version` is what the call `version` answers; `zone` is what `query` and `all` show times in."""
-        self._service = service
+        self._operations = operations
+        self._json_rpc = JsonRpc(operations)
         self._readiness = readiness
         self._metrics = metrics
         self._zone = zone
         self._body_bytes_max = body_bytes_max
         self._version = orjson.dumps({"version": version})
         self._answers = Answers()
-        self._topic_route = self._counted(_unsupported("topic"), "topic")
+        self._topic_route = self._counted(self._delete_topic, "topic")
         self._routes = self._build_routes()
 
     def server(self) -> Server:
@@ -114,23 +105,29 @@ class HttpApi:
         return route
 
     def _build_routes(self) -> Mapping[tuple[str, str], _Route]:
-        service = self._service
+        transactions, operators = self._operations.transactions, self._operations.operators
         built: tuple[tuple[str, str, _Handler], ...] = (
             ("GET", "newGid", self._new_gid),
-            ("POST", "prepare", self._transaction_call(service.prepare)),
-            ("POST", "submit", self._transaction_call(service.submit)),
-            ("POST", "abort", self._transaction_call(service.abort)),
-            ("POST", "forceStop", self._gid_call(service.force_stop)),
-            ("POST", "resetNextCronTime", self._gid_call(service.reset_next_cron_time)),
+            ("POST", "prepare", self._transaction_call(transactions.prepare)),
+            ("POST", "submit", self._transaction_call(transactions.submit)),
+            ("POST", "abort", self._transaction_call(transactions.abort)),
+            ("POST", "registerBranch", self._register),
+            ("POST", "registerTccBranch", self._register),
+            ("POST", "registerXaBranch", self._register),
+            ("POST", "prepareWorkflow", self._prepare_workflow),
+            ("POST", "forceStop", self._gid_call(operators.force_stop)),
+            ("POST", "resetNextCronTime", self._gid_call(operators.reset_next_cron_time)),
             ("GET", "query", self._query),
             ("GET", "all", self._all),
             ("GET", "resetCronTime", self._reset_cron_time),
+            ("GET", "subscribe", self._subscribe),
+            ("GET", "unsubscribe", self._unsubscribe),
+            ("GET", "scanKV", self._scan_values),
+            ("GET", "queryKV", self._query_values),
             ("GET", "version", self._show_version),
         )
         routes = {(method, _BASE + name): self._counted(answer, name) for method, name, answer in built}
-        for method, path in _NOT_BUILT:
-            name = path.rpartition("/")[2]
-            routes[method, path] = self._counted(_unsupported(name), name)
+        routes["POST", "/api/json-rpc"] = self._counted(self._answer_json_rpc, "json-rpc")
         routes[_ANY, "/api/ping"] = _Route(self._ping)
         routes["GET", "/api/ready"] = _Route(self._ready)
         routes["GET", "/api/metrics"] = _Route(self._show_metrics)
@@ -154,25 +151,74 @@ class HttpApi:
         return answer
 
     async def _new_gid(self, request: BaseRequest) -> Answer:
-        return self._json(request, {"gid": self._service.new_gid(), "dtm_result": "SUCCESS"})
+        return self._json(request, {"gid": self._operations.transactions.new_gid(), "dtm_result": "SUCCESS"})
 
     async def _query(self, request: BaseRequest) -> Answer:
-        return self._json(
-            request,
-            render_query(await self._service.query(query_parameters(request).get("gid", "")), self._zone),
-        )
+        gid = query_parameters(request).get("gid", "")
+        return self._json(request, render_query(await self._operations.operators.query(gid), self._zone))
 
     async def _all(self, request: BaseRequest) -> Answer:
         wanted = filter_from(query_parameters(request))
-        page, next_position = page_of(await self._service.all(one_more(wanted)), wanted)
+        page, next_position = page_of(await self._operations.operators.all(one_more(wanted)), wanted.limit)
         return self._json(request, render_all(page, next_position, self._zone))
 
     async def _reset_cron_time(self, request: BaseRequest) -> Answer:
         given = query_parameters(request)
-        succeed_count, has_remaining = await self._service.reset_cron_time(
+        succeed_count, has_remaining = await self._operations.operators.reset_cron_time(
             timeout=reset_timeout(given), limit=page_size(given)
         )
         return self._json(request, {"succeed_count": succeed_count, "has_remaining": has_remaining})
+
+    async def _register(self, request: BaseRequest) -> Answer:
+        body = await read_body(request, self._body_bytes_max)
+        try:
+            registration = decode_registration(body)
+        except Invalid as error:  # the one place where clients expect 400
+            return self._json(request, {"message": error.message}, 400)
+        await self._operations.branches.register(registration)
+        return self._answers.make(request, _SUCCESS)
+
+    async def _prepare_workflow(self, request: BaseRequest) -> Answer:
+        wanted = decode_transaction(await read_body(request, self._body_bytes_max))
+        return self._json(
+            request, render_workflow(await self._operations.workflows.prepare(wanted), self._zone)
+        )
+
+    async def _subscribe(self, request: BaseRequest) -> Answer:
+        given = query_parameters(request)
+        await self._operations.topics.subscribe(
+            given.get("topic", ""), given.get("url", ""), given.get("remark", "")
+        )
+        return self._answers.make(request, _SUCCESS)
+
+    async def _unsubscribe(self, request: BaseRequest) -> Answer:
+        given = query_parameters(request)
+        await self._operations.topics.unsubscribe(given.get("topic", ""), given.get("url", ""))
+        return self._answers.make(request, _SUCCESS)
+
+    async def _delete_topic(self, request: BaseRequest) -> Answer:
+        await self._operations.topics.delete(request.path.removeprefix(_TOPIC))
+        return self._answers.make(request, _SUCCESS)
+
+    async def _scan_values(self, request: BaseRequest) -> Answer:
+        given = query_parameters(request)
+        limit, before_id = page_size(given), position(given)
+        rows = await self._operations.operators.list_values(
+            given.get("cat", ""), limit=limit + 1, before_id=before_id
+        )
+        page, next_position = page_of(rows, limit)
+        shown = [render_key_value(row, self._zone) for row in page]
+        return self._json(request, {"kv": shown, "next_position": next_position})
+
+    async def _query_values(self, request: BaseRequest) -> Answer:
+        given = query_parameters(request)
+        row = await self._operations.operators.find_value(given.get("cat", ""), given.get("key", ""))
+        return self._json(request, {"kv": [render_key_value(row, self._zone)] if row else []})
+
+    async def _answer_json_rpc(self, request: BaseRequest) -> Answer:
+        # Its errors come with 200 as well (PROTOCOL §4).
+        body, _ok = await self._json_rpc.answer(await read_body(request, self._body_bytes_max))
+        return self._answers.make(request, body)
 
     async def _show_version(self, request: BaseRequest) -> Answer:
         return self._answers.make(request, self._version)
@@ -198,10 +244,3 @@ class HttpApi:
         if result := _RESULTS.get(error.http_status):
             content = {"dtm_result": result} | content
         return self._json(request, content, error.http_status)
-
-
-def _unsupported(name: str) -> _Handler:
-    async def answer(_request: BaseRequest) -> Answer:
-        raise Unsupported(f"{name} is not supported by this version")
-
-    return answer

@@ -17,6 +17,7 @@ TEXT_TYPE: Final = "text/plain"  # as the reference writes it
 _SERVER: Final = "dtm-coordinator"
 _REASONS: Final = {
     200: "OK",
+    400: "Bad Request",
     404: "Not Found",
     409: "Conflict",
     425: "Too Early",

@@ -1,19 +1,21 @@
-"""The parameters of `all` and `resetCronTime`: text → numbers, times and a Filter (PROTOCOL §3)."""
+"""The parameters of `all`, `scanKV` and `resetCronTime`: text → numbers, times and a Filter (PROTOCOL §3)."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from coordinator.api.decode import clean
 from coordinator.api.fields import INT64_MAX
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Transaction
-from coordinator.store.base import Filter
+from coordinator.store.base import Filter, KeyValue
 
-PAGE_DEFAULT: Final = 100  # transactions
-PAGE_MAX: Final = 1000  # transactions; also what `limit=0` and a larger limit give
+Row = TypeVar("Row", Transaction, KeyValue)
+
+PAGE_DEFAULT: Final = 100  # rows
+PAGE_MAX: Final = 1000  # rows; also what `limit=0` and a larger limit give
 TIMEOUT_MAX: Final = 10 * 365 * 86_400  # seconds: ten years, so that now + timeout is a date
 _MILLISECONDS_MAX: Final = 253_402_128_000_000  # the day before the last one of year 9999
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
@@ -26,17 +28,22 @@ def filter_from(given: Mapping[str, str]) -> Filter:
     """
     if gid := clean(given.get("gid", "")):
         return Filter(gid=gid, limit=1)
-    position = integer(given, "position")
-    if position is not None and not 0 <= position <= INT64_MAX:
-        raise Invalid(f"position: must be the next_position of a previous answer, not {position}")
     return Filter(
         status=clean(given.get("status", "")),
         trans_type=given.get("transType", ""),
         create_time_start=_moment(given, "createTimeStart"),
         create_time_end=_moment(given, "createTimeEnd"),
         limit=page_size(given),
-        before_id=position,
+        before_id=position(given),
     )
+
+
+def position(given: Mapping[str, str]) -> int | None:
+    """The parameter `position`: the id that the page begins before; None when absent. Raises Invalid."""
+    value = integer(given, "position")
+    if value is not None and not 0 <= value <= INT64_MAX:
+        raise Invalid(f"position: must be the next_position of a previous answer, not {value}")
+    return value
 
 
 def page_size(given: Mapping[str, str]) -> int:
@@ -52,11 +59,10 @@ def one_more(wanted: Filter) -> Filter:
     return replace(wanted, limit=wanted.limit + 1)
 
 
-def page_of(found: Sequence[Transaction], wanted: Filter) -> tuple[Sequence[Transaction], str]:
-    """Cut what `one_more` found to the page, and say where the next one starts ("" when there is none)."""
-    page = found[: wanted.limit]
-    has_next = len(found) > wanted.limit and not wanted.gid
-    return page, str(page[-1].id) if has_next else ""
+def page_of(found: Sequence[Row], limit: int) -> tuple[Sequence[Row], str]:
+    """Cut what was found, one row more than `limit`, to the page; say where the next one starts, or ""."""
+    page = found[:limit]
+    return page, str(page[-1].id) if len(found) > limit else ""
 
 
 def reset_timeout(given: Mapping[str, str]) -> float | None:

@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from coordinator.model import Branch, Transaction
-from coordinator.store.base import Stored
+from coordinator.store.base import KeyValue, Stored
 from coordinator.store.options import encode_options
 
 
@@ -26,6 +26,27 @@ def render_all(
     """The answer of `all`: one page, and where the next one starts ("" after the last)."""
     rendered = [render_transaction(transaction, zone) for transaction in transactions]
     return {"transactions": rendered or None, "next_position": next_position}
+
+
+def render_workflow(stored: Stored, zone: tzinfo | None) -> dict[str, Any]:
+    """The answer of `prepareWorkflow`: the transaction and what it has done so far."""
+    return {
+        "transaction": render_transaction(stored.transaction, zone),
+        "progresses": [render_branch(branch, zone) for branch in stored.branches],
+    }
+
+
+def render_key_value(row: KeyValue, zone: tzinfo | None) -> dict[str, Any]:
+    """One row of `kv`."""
+    return {
+        "id": row.id,
+        "create_time": _time(row.create_time, zone),
+        "update_time": _time(row.update_time, zone),
+        "cat": row.category,
+        "k": row.key,
+        "v": row.value,
+        "version": row.version,
+    }
 
 
 def render_transaction(transaction: Transaction, zone: tzinfo | None) -> dict[str, Any]:

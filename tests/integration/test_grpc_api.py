@@ -17,10 +17,8 @@ from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from coordinator.proto.dtmgimp import (
-    DtmBranchRequest,
     DtmRequest,
     DtmStub,
-    DtmTopicRequest,
     DtmTransOptions,
 )
 from tests.support.ports import HOST
@@ -203,17 +201,6 @@ async def test_a_message_over_the_limit_is_refused(stub: DtmStub, branch: str) -
     status, message = await refusal(stub.submit(request))
     assert status is Status.RESOURCE_EXHAUSTED
     assert message.startswith("the message must have at most 4194304 bytes")
-
-
-async def test_what_is_not_built_is_unimplemented(stub: DtmStub) -> None:
-    for pending in (
-        stub.register_branch(DtmBranchRequest(gid="x")),
-        stub.prepare_workflow(DtmRequest(gid="x")),
-        stub.subscribe(DtmTopicRequest(topic="t", url="u")),
-        stub.unsubscribe(DtmTopicRequest(topic="t", url="u")),
-        stub.delete_topic(DtmTopicRequest(topic="t")),
-    ):
-        assert (await refusal(pending))[0] is Status.UNIMPLEMENTED
 
 
 # ---- around it ----

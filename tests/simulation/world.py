@@ -23,7 +23,7 @@ from coordinator.model import (
 )
 from coordinator.patterns import saga
 from coordinator.recovery import Recovery
-from coordinator.service import Service
+from coordinator.service import build_operations
 from tests.simulation.twin import Faults, Rows, TwinStore, virtual_now
 
 
@@ -166,8 +166,13 @@ class Coordinator:
         )
         self.engine = Engine(self.tools, instance=instance, start=str(start), running_max=1000)
         self.recovery = Recovery(self.engine, interval=3, running_max=100)
-        self.service = Service(
-            self.engine, random=random, wake=self.recovery.wake, write_seconds=5, reset_seconds=105
+        self.operations = build_operations(
+            self.engine,
+            random=random,
+            wake=self.recovery.wake,
+            write_seconds=5,
+            reset_seconds=105,
+            topic_seconds=3,
         )
         self._prefixes = (f"{instance}/", f"{instance}/{start}/")
 
@@ -198,7 +203,7 @@ class Coordinator:
     async def _submit(self, request: TransactionRequest) -> None:
         marks = self._world.seen.marks
         try:
-            await self.service.submit(request)
+            await self.operations.transactions.submit(request)
         except DtmError as error:
             marks[f"submit: {type(error).__name__}"] += 1
         else:

@@ -16,7 +16,8 @@ from coordinator.errors import Busy, Failure
 from coordinator.model import Branch, Options, Result, Status, Step, Transaction, TransactionRequest
 from coordinator.patterns import saga
 from coordinator.recovery import Recovery
-from coordinator.service import Service
+from coordinator.service import build_operations
+from coordinator.service.new_transaction import new_transaction
 from coordinator.store.base import Assign, Change, Stored
 from tests.simulation.twin import Rows, TwinStore
 from tests.simulation.virtual_loop import run_virtually
@@ -56,9 +57,15 @@ class Bench:
         )
         self.engine = Engine(self.tools, instance="a", start="1", running_max=running_max)
         self.recovery = Recovery(self.engine, interval=3, running_max=10)
-        self.service = Service(
-            self.engine, random=Random(1), wake=self.recovery.wake, write_seconds=5, reset_seconds=105
+        operations = build_operations(
+            self.engine,
+            random=Random(1),
+            wake=self.recovery.wake,
+            write_seconds=5,
+            reset_seconds=105,
+            topic_seconds=3,
         )
+        self.transactions, self.operators = operations.transactions, operations.operators
 
     @property
     def row(self) -> Transaction:
@@ -79,7 +86,7 @@ def request(steps: int = 2, **options: Any) -> TransactionRequest:
 def test_a_saga_that_succeeds_lets_go_of_its_row() -> None:
     async def run() -> None:
         bench = Bench(succeed)
-        await bench.service.submit(request())
+        await bench.transactions.submit(request())
         assert (bench.row.status, bench.row.owner) == (Status.SUCCEED, "")
         assert bench.caller.called == ["action 01", "action 02"]
 
@@ -96,7 +103,7 @@ def test_a_driver_whose_row_was_taken_stops_without_another_call() -> None:
 
         bench = Bench(taken_meanwhile)
         with pytest.raises(Failure):
-            await bench.service.submit(request())
+            await bench.transactions.submit(request())
         assert bench.caller.called == ["action 01"]
         assert bench.row.owner == "b/1/1"
 
@@ -112,15 +119,15 @@ def test_force_stop_ends_calling() -> None:
             return SUCCESS
 
         bench = Bench(slow)
-        running = asyncio.create_task(bench.service.submit(request(5)))
+        running = asyncio.create_task(bench.transactions.submit(request(5)))
         await asyncio.sleep(1.5)
-        await bench.service.force_stop("g")
+        await bench.operators.force_stop("g")
         with pytest.raises(Failure):
             await running
         assert bench.row.status is Status.FAILED
         assert bench.caller.called == ["action 01", "action 02"]
         with pytest.raises(Failure, match=r"force stop error. status: failed. error: FAILURE"):
-            await bench.service.force_stop("g")
+            await bench.operators.force_stop("g")
 
     run_virtually(run())
 
@@ -143,7 +150,7 @@ def test_the_lease_is_renewed_before_a_call_that_could_outlast_it() -> None:
         asked = request(12)
         owner = bench.engine.new_owner()
         lease = bench.engine.lease(owner, asked.options)
-        transaction = bench.service._new_transaction(asked, Status.SUBMITTED, owner)
+        transaction = new_transaction(bench.tools, asked, Status.SUBMITTED, owner)
         await bench.store.insert(transaction, saga.branches_of(asked), timeout=5)
         return Stored(transaction, saga.branches_of(asked)), lease
 
@@ -159,7 +166,7 @@ def test_two_submits_of_one_gid_have_one_driver_and_one_answer() -> None:
             return SUCCESS
 
         bench = Bench(slow)
-        await asyncio.gather(*(bench.service.submit(request()) for _ in range(5)))
+        await asyncio.gather(*(bench.transactions.submit(request()) for _ in range(5)))
         assert bench.caller.called == ["action 01", "action 02"]
 
     run_virtually(run())
@@ -176,7 +183,7 @@ def test_only_the_answer_of_wait_result_is_bounded() -> None:
         bench = Bench(slow)
         started = asyncio.get_running_loop().time()
         with pytest.raises(Failure, match="wait result not return success: FAILURE"):
-            await bench.service.submit(request(4))
+            await bench.transactions.submit(request(4))
         assert asyncio.get_running_loop().time() - started == pytest.approx(5, abs=0.1)
         await asyncio.sleep(20)
         assert bench.row.status is Status.SUCCEED
@@ -189,16 +196,16 @@ def test_a_submit_of_a_prepared_saga_brings_its_own_options() -> None:
 
     async def run() -> None:
         bench = Bench(succeed)
-        await bench.service.prepare(request(timeout_to_fail=60))
+        await bench.transactions.prepare(request(timeout_to_fail=60))
         assert bench.row.status is Status.PREPARED
-        await bench.service.prepare(request())
-        await bench.service.submit(request(retry_interval=15))
+        await bench.transactions.prepare(request())
+        await bench.transactions.submit(request(retry_interval=15))
         assert bench.row.status is Status.SUCCEED
         assert (bench.row.options.retry_interval, bench.row.options.timeout_to_fail) == (15, 0)
         with pytest.raises(Failure, match=r"current status 'succeed', cannot sumbmit. FAILURE"):
-            await bench.service.submit(request())
+            await bench.transactions.submit(request())
         with pytest.raises(Failure, match=r"current status 'succeed', cannot prepare. FAILURE"):
-            await bench.service.prepare(request())
+            await bench.transactions.prepare(request())
 
     run_virtually(run())
 
@@ -214,7 +221,7 @@ def test_an_unknown_result_doubles_the_interval_once_and_success_takes_it_back()
 
         bench = Bench(behaviour)
         with pytest.raises(Failure):
-            await bench.service.submit(request(1))
+            await bench.transactions.submit(request(1))
         seen = [bench.row.next_cron_interval]
         looking = asyncio.create_task(bench.recovery.run())
         while not bench.row.status.is_final:
@@ -282,10 +289,10 @@ def test_more_transactions_than_may_run_are_not_taken() -> None:
             return SUCCESS
 
         bench = Bench(slow, running_max=1)
-        running = asyncio.create_task(bench.service.submit(request()))
+        running = asyncio.create_task(bench.transactions.submit(request()))
         await asyncio.sleep(0.5)
         with pytest.raises(Busy, match="most that this coordinator"):
-            await bench.service.submit(replace(request(), gid="other"))
+            await bench.transactions.submit(replace(request(), gid="other"))
         assert "other" not in bench.rows.transactions
         await running
 
@@ -297,13 +304,13 @@ def test_an_abort_of_a_saga_is_refused() -> None:
 
     async def run() -> None:
         bench = Bench(succeed)
-        await bench.service.submit(request())
+        await bench.transactions.submit(request())
         with pytest.raises(
             Failure, match=r"trans type: 'saga' current status 'succeed', cannot abort. FAILURE"
         ):
-            await bench.service.abort(request())
+            await bench.transactions.abort(request())
         with pytest.raises(Failure, match="is of trans type 'saga', not 'tcc'"):
-            await bench.service.abort(replace(request(), trans_type="tcc"))
+            await bench.transactions.abort(replace(request(), trans_type="tcc"))
 
     run_virtually(run())
 
@@ -319,15 +326,15 @@ def test_a_transaction_waiting_for_its_time_can_be_made_due_now() -> None:
 
         bench = Bench(behaviour)
         with pytest.raises(Failure):
-            await bench.service.submit(request(1, retry_interval=1000))
+            await bench.transactions.submit(request(1, retry_interval=1000))
         looking = asyncio.create_task(bench.recovery.run())
         await asyncio.sleep(5)
         assert bench.row.status is Status.SUBMITTED
-        assert await bench.service.reset_cron_time(timeout=5000, limit=10) == (0, False)
-        assert await bench.service.reset_cron_time(timeout=None, limit=10) == (1, False)
+        assert await bench.operators.reset_cron_time(timeout=5000, limit=10) == (0, False)
+        assert await bench.operators.reset_cron_time(timeout=None, limit=10) == (1, False)
         await asyncio.sleep(1)
         assert bench.row.status is Status.SUCCEED
-        await bench.service.reset_next_cron_time("g")
+        await bench.operators.reset_next_cron_time("g")
         looking.cancel()
 
     run_virtually(run())
@@ -345,10 +352,10 @@ def test_a_reset_is_due_at_once_and_not_in_the_next_second() -> None:
         bench = Bench(behaviour)
         await asyncio.sleep(0.4)
         with pytest.raises(Failure):
-            await bench.service.submit(request(1, retry_interval=1000))
+            await bench.transactions.submit(request(1, retry_interval=1000))
         looking = asyncio.create_task(bench.recovery.run())
         await asyncio.sleep(0.1)
-        await bench.service.reset_next_cron_time("g")
+        await bench.operators.reset_next_cron_time("g")
         await asyncio.sleep(0.1)
         assert bench.row.status is Status.SUCCEED
         looking.cancel()
@@ -359,7 +366,7 @@ def test_a_reset_is_due_at_once_and_not_in_the_next_second() -> None:
 def test_a_change_after_the_end_is_refused() -> None:
     async def run() -> None:
         bench = Bench(succeed)
-        await bench.service.submit(request())
+        await bench.transactions.submit(request())
         late = Change("g", frozenset({Status.SUBMITTED}), "a/1/1", assign=Assign(status=Status.ABORTING))
         assert (await bench.store.change(late, timeout=1)).value == "refused"
 
@@ -369,7 +376,7 @@ def test_a_change_after_the_end_is_refused() -> None:
 def test_a_drive_says_how_it_ended() -> None:
     async def run() -> None:
         bench = Bench(succeed)
-        await bench.service.prepare(request())
+        await bench.transactions.prepare(request())
         stored = await bench.store.find("g")
         assert stored is not None
         lease = bench.engine.lease(bench.row.owner, stored.transaction.options)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -13,8 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.http import HttpApi
 from coordinator.api.serve import start_grpc, start_http
-from coordinator.model import Transaction, TransactionRequest
-from coordinator.store.base import Filter, Stored
+from coordinator.model import BranchRequest, Transaction, TransactionRequest
+from coordinator.store.base import Filter, KeyValue, Stored
 from coordinator.telemetry.metrics import Metrics
 
 HOST = "127.0.0.1"
@@ -29,6 +30,7 @@ class FakeService:
         self.error: BaseException | None = None
         self.stored: Stored | None = None
         self.transactions: Sequence[Transaction] = ()
+        self.values: Sequence[KeyValue] = ()
         self.hold: asyncio.Event | None = None  # operations wait for it
         self.finished: list[str] = []
         self.was_asked = asyncio.Event()
@@ -64,6 +66,26 @@ class FakeService:
         await self._ask("reset_cron_time", (timeout, limit))
         return 3, True
 
+    async def find_value(self, category: str, key: str) -> KeyValue | None:
+        await self._ask("find_value", (category, key))
+        return self.values[0] if self.values else None
+
+    async def list_values(self, category: str, *, limit: int, before_id: int | None) -> Sequence[KeyValue]:
+        await self._ask("list_values", (category, limit, before_id))
+        return self.values[:limit]
+
+    async def register(self, request: BranchRequest) -> None:
+        await self._ask("register", request)
+
+    async def subscribe(self, topic: str, url: str, remark: str) -> None:
+        await self._ask("subscribe", (topic, url, remark))
+
+    async def unsubscribe(self, topic: str, url: str) -> None:
+        await self._ask("unsubscribe", (topic, url))
+
+    async def delete(self, topic: str) -> None:
+        await self._ask("delete", topic)
+
     async def _ask(self, name: str, argument: Any) -> None:
         self.asked.append((name, argument))
         self.was_asked.set()
@@ -73,6 +95,29 @@ class FakeService:
             raise self.error
         self.finished.append(name)
         self.has_finished.set()
+
+
+class FakeWorkflows:
+    """Its prepare returns the stored rows of the service that it is handed."""
+
+    def __init__(self, service: FakeService) -> None:
+        self._service = service
+
+    async def prepare(self, request: TransactionRequest) -> Stored:
+        await self._service._ask("prepare_workflow", request)
+        assert self._service.stored is not None
+        return self._service.stored
+
+
+@dataclass
+class FakeOperations:
+    """One fake behind every subject."""
+
+    transactions: FakeService
+    branches: FakeService
+    workflows: FakeWorkflows
+    topics: FakeService
+    operators: FakeService
 
 
 class FakeReadiness:
@@ -90,6 +135,9 @@ class Parts:
 
     def __init__(self) -> None:
         self.service = FakeService()
+        self.operations = FakeOperations(
+            self.service, self.service, FakeWorkflows(self.service), self.service, self.service
+        )
         self.readiness = FakeReadiness()
         self.metrics = Metrics(CollectorRegistry(), version="1.2.3")
         self.port = 0
@@ -124,7 +172,7 @@ class Http(Parts):
 async def http_api() -> AsyncIterator[Http]:
     parts = Http()
     api = HttpApi(
-        parts.service,
+        parts.operations,
         parts.readiness,
         parts.metrics,
         version="1.2.3",
@@ -148,7 +196,7 @@ class Grpc(Parts):
 @asynccontextmanager
 async def grpc_api() -> AsyncIterator[Grpc]:
     parts = Grpc()
-    parts.api = GrpcApi(parts.service, parts.readiness, parts.metrics, body_bytes_max=BODY_BYTES_MAX)
+    parts.api = GrpcApi(parts.operations, parts.readiness, parts.metrics, body_bytes_max=BODY_BYTES_MAX)
     listener = await start_grpc(parts.api, HOST, 0)
     parts.port = listener.port
     parts.channel = Channel(HOST, parts.port)

@@ -19,14 +19,33 @@ from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha_pb2
 from loguru import logger
 
 from coordinator.api import grpc_health
-from coordinator.errors import Busy, DtmError, Failure, Invalid, NotFound, Ongoing, StoreUnavailable
+from coordinator.errors import (
+    BranchConflict,
+    Busy,
+    DtmError,
+    Failure,
+    Invalid,
+    InvalidBranch,
+    InvalidTopic,
+    NoResult,
+    NotFound,
+    Ongoing,
+    StoreUnavailable,
+    WrongState,
+)
+from coordinator.model import Branch, BranchRequest, BranchStatus, Transaction
+from coordinator.model import Status as ModelStatus
 from coordinator.proto.dtmgimp import (
     DtmBranchRequest,
+    DtmProgress,
+    DtmProgressesReply,
     DtmRequest,
     DtmStub,
     DtmTopicRequest,
+    DtmTransaction,
     DtmTransOptions,
 )
+from coordinator.store.base import Stored
 from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Grpc, grpc_api
 from tests.unit.api.raw_grpc import Reply, call, call_framed
 
@@ -101,6 +120,12 @@ ERRORS: list[tuple[DtmError, Status, str]] = [
     (Ongoing(), Status.FAILED_PRECONDITION, "ONGOING"),
     (Invalid("no gid specified"), Status.INTERNAL, "no gid specified"),
     (NotFound.of_gid("g1"), Status.INTERNAL, "no TransGlobal with gid: g1 found"),
+    (NoResult("boom"), Status.INTERNAL, "boom"),
+    (NoResult("no such row", Status.NOT_FOUND.value), Status.NOT_FOUND, "no such row"),
+    (InvalidBranch("unknow trans type: x"), Status.UNKNOWN, "unknow trans type: x"),
+    (BranchConflict("registered already"), Status.UNKNOWN, "registered already"),
+    (InvalidTopic("empty topic"), Status.UNKNOWN, "empty topic"),
+    (WrongState("current status 'failed'"), Status.INTERNAL, "current status 'failed'"),
     (Busy("too much", hint="wait"), Status.UNAVAILABLE, "too much"),
     (StoreUnavailable("away"), Status.UNAVAILABLE, "away"),
 ]
@@ -129,20 +154,44 @@ async def test_a_fault_of_ours_is_logged_and_tells_nothing_of_the_inside(grpc: G
     assert "RuntimeError: secret" in lines[0]
 
 
-async def test_what_is_not_built_is_never_a_success(grpc: Grpc) -> None:
+async def test_a_branch_is_registered(grpc: Grpc) -> None:
+    """PROTOCOL §4: DtmBranchRequest; a workflow's op may stand in `Op`."""
+    await DtmStub(grpc.channel).register_branch(
+        DtmBranchRequest(
+            gid="g1",
+            trans_type="tcc",
+            branch_id="01",
+            op="try",
+            data={"confirm": "localhost:1/a.B/C", "cancel": "localhost:1/a.B/D"},
+            busi_payload=b"\x00\xff",
+        )
+    )
+    data = {"confirm": "localhost:1/a.B/C", "cancel": "localhost:1/a.B/D", "op": "try"}
+    assert grpc.service.asked == [("register", BranchRequest("g1", "tcc", "01", b"\x00\xff", data))]
+
+
+async def test_a_workflow_is_prepared_and_its_progress_told(grpc: Grpc) -> None:
+    workflow = Transaction("g1", "workflow", ModelStatus.FAILED, rollback_reason="no money", result="cg==")
+    step = Branch("g1", "01", "action", "", b"done", BranchStatus.SUCCEED)
+    grpc.service.stored = Stored(workflow, (step,))
+    reply = await DtmStub(grpc.channel).prepare_workflow(DtmRequest(gid="g1", trans_type="workflow"))
+    assert reply == DtmProgressesReply(
+        transaction=DtmTransaction(gid="g1", status="failed", rollback_reason="no money", result="cg=="),
+        progresses=[DtmProgress(status="succeed", bin_data=b"done", branch_id="01", op="action")],
+    )
+    assert [name for name, _ in grpc.service.asked] == ["prepare_workflow"]
+
+
+async def test_topics_are_subscribed_to(grpc: Grpc) -> None:
     stub = DtmStub(grpc.channel)
-    for pending, name in (
-        (stub.register_branch(DtmBranchRequest()), "RegisterBranch"),
-        (stub.prepare_workflow(DtmRequest()), "PrepareWorkflow"),
-        (stub.subscribe(DtmTopicRequest()), "Subscribe"),
-        (stub.unsubscribe(DtmTopicRequest()), "Unsubscribe"),
-        (stub.delete_topic(DtmTopicRequest()), "DeleteTopic"),
-    ):
-        with pytest.raises(GRPCError) as raised:
-            await pending
-        assert raised.value.status is Status.UNIMPLEMENTED
-        assert raised.value.message == f"{name} is not supported by this version"
-    assert grpc.service.asked == []
+    await stub.subscribe(DtmTopicRequest(topic="t", url="u", remark="r"))
+    await stub.unsubscribe(DtmTopicRequest(topic="t", url="u"))
+    await stub.delete_topic(DtmTopicRequest(topic="t"))
+    assert grpc.service.asked == [
+        ("subscribe", ("t", "u", "r")),
+        ("unsubscribe", ("t", "u")),
+        ("delete", "t"),
+    ]
 
 
 @pytest.mark.parametrize(

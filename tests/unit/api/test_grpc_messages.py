@@ -14,7 +14,7 @@ STEPS = '[{"action":"host:1/a.B/C","compensate":"host:1/a.B/D"},{"Action":"x"}]'
 
 
 def decode(request: DtmRequest) -> TransactionRequest:
-    return MESSAGES.decode_request(bytes(request))
+    return MESSAGES.request(bytes(request))
 
 
 def test_every_field() -> None:
@@ -58,13 +58,13 @@ def test_every_field() -> None:
 
 
 def test_an_empty_message_has_every_default() -> None:
-    assert MESSAGES.decode_request(b"") == TransactionRequest(gid="", trans_type="", protocol="grpc")
+    assert MESSAGES.request(b"") == TransactionRequest(gid="", trans_type="", protocol="grpc")
     assert decode(DtmRequest(trans_options=DtmTransOptions())).options == Options()
     assert decode(DtmRequest(steps="null")).steps == ()
 
 
 def test_fields_of_a_newer_protocol_are_ignored() -> None:
-    assert MESSAGES.decode_request(bytes(DtmRequest(gid="g1")) + b"\xfa\x01\x01x").gid == "g1"
+    assert MESSAGES.request(bytes(DtmRequest(gid="g1")) + b"\xfa\x01\x01x").gid == "g1"
 
 
 BAD = [
@@ -103,14 +103,12 @@ BAD = [
 @pytest.mark.parametrize(("message", "sentence"), BAD, ids=range(len(BAD)))
 def test_bad_input_is_named(message: DtmRequest | bytes, sentence: str) -> None:
     with pytest.raises(Invalid) as raised:
-        MESSAGES.decode_request(bytes(message))
+        MESSAGES.request(bytes(message))
     assert raised.value.message.startswith(sentence)
 
 
 def test_a_field_of_another_wire_type_never_gives_a_value_of_another_type() -> None:
-    assert (
-        MESSAGES.decode_request(b"\x08\x01").gid == ""
-    )  # field 1 as a number: no gid, which the service refuses
+    assert MESSAGES.request(b"\x08\x01").gid == ""  # field 1 as a number: no gid, which the service refuses
 
 
 def test_the_answer_to_new_gid() -> None:
@@ -136,7 +134,7 @@ def test_any_steps_are_steps_or_invalid(steps: str) -> None:
 
 def _is_request_or_invalid(data: bytes) -> None:
     try:
-        request = MESSAGES.decode_request(data)
+        request = MESSAGES.request(data)
     except Invalid as error:
         assert error.message
         return

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from loguru import logger
@@ -19,8 +20,8 @@ from coordinator.errors import (
     Ongoing,
     StoreUnavailable,
 )
-from coordinator.model import Status, Transaction
-from coordinator.store.base import Filter, Stored
+from coordinator.model import Branch, BranchRequest, BranchStatus, Status, Transaction
+from coordinator.store.base import Filter, KeyValue, Stored
 from tests.unit.api.fakes import Http, http_api
 
 JSON = "application/json; charset=utf-8"
@@ -167,27 +168,68 @@ async def test_a_fault_of_ours_is_logged_and_tells_nothing_of_the_inside(http: H
     assert "RuntimeError: secret" in lines[0]
 
 
-NOT_BUILT = [
-    ("POST", "/api/dtmsvr/registerBranch"),
-    ("POST", "/api/dtmsvr/registerTccBranch"),
-    ("POST", "/api/dtmsvr/registerXaBranch"),
-    ("POST", "/api/dtmsvr/prepareWorkflow"),
-    ("GET", "/api/dtmsvr/subscribe?topic=t&url=u"),
-    ("GET", "/api/dtmsvr/unsubscribe?topic=t&url=u"),
-    ("DELETE", "/api/dtmsvr/topic/t"),
-    ("DELETE", "/api/dtmsvr/topic/a%2Fb"),
-    ("GET", "/api/dtmsvr/scanKV?cat=topics"),
-    ("GET", "/api/dtmsvr/queryKV?cat=topics&key=t"),
-    ("POST", "/api/json-rpc"),
-]
+@pytest.mark.parametrize("name", ["registerBranch", "registerTccBranch", "registerXaBranch"])
+async def test_a_branch_is_registered(http: Http, name: str) -> None:
+    """PROTOCOL §5: a flat object of strings; null is as absent."""
+    body = {"gid": "g;1", "trans_type": "tcc", "branch_id": "01", "data": "é", "cancel": "c", "confirm": None}
+    assert await http.post(name, json.dumps(body)) == (200, JSON, '{"dtm_result":"SUCCESS"}')
+    wanted = BranchRequest("g1", "tcc", "01", "é".encode(), {"cancel": "c"})
+    assert http.service.asked == [("register", wanted)]
 
 
-@pytest.mark.parametrize(("method", "path"), NOT_BUILT)
-async def test_what_is_not_built_is_never_a_success(http: Http, method: str, path: str) -> None:
-    status, kind, text = await http.call(method, path, "{}" if method == "POST" else None)
-    assert (status, kind) == (500, JSON)
-    assert json.loads(text)["message"].endswith("is not supported by this version")
+@pytest.mark.parametrize("body", ["no json", "[]", '{"gid":1}', '{"cancel":{}}'])
+async def test_a_branch_that_cannot_be_read_is_400(http: Http, body: str) -> None:
+    """PROTOCOL §2: only registerBranch and its aliases may say 400."""
+    status, kind, text = await http.post("registerBranch", body)
+    assert (status, kind) == (400, JSON)
+    assert json.loads(text)["message"]
     assert http.service.asked == []
+
+
+async def test_a_workflow_is_prepared_and_its_progress_told(http: Http) -> None:
+    workflow = Transaction("g1", "workflow", Status.PREPARED)
+    step = Branch("g1", "01", "action", "", b"done", BranchStatus.SUCCEED)
+    http.service.stored = Stored(workflow, (step,))
+    status, _, text = await http.post("prepareWorkflow", '{"gid":"g1","trans_type":"workflow"}')
+    answer = json.loads(text)
+    assert (status, answer["transaction"]["status"]) == (200, "prepared")
+    assert [(it["branch_id"], it["op"], it["bin_data"]) for it in answer["progresses"]] == [
+        ("01", "action", "ZG9uZQ==")
+    ]
+
+
+async def test_topics_are_subscribed_to(http: Http) -> None:
+    base = "/api/dtmsvr"
+    for method, path in (
+        ("GET", "subscribe?topic=t&url=http%3A%2F%2Fa%2F%3Fx%3D1&remark=r"),
+        ("GET", "unsubscribe?topic=t&url=u"),
+        ("DELETE", "topic/a%2Fb"),
+    ):
+        assert (await http.call(method, f"{base}/{path}"))[0] == 200
+    assert http.service.asked == [
+        ("subscribe", ("t", "http://a/?x=1", "r")),
+        ("unsubscribe", ("t", "u")),
+        ("delete", "a/b"),
+    ]
+
+
+async def test_shared_values_are_shown_page_by_page(http: Http) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    http.service.values = [KeyValue("topics", f"t{n}", "[]", 1, now, now, id=n) for n in (9, 8)]
+    _, _, text = await http.call("GET", "/api/dtmsvr/scanKV?cat=topics&limit=1&position=10")
+    time = "2026-01-01T00:00:00Z"
+    row = {"id": 9, "create_time": time, "update_time": time, "cat": "topics", "k": "t9", "v": "[]"}
+    assert json.loads(text) == {"kv": [row | {"version": 1}], "next_position": "9"}
+    assert http.service.asked == [("list_values", ("topics", 2, 10))]
+    _, _, text = await http.call("GET", "/api/dtmsvr/queryKV?cat=topics&key=t9")
+    assert json.loads(text) == {"kv": [row | {"version": 1}]}
+
+
+@pytest.mark.parametrize("path", ["scanKV?limit=x", "scanKV?position=x", "scanKV?position=-1"])
+async def test_a_page_that_is_no_number_is_an_error(http: Http, path: str) -> None:
+    status, _, text = await http.call("GET", f"/api/dtmsvr/{path}")
+    assert status == 500
+    assert json.loads(text)["message"]
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ Start = Callable[[Parts, str, int], Awaitable[Listener]]
 
 
 async def _start_http(parts: Parts, host: str, port: int) -> Listener:
-    api = HttpApi(parts.service, parts.readiness, parts.metrics, version="1", zone=None)
+    api = HttpApi(parts.operations, parts.readiness, parts.metrics, version="1", zone=None)
     return await start_http(api, host, port)
 
 
 async def _start_grpc(parts: Parts, host: str, port: int) -> Listener:
-    return await start_grpc(GrpcApi(parts.service, parts.readiness, parts.metrics), host, port)
+    return await start_grpc(GrpcApi(parts.operations, parts.readiness, parts.metrics), host, port)
 
 
 both = pytest.mark.parametrize(

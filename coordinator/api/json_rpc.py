@@ -1,0 +1,90 @@
+"""JSON-RPC 2.0 in front of the operations (PROTOCOL §4): POST /api/json-rpc on the HTTP port."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import orjson
+from loguru import logger
+
+from coordinator.api.decode import registration_from, transaction_from
+from coordinator.api.fields import JsonObject, wrong_type
+from coordinator.api.ports import Operations
+from coordinator.errors import DtmError
+
+_NOT_JSON: Final = -32700
+_BAD_REQUEST: Final = -32600
+_NO_METHOD: Final = -32601
+_INTERNAL: Final = -32603
+_INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
+
+_Id = str | int | float
+_Method = Callable[[JsonObject], Awaitable[Any]]
+
+
+class JsonRpc:
+    """Five methods, whose params are the HTTP body of the call of that name."""
+
+    def __init__(self, operations: Operations) -> None:
+        transactions = operations.transactions
+
+        async def new_gid(_params: JsonObject) -> Any:
+            return {"gid": transactions.new_gid()}
+
+        async def register(params: JsonObject) -> Any:
+            await operations.branches.register(registration_from(params))
+
+        async def prepare(params: JsonObject) -> Any:
+            await transactions.prepare(transaction_from(params))
+
+        async def submit(params: JsonObject) -> Any:
+            await transactions.submit(transaction_from(params))
+
+        async def abort(params: JsonObject) -> Any:
+            await transactions.abort(transaction_from(params))
+
+        self._methods: dict[str, _Method] = {
+            "newGid": new_gid,
+            "prepare": prepare,
+            "submit": submit,
+            "abort": abort,
+            "registerBranch": register,
+        }
+
+    async def answer(self, body: bytes) -> tuple[bytes, bool]:
+        """The answer to one request, whatever it is, and whether it is a success. Raises nothing."""
+        try:
+            request = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            return _error("", _NOT_JSON, f"Parse json error: {error}")
+        if not isinstance(request, dict):
+            return _error("", _BAD_REQUEST, f"Bad json request: {wrong_type('it', 'an object', request)}")
+        identifier = request.get("id")
+        if isinstance(identifier, bool) or not isinstance(identifier, str | int | float) or identifier == "":
+            return _error("", _BAD_REQUEST, "Bad json request: id must be a string or a number")
+        if request.get("jsonrpc") != "2.0":
+            return _error(identifier, _BAD_REQUEST, 'Bad json request: jsonrpc must be "2.0"')
+        name = request.get("method")
+        method = self._methods.get(name) if isinstance(name, str) else None
+        if method is None:
+            return _error(identifier, _NO_METHOD, f"Method not found: {name}")
+        params = request.get("params")
+        return await _call(identifier, str(name), method, {} if params is None else params)
+
+
+async def _call(identifier: _Id, name: str, method: _Method, params: Any) -> tuple[bytes, bool]:
+    if not isinstance(params, dict):
+        return _error(identifier, _INTERNAL, wrong_type("params", "an object", params).message)
+    try:
+        result = await method(params)
+    except DtmError as error:
+        return _error(identifier, error.json_rpc_code, error.message)
+    except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer of the business
+        logger.opt(exception=error).error("JSON-RPC {} failed", name)
+        return _error(identifier, _INTERNAL, _INTERNAL_ERROR)
+    answer = {"jsonrpc": "2.0", "id": identifier, "result": result, "error": None}
+    return orjson.dumps(answer), True
+
+
+def _error(identifier: _Id, code: int, message: str) -> tuple[bytes, bool]:
+    error = {"code": code, "message": message}
+    return orjson.dumps({"jsonrpc": "2.0", "id": identifier, "result": None, "error": error}), False

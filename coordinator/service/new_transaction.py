@@ -1,0 +1,32 @@
+"""The row that a submit or prepare asks for (PROTOCOL §9)."""
+
+from coordinator.drive import Tools
+from coordinator.model import Status, Transaction, TransactionRequest
+
+
+def new_transaction(tools: Tools, request: TransactionRequest, status: Status, owner: str) -> Transaction:
+    """Return the row as it is inserted now.
+
+    owner: a fresh token; it tells a repeated insertion from another's, and fences the driver of what is
+    submitted. What is prepared is nobody's to drive before its client has had its time.
+    """
+    now, timing = tools.clock.now(), tools.timing
+    interval = timing.first_interval(request.options)
+    if status is Status.PREPARED:
+        due = timing.first_look(request.trans_type, request.options, now)
+    else:
+        due = timing.lease_end(request.options, interval, now)
+    return Transaction(
+        gid=request.gid,
+        trans_type=request.trans_type,
+        status=status,
+        protocol=request.protocol,
+        query_prepared=request.query_prepared,
+        options=request.options,
+        custom_data=request.custom_data,
+        create_time=now,
+        update_time=now,
+        next_cron_interval=interval,
+        next_cron_time=due,
+        owner=owner,
+    )

@@ -1,0 +1,149 @@
+"""Topics: who gets the messages that name no url (PROTOCOL §8). Rows of `kv`, category `topics`."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+import orjson
+
+from coordinator.calls.url import check_branch_url
+from coordinator.clock import Clock
+from coordinator.errors import Busy, Invalid, InvalidTopic
+from coordinator.model import PROTOCOL_GRPC, PROTOCOL_HTTP
+from coordinator.store.base import KeyValue, KeyValues
+
+CATEGORY: Final = "topics"
+
+_ATTEMPTS: Final = 30  # of a change that others were faster with
+_PAUSE_SECONDS: Final = 0.05  # at most, before the next attempt, times the attempts made
+_REMEMBERED_MAX: Final = 10_000  # topics
+
+
+_ChangeSubscribers = Callable[[list[dict[str, str]], bool], list[dict[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    urls: Sequence[str]
+    until: float  # on the monotonic clock, seconds
+
+
+class Topics:
+    """Subscribers by topic.
+
+    What was read is believed for `believed_seconds`, so that a message costs no look at the store; a change
+    made here counts at once.
+    """
+
+    def __init__(self, store: KeyValues, clock: Clock, random: Random, *, believed_seconds: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._believed_seconds = believed_seconds
+        self._remembered: dict[str, _Remembered] = {}
+
+    async def subscribe(self, topic: str, url: str, remark: str) -> None:
+        """Add a url to the topic, which is made when it is new. Raises InvalidTopic, Invalid, Busy."""
+        _require(topic, url)
+        if check_branch_url(url, PROTOCOL_HTTP) and (problem := check_branch_url(url, PROTOCOL_GRPC)):
+            raise InvalidTopic(f"url '{url}' can be called neither over HTTP nor over gRPC: it {problem}")
+
+        def add(subscribers: list[dict[str, str]], _found: bool) -> list[dict[str, str]]:
+            if any(it["url"] == url for it in subscribers):
+                raise InvalidTopic("this url exists")
+            return [*subscribers, {"url": url, "remark": remark}]
+
+        await self._change(topic, add)
+
+    async def unsubscribe(self, topic: str, url: str) -> None:
+        """Take a url out of the topic, which stays, perhaps empty. Raises InvalidTopic, Busy."""
+        _require(topic, url)
+
+        def remove(subscribers: list[dict[str, str]], found: bool) -> list[dict[str, str]]:
+            if not found:
+                raise InvalidTopic("no such a topic")
+            if not subscribers:
+                raise InvalidTopic("this topic is empty")
+            left = [it for it in subscribers if it["url"] != url]
+            if len(left) == len(subscribers):
+                raise InvalidTopic("no such an url ")
+            return left
+
+        await self._change(topic, remove)
+
+    async def delete(self, topic: str) -> None:
+        """Forget the topic and its subscribers. Raises InvalidTopic, Busy."""
+        if not topic:
+            raise InvalidTopic("empty topic")
+        for attempt in range(_ATTEMPTS):
+            row = await self._store.find_value(CATEGORY, topic)
+            if row is None:
+                raise InvalidTopic("no such a topic")
+            if await self._store.delete_value(CATEGORY, topic, version=row.version):
+                self._remembered.pop(topic, None)
+                return
+            await self._pause(attempt)
+        raise _changed_by_others(topic)
+
+    async def subscribers(self, topics: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """The urls of each of these topics. Raises Invalid when one does not exist or has none."""
+        return {topic: await self._urls(topic) for topic in topics}
+
+    async def _urls(self, topic: str) -> Sequence[str]:
+        remembered = self._remembered.get(topic)
+        if remembered is None or remembered.until <= self._clock.monotonic():
+            row = await self._store.find_value(CATEGORY, topic)
+            remembered = self._remember(topic, [] if row is None else _subscribers_of(row))
+        if not remembered.urls:
+            raise Invalid("topic not found")
+        return remembered.urls
+
+    def _remember(self, topic: str, subscribers: Sequence[Mapping[str, str]]) -> _Remembered:
+        if len(self._remembered) >= _REMEMBERED_MAX:
+            self._remembered.clear()
+        until = self._clock.monotonic() + self._believed_seconds
+        remembered = _Remembered([it["url"] for it in subscribers], until)
+        if subscribers:
+            self._remembered[topic] = remembered
+        else:  # a name that somebody made up must take no memory
+            self._remembered.pop(topic, None)
+        return remembered
+
+    async def _change(self, topic: str, change: _ChangeSubscribers) -> None:
+        """Compare-and-set by version, again when somebody else was faster: no change is ever lost."""
+        for attempt in range(_ATTEMPTS):
+            row = await self._store.find_value(CATEGORY, topic)
+            found = row is not None
+            changed = change([] if row is None else _subscribers_of(row), found)
+            value = orjson.dumps(changed).decode()
+            version = 0 if row is None else row.version
+            if await self._store.put_value(CATEGORY, topic, value, version=version):
+                self._remember(topic, changed)
+                return
+            await self._pause(attempt)
+        raise _changed_by_others(topic)
+
+    async def _pause(self, attempt: int) -> None:
+        await asyncio.sleep(_PAUSE_SECONDS * self._random.random() * (attempt + 1))
+
+
+def _require(topic: str, url: str) -> None:
+    if not topic:
+        raise InvalidTopic("empty topic")
+    if not url:
+        raise InvalidTopic("empty url")
+
+
+def _subscribers_of(row: KeyValue) -> list[dict[str, str]]:
+    """Read `[{"url","remark"}]`. Raises Invalid for what another program may have written."""
+    try:
+        rows: Any = orjson.loads(row.value or "[]") or []
+        return [{"url": str(it["url"]), "remark": str(it.get("remark", ""))} for it in rows]
+    except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+        raise Invalid(f"the stored subscribers of topic '{row.key}' cannot be read: {error!r}") from error
+
+
+def _changed_by_others(topic: str) -> Busy:
+    return Busy(f"topic '{topic}' is being changed by others all the time, or differs from one only in case")

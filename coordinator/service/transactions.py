@@ -1,0 +1,197 @@
+"""Submit, prepare, abort: how a transaction begins, and how a client ends it (PROTOCOL §5)."""
+
+from dataclasses import replace
+from random import Random
+
+from coordinator.drive import assigned
+from coordinator.engine import Engine
+from coordinator.errors import Failure
+from coordinator.gid import new_gid
+from coordinator.model import Status, Transaction, TransactionRequest, TransType
+from coordinator.patterns import msg
+from coordinator.service.lookup import RACES_MAX, Lookup, lost_races, refuse_other_type
+from coordinator.service.new_transaction import new_transaction
+from coordinator.service.rounds import Rounds
+from coordinator.service.topics import Topics
+from coordinator.service.workflows import Workflows
+from coordinator.store.base import Assign, Change, Changed, Store, Stored
+from coordinator.validate import check_custom_data, require_gid, topics_of, validated_branches
+
+_PREPARED = frozenset({Status.PREPARED})
+_ABORTING = frozenset({Status.ABORTING})
+_REGISTERED_LATER = frozenset({TransType.TCC, TransType.XA})  # branches may come until the status moves on
+
+
+class Transactions:
+    """What a client may ask for. Answers of success come after the commit that holds them.
+
+    write_seconds: how long a caller waits for the store.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        lookup: Lookup,
+        rounds: Rounds,
+        workflows: Workflows,
+        topics: Topics,
+        *,
+        random: Random,
+        write_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._lookup = lookup
+        self._rounds = rounds
+        self._workflows = workflows
+        self._topics = topics
+        self._random = random
+        self._write_seconds = write_seconds
+
+    def new_gid(self) -> str:
+        """A gid that nobody has: a random short UUID (PROTOCOL §3)."""
+        return new_gid(self._random)
+
+    async def submit(self, request: TransactionRequest) -> None:
+        """Store the transaction and set it going; with wait_result return when its first round has succeeded.
+
+        Raises Failure, Ongoing or NoResult where the round ended otherwise, Failure where the gid is past
+        submitting, Invalid, Conflict, Busy, StoreUnavailable. A workflow's submit says how it ended.
+        """
+        if request.trans_type == TransType.WORKFLOW:
+            return await self._workflows.submit(request)
+        branches = validated_branches(request, await self._topics.subscribers(topics_of(request)))
+        self._engine.require_room()
+        owner = self._engine.new_owner()
+        lease = self._engine.lease(owner, request.options)
+        transaction = new_transaction(self._engine.tools, request, Status.SUBMITTED, owner)
+        if await self._store.insert(transaction, branches, timeout=self._write_seconds):
+            stored = Stored(transaction, branches)
+            wait = request.options.wait_result
+            return await self._rounds.go(stored, lease, wait=wait, wanted=Status.SUCCEED)
+        return await self._submit_existing(request)
+
+    async def prepare(self, request: TransactionRequest) -> None:
+        """Store the transaction without driving it. Again while it is prepared: success.
+
+        Raises Failure in any other status, Invalid, Conflict, StoreUnavailable.
+        """
+        branches = validated_branches(request, await self._topics.subscribers(topics_of(request)))
+        owner = self._engine.new_owner()
+        transaction = new_transaction(self._engine.tools, request, Status.PREPARED, owner)
+        if await self._store.insert(transaction, branches, timeout=self._write_seconds):
+            return
+        stored = await self._lookup.find_conflicting(request.gid)
+        refuse_other_type(stored.transaction, request.trans_type, "prepare")
+        if stored.transaction.status is not Status.PREPARED:
+            raise Failure(f"current status '{stored.transaction.status}', cannot prepare.")
+
+    async def abort(self, request: TransactionRequest) -> None:
+        """Roll back on a client's word: a TCC or XA that is not submitted, a message that is prepared.
+
+        With wait_result return when all is rolled back. Raises Failure in any other status and for every
+        saga, which rolls back by its branches; otherwise as submit does.
+        """
+        require_gid(request.gid)
+        for _ in range(RACES_MAX):
+            stored = await self._lookup.find(request.gid)
+            transaction = stored.transaction
+            refuse_other_type(transaction, request.trans_type, "abort")
+            match (transaction.trans_type, transaction.status):
+                case (TransType.MSG, Status.PREPARED):
+                    done = await self._give_up_message(transaction)
+                case (TransType.TCC | TransType.XA, Status.PREPARED):
+                    done = await self._abort_prepared(transaction, request)
+                case (TransType.TCC | TransType.XA, Status.ABORTING):
+                    done = await self._abort_again(stored, request)
+                case _:
+                    raise Failure(
+                        f"trans type: '{transaction.trans_type}' current status '{transaction.status}',"
+                        " cannot abort."
+                    )
+            if done:
+                return
+        raise lost_races(request.gid)
+
+    async def _submit_existing(self, request: TransactionRequest) -> None:
+        for _ in range(RACES_MAX):
+            stored = await self._lookup.find_conflicting(request.gid)
+            transaction = stored.transaction
+            refuse_other_type(transaction, request.trans_type, "sumbmit")
+            match transaction.status:
+                case Status.PREPARED:
+                    done = await self._submit_prepared(stored, request)
+                case Status.SUBMITTED:
+                    wait = request.options.wait_result
+                    done = await self._rounds.join(stored, wait=wait, wanted=Status.SUCCEED)
+                case _:
+                    raise Failure(f"current status '{transaction.status}', cannot sumbmit.")
+            if done:
+                return
+        raise lost_races(request.gid)
+
+    async def _submit_prepared(self, stored: Stored, request: TransactionRequest) -> bool:
+        """prepared → submitted: the submit's options count, the stored branches are used (PROTOCOL §5)."""
+        custom_data, options = request.custom_data, request.options
+        steps = len({row.branch_id for row in stored.branches})
+        check_custom_data(request.trans_type, custom_data, options, steps)
+        submitted = new_transaction(self._engine.tools, request, Status.SUBMITTED, self._engine.new_owner())
+        if request.trans_type == TransType.MSG:
+            waited = submitted.create_time - stored.transaction.create_time
+            custom_data = msg.delayed_further(custom_data, waited.total_seconds())
+        assign = Assign(
+            status=Status.SUBMITTED,
+            owner=submitted.owner,
+            options=options,
+            custom_data=custom_data,
+            next_cron_interval=submitted.next_cron_interval,
+            next_cron_time=submitted.next_cron_time,
+        )
+        return await self._move(stored, _PREPARED, assign, wait=options.wait_result, wanted=Status.SUCCEED)
+
+    async def _abort_prepared(self, transaction: Transaction, request: TransactionRequest) -> bool:
+        timing, now = self._engine.tools.timing, self._engine.tools.clock.now()
+        assign = Assign(
+            status=Status.ABORTING,
+            owner=self._engine.new_owner(),
+            rollback_reason=request.rollback_reason,
+            next_cron_time=timing.lease_until(transaction, now),
+        )
+        wait = request.options.wait_result
+        stored = Stored(transaction, ())
+        return await self._move(stored, _PREPARED, assign, wait=wait, wanted=Status.FAILED)
+
+    async def _abort_again(self, stored: Stored, request: TransactionRequest) -> bool:
+        """Aborting already: a reason given later replaces the first; whoever drives it goes on."""
+        if reason := request.rollback_reason:
+            change = Change(request.gid, _ABORTING, None, assign=Assign(rollback_reason=reason))
+            if await self._store.change(change, timeout=self._write_seconds) is not Changed.APPLIED:
+                return False
+        return await self._rounds.join(stored, wait=request.options.wait_result, wanted=Status.FAILED)
+
+    async def _move(
+        self, stored: Stored, expected: frozenset[Status], assign: Assign, *, wait: bool, wanted: Status
+    ) -> bool:
+        """Take the row over with a new status and owner, and drive it; False when it moved meanwhile."""
+        transaction = stored.transaction
+        options = assign.options or transaction.options
+        lease = self._engine.lease(assign.owner or "", options)
+        change = Change(transaction.gid, expected, None, assign=assign)
+        if await self._store.change(change, timeout=self._write_seconds) is not Changed.APPLIED:
+            return False
+        if transaction.trans_type in _REGISTERED_LATER:
+            moved = await self._lookup.find(transaction.gid)
+        else:
+            moved = replace(stored, transaction=assigned(transaction, assign))
+        await self._rounds.go(moved, lease, wait=wait, wanted=wanted)
+        return True
+
+    async def _give_up_message(self, transaction: Transaction) -> bool:
+        change = Change(transaction.gid, _PREPARED, None, assign=Assign(status=Status.FAILED, owner=""))
+        if await self._store.change(change, timeout=self._write_seconds) is not Changed.APPLIED:
+            return False
+        self._engine.count_ended(transaction, Status.FAILED)
+        return True
+
+    @property
+    def _store(self) -> Store:
+        return self._engine.tools.store
