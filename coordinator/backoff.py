@@ -41,6 +41,14 @@ class Timing:
         cap = min(max(self.retry_interval_max, alerting), INTERVAL_MAX)
         return max(interval, min(interval * 2, cap))
 
+    def failures(self, interval: int, options: Options) -> int:
+        """How many rounds in a row have failed, read off the interval that they doubled (PROTOCOL §9)."""
+        return max(0, (interval // self.first_interval(options)).bit_length() - 1)
+
+    def is_alarming(self, failures: int) -> bool:
+        """True when so many failed rounds are reported."""
+        return failures >= max(self.alert_retry_limit, 1)
+
     def first_look(self, trans_type: str, options: Options, now: datetime) -> datetime:
         """next_cron_time of what is prepared now: when its client has had long enough (PROTOCOL §7, §8)."""
         if trans_type == TransType.WORKFLOW:

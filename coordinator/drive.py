@@ -4,63 +4,22 @@ Every write is fenced by the owner token: a driver that finds the row not its ow
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from random import Random
-from typing import Protocol
+from datetime import timedelta
 
 from loguru import logger
 
-from coordinator.backoff import Timing, after_round
-from coordinator.calls.base import Answer, Caller
-from coordinator.clock import Clock
+from coordinator.alerts import Alert
+from coordinator.backoff import after_round
+from coordinator.calls.base import Answer
 from coordinator.errors import StoreUnavailable, ending_with
 from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
-from coordinator.store.base import Assign, Change, Changed, Store, Stored
+from coordinator.store.base import Assign, Change, Changed, Stored
+from coordinator.tools import Tools
 
 REASON_LENGTH_MAX = 1024  # characters, column rollback_reason
 _WRITE_SECONDS_MIN = 1.0  # a result is worth one quick try even when the lease is nearly over
-
-
-class Pattern(Protocol):
-    """The two pure functions that make a pattern."""
-
-    def decide(
-        self, transaction: Transaction, branches: Sequence[Branch], round: Round, now: datetime
-    ) -> Decision:
-        """What to do next."""
-        ...
-
-    def recorded(self, branch: Branch, result: Result) -> BranchStatus | None:
-        """What a result makes of its row."""
-        ...
-
-
-class Observer(Protocol):
-    """Who counts. Called on the hot path: cheap, and never raises."""
-
-    def transaction_ended(self, trans_type: str, status: Status, seconds: float) -> None:
-        """A transaction reached a final status, `seconds` after it was created."""
-        ...
-
-    def branch_called(self, trans_type: str, branch_id: str, op: str, ok: bool) -> None:
-        """A branch call ended; ok: with success."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every driver is handed."""
-
-    store: Store
-    caller: Caller
-    clock: Clock
-    random: Random
-    timing: Timing
-    patterns: Mapping[str, Pattern]  # by trans_type
-    observer: Observer
 
 
 @dataclass(slots=True)
@@ -109,7 +68,7 @@ class Drive:
         self._calls: dict[asyncio.Task[Answer], Branch] = {}
         self._unwritten: list[tuple[BranchKey, BranchStatus]] = []
         self._unhappy: Answer | None = None
-        self._unknown = False
+        self._failing: tuple[Branch, Answer] | None = None  # the last that gave no result, ONGOING aside
         self._succeeded = False
 
     async def run(self) -> Ended:
@@ -117,6 +76,7 @@ class Drive:
 
         Raises StoreUnavailable when a result could not be written: the lease runs out and recovery goes on.
         """
+        tools = self._tools
         try:
             while not self._transaction.status.is_final:
                 match self._decide():
@@ -130,7 +90,7 @@ class Drive:
                         await self._write(Assign(status=Status.SUBMITTED))
                     case Finish(status):
                         await self._write(Assign(status=status, owner=""))
-                        self._ended(status)
+                        tools.ended(self._transaction, status)
                     case Wait() as wait:
                         await self._release(wait)
                         break
@@ -216,7 +176,8 @@ class Drive:
             return
         self._unhappy = answer
         if status is None:
-            self._unknown = self._unknown or result is not Result.ONGOING
+            if result is not Result.ONGOING:
+                self._failing = (branch, answer)
             self._log_no_result(branch, answer)
         elif not self._round.failure_reason:
             self._round.failure_reason = rollback_reason(branch.url, answer.text)
@@ -236,13 +197,26 @@ class Drive:
         interval = tools.timing.retry_interval
         if wait.doubles:
             interval = after_round(
-                tools.timing, transaction, succeeded=self._succeeded, unknown=self._unknown
+                tools.timing,
+                transaction,
+                succeeded=self._succeeded,
+                unknown=self._failing is not None,
             )
         # Jitter: not all of an outage's victims at once.
         due = tools.clock.now() + timedelta(seconds=interval * (1 + tools.random.random() / 10))
         if wait.not_after is not None:
             due = min(due, wait.not_after)
         await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due))
+        self._alert_if_alarming(interval)
+
+    def _alert_if_alarming(self, interval: int) -> None:
+        timing, transaction = self._tools.timing, self._transaction
+        failures = timing.failures(interval, transaction.options)
+        if self._failing is not None and timing.is_alarming(failures):
+            branch, answer = self._failing
+            error = f"{branch.op} {branch.url}: {answer.text}"
+            alert = Alert(transaction.gid, transaction.status, branch.branch_id, error, failures)
+            self._tools.alerts.failing(alert)
 
     async def _write(self, assign: Assign) -> None:
         results, self._unwritten = tuple(self._unwritten), []
@@ -259,11 +233,6 @@ class Drive:
         if self._calls:
             await asyncio.wait(self._calls)
             self._calls.clear()
-
-    def _ended(self, status: Status) -> None:
-        transaction = self._transaction
-        seconds = (self._tools.clock.now() - transaction.create_time).total_seconds()
-        self._tools.observer.transaction_ended(transaction.trans_type, status, seconds)
 
     @property
     def _seconds_to_write(self) -> float:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from loguru import logger
 
-from coordinator.drive import Drive, Ended, Lease, Tools
+from coordinator.drive import Drive, Ended, Lease
 from coordinator.errors import Busy, StoreUnavailable
-from coordinator.model import Options, Status, Transaction
+from coordinator.model import Options
 from coordinator.store.base import Stored
+from coordinator.tools import Tools
 
 _REPORTED_RUNNING = 20  # gids named when a stop has to cut drives off
 
@@ -74,11 +75,6 @@ class Engine:
         self._by_gid[gid] = task
         task.add_done_callback(self._forget)
         return task
-
-    def count_ended(self, transaction: Transaction, status: Status) -> None:
-        """Tell the observer of an end that a client or operator brought about, without a drive."""
-        seconds = (self._tools.clock.now() - transaction.create_time).total_seconds()
-        self._tools.observer.transaction_ended(transaction.trans_type, status, seconds)
 
     def refuse_new(self) -> None:
         """From now on `require_room` has none: the coordinator is stopping."""

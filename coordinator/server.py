@@ -14,6 +14,7 @@ from loguru import logger
 from prometheus_client import CollectorRegistry
 
 from coordinator import __version__
+from coordinator.alerts import Alerts, LoggedAlerts, WebHookAlerts
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.http import HttpApi
 from coordinator.api.serve import Listener, start_grpc, start_http
@@ -21,7 +22,6 @@ from coordinator.backoff import Timing
 from coordinator.calls.router import BranchCaller
 from coordinator.clock import SystemClock
 from coordinator.discovery.open import open_registration, open_resolver
-from coordinator.drive import Tools
 from coordinator.engine import Engine
 from coordinator.errors import StartError
 from coordinator.model import TransType
@@ -34,6 +34,7 @@ from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from coordinator.telemetry.log import configure_logging
 from coordinator.telemetry.metrics import Gauges, Metrics
+from coordinator.tools import Tools
 
 STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
 WRITE_SECONDS = 5.0  # how long a request waits for its commit
@@ -132,6 +133,7 @@ class Server:
                 TransType.WORKFLOW: workflow,
             },
             observer=metrics,
+            alerts=self._open_alerts(),
         )
         engine = Engine(
             tools,
@@ -145,6 +147,13 @@ class Server:
         )
         metrics.watch(Gauges(transactions_running=lambda: engine.running))
         return engine, recovery
+
+    def _open_alerts(self) -> Alerts:
+        if not self._settings.alert_web_hook:
+            return LoggedAlerts()
+        alerts = WebHookAlerts(self._settings.alert_web_hook)
+        self._keep(alerts.run(), "alerts")
+        return alerts
 
     async def _take_back(self, store: SqlStore, clock: SystemClock, engine: Engine) -> None:
         """Make due what this instance drove when it died; of a SQLite file nobody else can own anything."""

@@ -58,7 +58,7 @@ class Operators:
             # The owner is taken away, so that whoever drives it is fenced off before its next call.
             stop = Change(gid, UNFINISHED, None, assign=Assign(status=Status.FAILED, owner=""))
             if await self._change(stop):
-                self._engine.count_ended(transaction, Status.FAILED)
+                self._engine.tools.ended(transaction, Status.FAILED)
                 return
         raise lost_races(gid)
 

@@ -189,7 +189,7 @@ class Transactions:
         change = Change(transaction.gid, _PREPARED, None, assign=Assign(status=Status.FAILED, owner=""))
         if await self._store.change(change, timeout=self._write_seconds) is not Changed.APPLIED:
             return False
-        self._engine.count_ended(transaction, Status.FAILED)
+        self._engine.tools.ended(transaction, Status.FAILED)
         return True
 
     @property

@@ -57,7 +57,7 @@ class Workflows:
         match await self._engine.tools.store.change(change, timeout=self._write_seconds):
             case Changed.APPLIED:
                 workflow = (await self._lookup.find(request.gid)).transaction
-                self._engine.count_ended(workflow, status)
+                self._engine.tools.ended(workflow, status)
             case Changed.MISSING:
                 raise NotFound.of_gid(request.gid)
             case Changed.REFUSED | Changed.CLASHES:

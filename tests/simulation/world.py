@@ -8,7 +8,6 @@ from random import Random
 
 from coordinator.backoff import Timing
 from coordinator.calls.base import Answer
-from coordinator.drive import Tools
 from coordinator.engine import Engine
 from coordinator.errors import DtmError
 from coordinator.model import (
@@ -24,6 +23,7 @@ from coordinator.model import (
 from coordinator.patterns import saga
 from coordinator.recovery import Recovery
 from coordinator.service import build_operations
+from coordinator.tools import Tools
 from tests.simulation.twin import Faults, Rows, TwinStore, virtual_now
 
 

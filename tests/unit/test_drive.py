@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from coordinator.alerts import Alert, Alerts, LoggedAlerts
 from coordinator.backoff import Timing, after_round
 from coordinator.calls.base import SUCCESS, Answer
-from coordinator.drive import Drive, Ended, Tools, rollback_reason
+from coordinator.drive import Drive, Ended, rollback_reason
 from coordinator.engine import Engine
 from coordinator.errors import Busy, Failure
 from coordinator.model import Branch, Options, Result, Status, Step, Transaction, TransactionRequest
@@ -19,9 +20,12 @@ from coordinator.recovery import Recovery
 from coordinator.service import build_operations
 from coordinator.service.new_transaction import new_transaction
 from coordinator.store.base import Assign, Change, Stored
+from coordinator.tools import Tools
 from tests.simulation.twin import Rows, TwinStore
 from tests.simulation.virtual_loop import run_virtually
 from tests.simulation.world import CountingObserver, Seen, VirtualClock
+
+LOGGED = LoggedAlerts()
 
 Behaviour = Callable[[Branch], Coroutine[Any, Any, Answer]]
 
@@ -46,14 +50,15 @@ class Scripted:
 class Bench:
     """A service over the twin store and scripted branches, in virtual time."""
 
-    def __init__(self, behaviour: Behaviour, *, running_max: int = 100) -> None:
+    def __init__(self, behaviour: Behaviour, *, running_max: int = 100, alerts: Alerts = LOGGED) -> None:
         self.rows = Rows()
         self.held: list[float] = []  # seconds of lease left at each call, where a test notes them
         self.caller = Scripted(behaviour)
         self.store = TwinStore(self.rows, Random(1))
         observer = CountingObserver(Seen().marks)
         self.tools = Tools(
-            self.store, self.caller, VirtualClock(), Random(1), Timing(), {"saga": saga}, observer
+            *(self.store, self.caller, VirtualClock(), Random(1), Timing()),
+            *({"saga": saga}, observer, alerts),
         )
         self.engine = Engine(self.tools, instance="a", start="1", running_max=running_max)
         self.recovery = Recovery(self.engine, interval=3, running_max=10)
@@ -383,5 +388,47 @@ def test_a_drive_says_how_it_ended() -> None:
         ended: Ended = await Drive(bench.tools, stored, lease, patient=True).run()
         assert ended.transaction.status is Status.PREPARED  # nobody drives a prepared saga
         assert bench.caller.called == []
+
+    run_virtually(run())
+
+
+class Told:
+    """Alerts, remembered."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Alert] = []
+        self.ends: list[tuple[str, str, bool]] = []
+
+    def failing(self, alert: Alert) -> None:
+        self.alerts.append(alert)
+
+    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
+        self.ends.append((gid, status, was_failing))
+
+
+def test_a_branch_that_goes_on_failing_is_reported_until_it_ends() -> None:
+    """PROTOCOL §9: at the third failed round, and each one after it; then the end."""
+
+    async def run() -> None:
+        healthy = asyncio.Event()
+
+        async def fail_until_healthy(_branch: Branch) -> Answer:
+            return SUCCESS if healthy.is_set() else Answer(Result.UNKNOWN, "boom")
+
+        told = Told()
+        bench = Bench(fail_until_healthy, alerts=told)
+        with pytest.raises(Failure):
+            await bench.transactions.submit(request(1))
+        recovering = asyncio.create_task(bench.recovery.run())
+        await asyncio.sleep(160)  # rounds at about 0, 10, 30, 70, 150
+        assert [alert.retry_count for alert in told.alerts] == [3, 4]
+        first = told.alerts[0]
+        assert (first.gid, first.status, first.branch) == ("g", "submitted", "01")
+        assert first.error == "action http://branch/do: boom"
+        healthy.set()
+        await asyncio.sleep(400)
+        recovering.cancel()
+        assert bench.row.status is Status.SUCCEED
+        assert told.ends == [("g", "succeed", True)]
 
     run_virtually(run())

@@ -1,0 +1,115 @@
+"""Alerts: a branch that goes on failing is reported, and later that its transaction ended (PROTOCOL §9)."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Final, Protocol
+
+import aiohttp
+import orjson
+from loguru import logger
+
+_QUEUE_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged
+_ALERTED_MAX: Final = 10_000  # gids remembered, to report their end
+_POST_SECONDS: Final = 5.0
+_PAUSES_SECONDS: Final = (1.0, 4.0, 15.0)  # between attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What is posted. status: of the transaction. branch and error are empty when it has ended."""
+
+    gid: str
+    status: str
+    branch: str = ""  # branch_id
+    error: str = ""
+    retry_count: int = 0  # rounds that failed in a row
+
+
+class Alerts(Protocol):
+    """Who is told. Called on the event loop: never waits, never raises."""
+
+    def failing(self, alert: Alert) -> None:
+        """A branch failed as often as AlertRetryLimit, or more often."""
+        ...
+
+    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
+        """A transaction is final. was_failing: its row says that it had failed often enough for an alert."""
+        ...
+
+
+class LoggedAlerts:
+    """No web hook: the log alone."""
+
+    def failing(self, alert: Alert) -> None:
+        """See Alerts."""
+        _log(alert)
+
+    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
+        """See Alerts."""
+
+
+class WebHookAlerts:
+    """Posts each alert as JSON to a url, in the order they came; `run` does the work."""
+
+    def __init__(self, url: str, *, pauses_seconds: tuple[float, ...] = _PAUSES_SECONDS) -> None:
+        self._url = url
+        self._pauses_seconds = pauses_seconds
+        self._queue: asyncio.Queue[Alert] = asyncio.Queue(_QUEUE_MAX)
+        self._alerted: OrderedDict[str, None] = OrderedDict()
+
+    def failing(self, alert: Alert) -> None:
+        """See Alerts."""
+        _log(alert)
+        self._alerted[alert.gid] = None
+        if len(self._alerted) > _ALERTED_MAX:
+            self._alerted.popitem(last=False)
+        self._put(alert)
+
+    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
+        """See Alerts."""
+        if was_failing or gid in self._alerted:
+            self._alerted.pop(gid, None)
+            self._put(Alert(gid, status))
+
+    async def run(self) -> None:
+        """Post until cancelled."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_POST_SECONDS)) as session:
+            while True:
+                await self._deliver(session, await self._queue.get())
+
+    async def _deliver(self, session: aiohttp.ClientSession, alert: Alert) -> None:
+        body = orjson.dumps(asdict(alert))
+        for pause in (*self._pauses_seconds, None):
+            problem = await self._post(session, body)
+            if not problem:
+                return
+            if pause is None:
+                logger.bind(gid=alert.gid).error("AlertWebHook did not take an alert: {}", problem)
+                return
+            await asyncio.sleep(pause)
+
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> str:
+        """Return why it was not taken; empty when it was."""
+        try:
+            async with session.post(
+                self._url, data=body, headers={"Content-Type": "application/json"}
+            ) as answer:
+                if answer.status < HTTPStatus.BAD_REQUEST:
+                    return ""
+                return f"status {answer.status}"
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a time-out is an OSError
+            return str(error) or type(error).__name__
+
+    def _put(self, alert: Alert) -> None:
+        try:
+            self._queue.put_nowait(alert)
+        except asyncio.QueueFull:
+            logger.bind(gid=alert.gid).error("AlertWebHook is too slow: an alert is not posted")
+
+
+def _log(alert: Alert) -> None:
+    logger.bind(gid=alert.gid, branch_id=alert.branch, retry_count=alert.retry_count).error(
+        "failed {} times in a row: {}", alert.retry_count, alert.error
+    )
