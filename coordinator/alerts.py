@@ -22,7 +22,7 @@ class Alert:
 
     gid: str
     status: str
-    branch: str = ""  # branch_id
+    branch: str = ""  # its url
     error: str = ""
     retry_count: int = 0  # rounds that failed in a row
 
@@ -110,6 +110,6 @@ class WebHookAlerts:
 
 
 def _log(alert: Alert) -> None:
-    logger.bind(gid=alert.gid, branch_id=alert.branch, retry_count=alert.retry_count).error(
-        "failed {} times in a row: {}", alert.retry_count, alert.error
+    logger.bind(gid=alert.gid, retry_count=alert.retry_count).error(
+        "{} failed {} times in a row: {}", alert.branch, alert.retry_count, alert.error
     )

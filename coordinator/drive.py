@@ -214,8 +214,7 @@ class Drive:
         failures = timing.failures(interval, transaction.options)
         if self._failing is not None and timing.is_alarming(failures):
             branch, answer = self._failing
-            error = f"{branch.op} {branch.url}: {answer.text}"
-            alert = Alert(transaction.gid, transaction.status, branch.branch_id, error, failures)
+            alert = Alert(transaction.gid, transaction.status, branch.url, answer.text, failures)
             self._tools.alerts.failing(alert)
 
     async def _write(self, assign: Assign) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -99,6 +100,16 @@ class CoordinatorProcess(Process):
         with urllib.request.urlopen(url, timeout=10) as response:
             answer: dict[str, Any] = json.load(response)
         return answer
+
+    def post(self, call: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        """POST to `/api/dtmsvr/<call>`; returns the status and the parsed answer, errors too. Blocks."""
+        request = urllib.request.Request(f"{self.api_url}/{call}", json.dumps(body).encode(), method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
 
 
 class BranchProcess(Process):

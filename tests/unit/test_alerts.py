@@ -1,4 +1,4 @@
-"""PROTOCOL §9: a branch that goes on failing is reported to AlertWebHook, and the end of its transaction too."""
+"""PROTOCOL §9: a branch that goes on failing is reported to AlertWebHook, and so is the end."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from coordinator.backoff import Timing
 from coordinator.model import Options
 from tests.support.ports import HOST
 
-FAILING = Alert("g", "submitted", "01", "action http://b/do: boom (status 500)", 3)
+FAILING = Alert("g", "submitted", "http://b/do", "boom (status 500)", 3)
 
 
 class Hook:
@@ -55,8 +55,8 @@ async def test_an_alert_is_posted_and_so_is_the_end() -> None:
         assert await hook.posted.get() == {
             "gid": "g",
             "status": "submitted",
-            "branch": "01",
-            "error": "action http://b/do: boom (status 500)",
+            "branch": "http://b/do",
+            "error": "boom (status 500)",
             "retry_count": 3,
         }
         end = await hook.posted.get()
