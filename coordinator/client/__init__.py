@@ -13,14 +13,18 @@ Async, over HTTP and gRPC with the same methods. For the services that are calle
 """
 
 from coordinator.client._aiohttp import branch_middleware, error_response
-from coordinator.client._barrier import Barrier, BarrierTransaction, barrier, branch_of
-from coordinator.client._barrier_databases import BarrierDatabase, CursorBarrier, MySqlBarrier, SqliteBarrier
+from coordinator.client._barrier import Barrier, BarrierTransaction, barrier
+from coordinator.client._barrier_databases import BarrierDatabase
+from coordinator.client._barrier_mysql import CursorBarrier, MySqlBarrier
 from coordinator.client._barrier_rules import BarrierRow, Outcome
+from coordinator.client._barrier_sqlite import SqliteBarrier
+from coordinator.client._branch_calls import BranchAnswer
 from coordinator.client._context import BranchContext, as_current, current_branch
 from coordinator.client._dtm import Dtm
 from coordinator.client._errors import (
     BarrierError,
     DtmError,
+    Duplicated,
     Failure,
     InvalidUse,
     NoBranchContext,
@@ -28,9 +32,21 @@ from coordinator.client._errors import (
     Unreachable,
 )
 from coordinator.client._grpc_server import BranchServer
+from coordinator.client._msg import Msg
+from coordinator.client._options import TransactionOptions
 from coordinator.client._payload import Payload
 from coordinator.client._query import BranchView, TransactionView
-from coordinator.client._saga import Saga, Submitted
+from coordinator.client._query_prepared import (
+    query_prepared,
+    query_prepared_handler,
+    query_prepared_service,
+)
+from coordinator.client._request import branch_of
+from coordinator.client._saga import Saga
+from coordinator.client._submitted import Submitted
+from coordinator.client._tcc import Tcc
+from coordinator.client._xa import Xa
+from coordinator.client._xa_branch import XaBranch, XaTransaction
 from coordinator.model import BranchStatus, Status
 
 __all__ = [
@@ -39,6 +55,7 @@ __all__ = [
     "BarrierError",
     "BarrierRow",
     "BarrierTransaction",
+    "BranchAnswer",
     "BranchContext",
     "BranchServer",
     "BranchStatus",
@@ -46,8 +63,10 @@ __all__ = [
     "CursorBarrier",
     "Dtm",
     "DtmError",
+    "Duplicated",
     "Failure",
     "InvalidUse",
+    "Msg",
     "MySqlBarrier",
     "NoBranchContext",
     "Ongoing",
@@ -57,12 +76,20 @@ __all__ = [
     "SqliteBarrier",
     "Status",
     "Submitted",
+    "Tcc",
+    "TransactionOptions",
     "TransactionView",
     "Unreachable",
+    "Xa",
+    "XaBranch",
+    "XaTransaction",
     "as_current",
     "barrier",
     "branch_middleware",
     "branch_of",
     "current_branch",
     "error_response",
+    "query_prepared",
+    "query_prepared_handler",
+    "query_prepared_service",
 ]

@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
-import orjson
 from aiohttp import web
 
-from coordinator.client._barrier import branch_of
 from coordinator.client._context import BranchContext, as_current
-from coordinator.client._errors import FAILURE_WORD, ONGOING_WORD, DtmError, Failure, NoBranchContext, Ongoing
+from coordinator.client._errors import DtmError, NoBranchContext
+from coordinator.client._http_answer import json_body
+from coordinator.client._request import branch_of
 
 
 @web.middleware
@@ -28,18 +28,25 @@ async def branch_middleware(
 
 def error_response(error: DtmError) -> web.Response:
     """Return the HTTP answer for an error of the client's tree."""
-    body = {"message": _unmistakable(error.message)}
-    if isinstance(error, Failure):
-        body["dtm_result"] = FAILURE_WORD
-    elif isinstance(error, Ongoing):
-        body["dtm_result"] = ONGOING_WORD
-    return web.Response(status=error.http_status, body=orjson.dumps(body), content_type="application/json")
+    return web.Response(status=error.http_status, body=json_body(error), content_type="application/json")
 
 
-def _unmistakable(message: str) -> str:
-    # Coordinators look for these words anywhere in a body, ONGOING first: within a sentence they would
-    # change the result.
-    return message.replace(ONGOING_WORD, ONGOING_WORD.lower()).replace(FAILURE_WORD, FAILURE_WORD.lower())
+def branch_endpoint(
+    answer: Callable[[BranchContext, bytes], Awaitable[bytes]],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return a handler that stands by itself, with or without `branch_middleware` around it.
+
+    answer: gets the context and the body, returns the JSON of a success; its DtmErrors become answers.
+    """
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        try:
+            body = await answer(branch_of(request), await request.read())
+        except DtmError as error:
+            return error_response(error)
+        return web.Response(body=body, content_type="application/json")
+
+    return handler
 
 
 def _branch_or_error(request: web.Request) -> BranchContext | NoBranchContext:

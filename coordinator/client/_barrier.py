@@ -3,18 +3,15 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Generic, TypeVar
-
-from aiohttp import web
+from typing import Generic, TypeVar
 
 from coordinator.client._barrier_databases import barrier_database
 from coordinator.client._barrier_rules import Outcome, judge, plan
 from coordinator.client._context import BranchContext
+from coordinator.client._request import Source, branch_of
 
 ConnectionT = TypeVar("ConnectionT")
 T = TypeVar("T")
-
-_REQUEST_KEY: Final = web.RequestKey("branch", BranchContext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +34,16 @@ class Barrier(Generic[ConnectionT]):
         self._connection = connection
         self._database = barrier_database(connection, table)
         self._plan = plan(branch, branch.next_barrier_id())
+        self._may_be_committed = False
+
+    @property
+    def rolled_back(self) -> bool:
+        """True when the local transaction ended without an attempt to commit it."""
+        return not self._may_be_committed
+
+    async def own_reason(self) -> str:
+        """Return the operation that inserted the row of this call; inside the open transaction."""
+        return await self._database.reason_of(self._plan.own)
 
     async def call(self, business: Callable[[ConnectionT], Awaitable[T]]) -> T | None:
         """Run `business(connection)` if this call is the first of its kind, and commit both together.
@@ -70,20 +77,20 @@ class Barrier(Generic[ConnectionT]):
         traceback: TracebackType | None,
     ) -> None:
         if error is None:
+            self._may_be_committed = True
             await self._database.commit()
         else:
             await self._database.rollback()
 
 
-def barrier(
-    source: BranchContext | web.BaseRequest, connection: ConnectionT, *, table: str = ""
-) -> Barrier[ConnectionT]:
+def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barrier[ConnectionT]:
     """Return the barrier for this branch call on this connection.
 
-    source: the branch context (`current_branch()`), or an aiohttp request. connection: an aiomysql or
-    aiosqlite connection that nobody else uses meanwhile, or a BarrierDatabase; a transaction that is open on
-    it is joined. table: `dtm_barrier.barrier` on MySQL, `barrier` on SQLite unless said otherwise. Raises
-    NoBranchContext, InvalidUse, BarrierError.
+    source: the branch context (`current_branch()`), or the request of aiohttp, Starlette, FastAPI, grpclib or
+    grpcio. connection: one of aiomysql, aiosqlite or asyncpg, or an AsyncSession or AsyncConnection of
+    SQLAlchemy, that nobody else uses meanwhile, or a BarrierDatabase; a transaction that is open on it is
+    joined. table: `dtm_barrier.barrier` on MySQL and PostgreSQL, `barrier` on SQLite unless said otherwise.
+    Raises NoBranchContext, InvalidUse, BarrierError.
 
     Example:
         async with barrier(current_branch(), connection) as transaction:
@@ -93,14 +100,4 @@ def barrier(
         # the same, in one call
         await barrier(current_branch(), connection).call(take_thirty)
     """
-    return Barrier(source if isinstance(source, BranchContext) else branch_of(source), connection, table)
-
-
-def branch_of(request: web.BaseRequest) -> BranchContext:
-    """Return the branch context of an aiohttp request, the same object each time it is asked.
-
-    Raises NoBranchContext where the query string carries none.
-    """
-    if _REQUEST_KEY not in request:
-        request[_REQUEST_KEY] = BranchContext.from_query(request.query)
-    return request[_REQUEST_KEY]
+    return Barrier(branch_of(source), connection, table)

@@ -6,10 +6,14 @@ from typing import Final
 
 from coordinator.client._context import BranchContext
 from coordinator.client._errors import BarrierError
+from coordinator.model import Op
 
 # The operation that each of these undoes: if it never ran, there is nothing to undo, and it must not run
 # later.
 ORIGIN_OF: Final = {"cancel": "try", "compensate": "action", "rollback": "action"}
+
+SENDER_BRANCH: Final = "00"  # of a message: whose local transaction decides
+FIRST_BARRIER: Final = "01"
 
 # Widths of the barrier table's columns. MySQL's INSERT IGNORE cuts longer values without a word.
 LENGTH_MAX: Final = {"trans_type": 45, "gid": 128, "branch_id": 128, "op": 45, "barrier_id": 45, "reason": 45}
@@ -56,6 +60,16 @@ def plan(branch: BranchContext, barrier_id: str) -> BarrierPlan:
     return BarrierPlan(origin=_row(branch, origin, barrier_id) if origin else None, own=own)
 
 
+def plan_query(branch: BranchContext) -> BarrierRow:
+    """Return the row that shuts out the sender of a message whose transaction is not committed yet.
+
+    Raises BarrierError for a value longer than its column.
+    """
+    return checked(
+        BarrierRow(branch.trans_type, branch.gid, SENDER_BRANCH, Op.MSG, FIRST_BARRIER, Op.ROLLBACK)
+    )
+
+
 def judge(*, origin_inserted: bool, own_inserted: bool) -> Outcome:
     """Return what to do. origin_inserted: False too where there was no origin to insert."""
     if origin_inserted:
@@ -64,19 +78,16 @@ def judge(*, origin_inserted: bool, own_inserted: bool) -> Outcome:
 
 
 def _row(branch: BranchContext, op: str, barrier_id: str) -> BarrierRow:
-    row = BarrierRow(
-        trans_type=branch.trans_type,
-        gid=branch.gid,
-        branch_id=branch.branch_id,
-        op=op,
-        barrier_id=barrier_id,
-        reason=branch.op,
-    )
+    return checked(BarrierRow(branch.trans_type, branch.gid, branch.branch_id, op, barrier_id, branch.op))
+
+
+def checked(row: BarrierRow) -> BarrierRow:
+    """Return the row if each value fits its column; raise BarrierError otherwise."""
     for name, length_max in LENGTH_MAX.items():
         length = len(getattr(row, name))
         if length > length_max:
             raise BarrierError(
                 f"{name} has {length} characters, the barrier table takes {length_max}: choose shorter ones",
-                gid=branch.gid,
+                gid=row.gid,
             )
     return row

@@ -7,24 +7,29 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-from coordinator.client._errors import NoBranchContext
+from coordinator.client._errors import InvalidUse, NoBranchContext
 
 FIELDS: Final = ("gid", "trans_type", "branch_id", "op")
+PHASE_TWO_URL: Final = "phase2_url"  # of XA: where commit and rollback are to be sent
 METADATA_PREFIX: Final = "dtm-"
+BRANCHES_MAX: Final = 99
 
 
 @dataclass(frozen=True, slots=True)
 class BranchContext:
     """What the coordinator says with every branch call.
 
-    One object belongs to one request, because it counts the barriers that are used within it (§12).
+    One object belongs to one request, because it counts the barriers that are used within it (§12), and the
+    branches that are nested in it (§1). phase_two_url: of an XA action, "" for everything else.
     """
 
     gid: str
     trans_type: str
     branch_id: str
     op: str
+    phase_two_url: str = ""
     _barriers: Iterator[int] = field(default_factory=lambda: count(1), repr=False, compare=False)
+    _branches: Iterator[int] = field(default_factory=lambda: count(1), repr=False, compare=False)
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> "BranchContext":
@@ -58,11 +63,22 @@ class BranchContext:
                 "The coordinator calls the url given to the saga and adds them; by hand, add them too."
             )
         gid, trans_type, branch_id, op = (str(value) for value in values)
-        return cls(gid=gid, trans_type=trans_type, branch_id=branch_id, op=op)
+        phase_two_url = str(source.get(prefix + PHASE_TWO_URL, ""))
+        return cls(gid, trans_type, branch_id, op, phase_two_url)
 
     def next_barrier_id(self) -> str:
         """Return `01`, `02`, …: a number for each barrier used while handling this request."""
         return f"{next(self._barriers):02d}"
+
+    def next_branch_id(self) -> str:
+        """Return the id of the next branch nested in this one: `0101`, `0102`, … in branch `01`.
+
+        Raises InvalidUse for the hundredth: the protocol's ids have two digits a level.
+        """
+        number = next(self._branches)
+        if number > BRANCHES_MAX:
+            raise InvalidUse(f"more than {BRANCHES_MAX} branches in one transaction", gid=self.gid)
+        return f"{self.branch_id}{number:02d}"
 
 
 _current: ContextVar[BranchContext | NoBranchContext] = ContextVar("current_branch")

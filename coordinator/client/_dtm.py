@@ -1,23 +1,23 @@
 """`Dtm`: one connection to a coordinator, and everything that begins with it."""
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, Unpack
 from uuid import uuid4
 
-from coordinator.client._answers import already_final
-from coordinator.client._errors import Failure, InvalidUse, Unreachable
+from coordinator.client._context import BranchContext
+from coordinator.client._coordinator import Coordinator
+from coordinator.client._errors import InvalidUse
+from coordinator.client._msg import Msg
+from coordinator.client._options import TransactionOptions, make_options
 from coordinator.client._query import TransactionView, read_query
+from coordinator.client._request import Source, branch_of
 from coordinator.client._saga import Saga
-from coordinator.client._transport import ConnectionProblem, Transport, check_url, open_transport
-from coordinator.model import Options, Status, TransactionRequest
-
-T = TypeVar("T")
-
-FIRST_PAUSE_SECONDS: Final = 0.05
-LONGEST_PAUSE_SECONDS: Final = 1.0
+from coordinator.client._tcc import Tcc
+from coordinator.client._transport import TopicOperation, check_url
+from coordinator.client._xa import Xa
+from coordinator.client._xa_branch import Connect, XaBranch
+from coordinator.model import TransType
 
 
 class Dtm:
@@ -41,12 +41,11 @@ class Dtm:
             raise InvalidUse(f"timeout={timeout}: give the seconds that one operation may take")
         self.url = url
         self.timeout = timeout
-        self._transport: Transport | None = None
-        self._random = random.Random()
+        self._coordinator: Coordinator | None = None
 
     async def __aenter__(self) -> Self:
-        if self._transport is None:
-            self._transport = open_transport(self.url)
+        if self._coordinator is None:
+            self._coordinator = Coordinator(self.url, self.timeout)
         return self
 
     async def __aexit__(
@@ -55,9 +54,9 @@ class Dtm:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.close()
+        coordinator, self._coordinator = self._coordinator, None
+        if coordinator is not None:
+            await coordinator.close()
 
     def saga(
         self,
@@ -80,119 +79,124 @@ class Dtm:
         allows. branch_headers: sent with every branch call. Times of 0 mean the coordinator's own. Raises
         InvalidUse for negative ones.
         """
-        numbers = {
-            "timeout_to_fail": timeout_to_fail,
-            "request_timeout": request_timeout,
-            "retry_interval": retry_interval,
-            "retry_limit": retry_limit,
-        }
-        for name, value in numbers.items():
-            if value < 0:
-                raise InvalidUse(f"{name}={value}: give a number that is not negative")
-        options = Options(
+        options = make_options(
             wait_result=wait_result,
+            timeout_to_fail=timeout_to_fail,
+            request_timeout=request_timeout,
+            retry_interval=retry_interval,
+            retry_limit=retry_limit,
             concurrent=concurrent,
-            branch_headers=dict(branch_headers or {}),
-            **numbers,
+            branch_headers=branch_headers,
         )
-        return Saga(gid or make_gid(), self._open().protocol, options, self._submit)
+        return Saga(self.coordinator, gid or make_gid(), options)
+
+    def msg(
+        self,
+        gid: str | None = None,
+        *,
+        query_prepared: str = "",
+        delay: int = 0,
+        concurrent: bool = False,
+        **options: Unpack[TransactionOptions],
+    ) -> Msg:
+        """Begin a two-phase message; nothing is sent before `submit` or `do_and_submit` (PROTOCOL §8).
+
+        query_prepared: the url that answers whether the sender's local transaction was committed, see
+        `query_prepared_handler`; needed by `do_and_submit`. delay: seconds from submit to the first call.
+        concurrent: all calls at once. options: see TransactionOptions; timeout_to_fail is when
+        query_prepared is asked. Raises InvalidUse for negative times.
+        """
+        if delay < 0:
+            raise InvalidUse(f"delay={delay}: give a number of seconds that is not negative")
+        made = make_options(concurrent=concurrent, **options)
+        return Msg(self.coordinator, gid or make_gid(), made, query_prepared=query_prepared, delay=delay)
+
+    def tcc(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Tcc:
+        """Return a TCC transaction, to be used as a block (PROTOCOL §7).
+
+        Leaving the block submits: all confirms are called. An exception aborts, all cancels are called, and
+        comes through. options: see TransactionOptions. Entering raises Failure for a gid that was used
+        before, and Unreachable; leaving raises Failure when the transaction was rolled back meanwhile
+        (timeout_to_fail), Unreachable, and, with wait_result, Ongoing when confirms are not done in time.
+
+        Example:
+            async with dtm.tcc() as tcc:
+                await tcc.call_branch({"amount": 30}, try_url, confirm_url, cancel_url)
+        """
+        return Tcc(self.coordinator, make_options(**options), _root(gid, TransType.TCC))
+
+    def nested_tcc(self, source: Source, **options: Unpack[TransactionOptions]) -> Tcc:
+        """Return the TCC transaction that this try belongs to, for further `call_branch`; not as a block.
+
+        source: as `barrier` takes it. The branches get the ids `0101`, … and end with the whole transaction.
+        """
+        return Tcc(self.coordinator, make_options(**options), branch_of(source))
+
+    def xa(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Xa:
+        """Return an XA transaction, to be used as a block (PROTOCOL §7). Ends and raises as `tcc` does.
+
+        Example:
+            async with dtm.xa() as xa:
+                await xa.call_branch(f"{bank}/TransOut", {"amount": 30})
+        """
+        return Xa(self.coordinator, make_options(**options), _root(gid, TransType.XA))
+
+    def nested_xa(self, source: Source, **options: Unpack[TransactionOptions]) -> Xa:
+        """Return the XA transaction that this action belongs to, for `call_branch`; not as a block."""
+        return Xa(self.coordinator, make_options(**options), branch_of(source))
+
+    def xa_branch(self, source: Source, connect: Connect, *, table: str = "") -> XaBranch:
+        """Return the local side of one XA branch call, to be used as a block (PROTOCOL §7, §12).
+
+        The one handler is called as action, commit and rollback; only for the action `runs` is true. source:
+        as `barrier` takes it. connect: returns a new connection of aiomysql or asyncpg that the block closes.
+        table: of the barrier, see `barrier`.
+
+        Example:
+            async with dtm.xa_branch(request, lambda: aiomysql.connect(...)) as transaction:
+                if transaction.runs:
+                    async with transaction.connection.cursor() as cursor:
+                        await cursor.execute("UPDATE account SET balance = balance - 30 WHERE id = 1")
+        """
+        return XaBranch(self.coordinator, branch_of(source), connect, table)
+
+    async def subscribe(self, topic: str, url: str, *, remark: str = "") -> None:
+        """Add a subscriber to a topic (PROTOCOL §8). Raises DtmError with the coordinator's reason."""
+        await self.coordinator.change_topic(TopicOperation.SUBSCRIBE, topic, url, remark)
+
+    async def unsubscribe(self, topic: str, url: str) -> None:
+        """Take a subscriber out of a topic. Raises DtmError with the coordinator's reason."""
+        await self.coordinator.change_topic(TopicOperation.UNSUBSCRIBE, topic, url, "")
+
+    async def delete_topic(self, topic: str) -> None:
+        """Delete a topic with all its subscribers. Raises DtmError with the coordinator's reason."""
+        await self.coordinator.change_topic(TopicOperation.DELETE, topic, "", "")
 
     async def new_gid(self) -> str:
-        """Return a gid made by the coordinator. Sagas do not need it: they make their own.
+        """Return a gid made by the coordinator. Nothing here needs it: transactions make their own.
 
         Raises Unreachable.
         """
-        return await self._answer(
-            self._open().new_gid,
-            _Attempts(self.timeout, self._random),
-            lambda problem: Unreachable(f"no gid: {problem}. Is the coordinator running at {self.url}?"),
-        )
+        return await self.coordinator.new_gid()
 
     async def query(self, gid: str) -> TransactionView | None:
         """Return what is stored of a transaction, None when the gid is unknown. HTTP only (PROTOCOL §3).
 
         Raises Unreachable, InvalidUse over gRPC, DtmError.
         """
-        transport = self._open()
-        answer = await self._answer(
-            lambda seconds: transport.query(gid, seconds),
-            _Attempts(self.timeout, self._random),
-            lambda problem: Unreachable(f"query of {gid}: {problem}", gid=gid),
-        )
-        return read_query(answer, gid)
+        return read_query(await self.coordinator.query(gid), gid)
 
-    async def _submit(self, request: TransactionRequest) -> Status:
-        """Submit until an answer comes or time is up; see Saga.submit for what it raises."""
-        transport = self._open()
-        options = request.options
-        extra_seconds = options.request_timeout if options.wait_result else 0
-        attempts = _Attempts(self.timeout + extra_seconds, self._random)
-        try:
-            await self._answer(
-                lambda seconds: transport.submit(request, seconds),
-                attempts,
-                lambda problem: _unreachable(request.gid, problem, may_exist=attempts.anything_sent),
-            )
-        except Failure as failure:
-            # An attempt whose answer was lost may have been the whole story: then the gid is final already.
-            if attempts.anything_sent and already_final(failure) is Status.SUCCEED:
-                return Status.SUCCEED
-            raise
-        return Status.SUCCEED if options.wait_result else Status.SUBMITTED
-
-    async def _answer(
-        self,
-        ask: Callable[[float], Awaitable[T]],
-        attempts: "_Attempts",
-        explain: Callable[[ConnectionProblem], Unreachable],
-    ) -> T:
-        """Ask, giving the seconds left, until there is an answer or no time for another attempt."""
-        while True:
-            try:
-                return await ask(attempts.seconds_left())
-            except ConnectionProblem as problem:
-                if not await attempts.pause_after(problem):
-                    raise explain(problem) from problem
-
-    def _open(self) -> Transport:
-        if self._transport is None:
+    @property
+    def coordinator(self) -> Coordinator:
+        """The open connection; raises InvalidUse when this Dtm was not entered."""
+        if self._coordinator is None:
             raise InvalidUse(f"this Dtm is not open: write `async with Dtm({self.url!r}) as dtm:` around it")
-        return self._transport
+        return self._coordinator
 
 
-class _Attempts:
-    """The bound of one operation: how long is left, how long to pause, and whether anything was ever sent."""
-
-    def __init__(self, seconds: float, source: random.Random) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + seconds
-        self._random = source
-        self._pause = FIRST_PAUSE_SECONDS
-        self.anything_sent = False
-
-    def seconds_left(self) -> float:
-        # A last attempt that starts exactly at the deadline still gets a moment, never a negative time-out.
-        return max(self._deadline - self._loop.time(), 0.001)
-
-    async def pause_after(self, problem: ConnectionProblem) -> bool:
-        """Wait before the next attempt; False when there is no time for one."""
-        self.anything_sent = self.anything_sent or problem.sent
-        pause = self._pause * self._random.uniform(0.5, 1.0)
-        if self._loop.time() + pause >= self._deadline:
-            return False
-        await asyncio.sleep(pause)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
-        return True
-
-
-def _unreachable(gid: str, problem: ConnectionProblem, *, may_exist: bool) -> Unreachable:
-    if may_exist:
-        known = "the transaction may or may not exist"
-        advice = "submit the same gid again, which is safe, or ask query"
-    else:
-        known = "nothing was sent, the transaction does not exist"
-        advice = "check the address and submit again"
-    return Unreachable(f"{known}, gid {gid}: {problem}; {advice}", gid=gid, may_exist=may_exist)
+def _root(gid: str | None, trans_type: str) -> BranchContext:
+    """The parent of a transaction's first branches, whose own id is empty."""
+    return BranchContext(gid or make_gid(), trans_type, "", "")
 
 
 def make_gid() -> str:

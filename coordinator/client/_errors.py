@@ -76,5 +76,12 @@ class NoBranchContext(InvalidUse):
     grpc_status = 3  # INVALID_ARGUMENT
 
 
+class Duplicated(DtmError):
+    """The business of this message was done by an earlier call; it was not done again (§12).
+
+    The message itself is handed in all the same.
+    """
+
+
 class BarrierError(DtmError):
     """The barrier cannot work in this database; the message names the table and what to do."""

@@ -10,14 +10,23 @@ from grpclib.const import Status as GrpcStatus
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from coordinator.client._answers import Result, raise_for_answer
-from coordinator.client._errors import InvalidUse
-from coordinator.client._transport import DEFAULT_HTTP_PORT, ConnectionProblem
-from coordinator.model import PROTOCOL_GRPC, TransactionRequest
+from coordinator.client._errors import DtmError, InvalidUse
+from coordinator.client._transport import (
+    DEFAULT_HTTP_PORT,
+    BranchRegistration,
+    ConnectionProblem,
+    Operation,
+    Progress,
+    TopicOperation,
+    WorkflowState,
+)
+from coordinator.model import PROTOCOL_GRPC, BranchStatus, Status, TransactionRequest, TransType
 from coordinator.proto import dtmgimp
 
 _T = TypeVar("_T")
 _RESULTS = {GrpcStatus.ABORTED: Result.FAILURE, GrpcStatus.FAILED_PRECONDITION: Result.ONGOING}
 _WORTH_ANOTHER_ATTEMPT = (GrpcStatus.UNAVAILABLE, GrpcStatus.DEADLINE_EXCEEDED)
+_ONLY_FORWARD = (TransType.TCC, TransType.XA, TransType.MSG)
 
 
 class GrpcTransport:
@@ -30,10 +39,46 @@ class GrpcTransport:
         self._channel = Channel(host, port)
         self._stub = dtmgimp.DtmStub(self._channel)
 
-    async def submit(self, request: TransactionRequest, timeout: float) -> None:
+    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
         message = _dtm_request(request)
-        await self._call(lambda: self._stub.submit(message), timeout, request.gid)
+        calls = {
+            Operation.SUBMIT: self._stub.submit,
+            Operation.PREPARE: self._stub.prepare,
+            Operation.ABORT: self._stub.abort,
+        }
+        only_forward = operation is Operation.SUBMIT and request.trans_type in _ONLY_FORWARD
+        await self._call(lambda: calls[operation](message), timeout, request.gid, only_forward=only_forward)
+
+    async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
+        """See Transport."""
+        message = dtmgimp.DtmBranchRequest(
+            gid=registration.gid,
+            trans_type=registration.trans_type,
+            branch_id=registration.branch_id,
+            op=registration.data.get("op", ""),
+            data=dict(registration.data),
+            busi_payload=registration.payload,
+        )
+        await self._call(lambda: self._stub.register_branch(message), timeout, registration.gid)
+
+    async def prepare_workflow(self, request: TransactionRequest, timeout: float) -> WorkflowState:
+        """See Transport."""
+        message = _dtm_request(request)
+        reply = await self._call(lambda: self._stub.prepare_workflow(message), timeout, request.gid)
+        return _workflow_state(reply, request.gid)
+
+    async def change_topic(
+        self, operation: TopicOperation, topic: str, url: str, remark: str, timeout: float
+    ) -> None:
+        """See Transport."""
+        message = dtmgimp.DtmTopicRequest(topic=topic, url=url, remark=remark)
+        calls = {
+            TopicOperation.SUBSCRIBE: self._stub.subscribe,
+            TopicOperation.UNSUBSCRIBE: self._stub.unsubscribe,
+            TopicOperation.DELETE: self._stub.delete_topic,
+        }
+        await self._call(lambda: calls[operation](message), timeout, "")
 
     async def new_gid(self, timeout: float) -> str:
         """See Transport."""
@@ -51,7 +96,9 @@ class GrpcTransport:
         """See Transport."""
         self._channel.close()
 
-    async def _call(self, call: Callable[[], Awaitable[_T]], timeout: float, gid: str) -> _T:
+    async def _call(
+        self, call: Callable[[], Awaitable[_T]], timeout: float, gid: str, *, only_forward: bool = False
+    ) -> _T:
         sent = False
         try:
             # Not grpclib's own time-out: that would travel as a deadline and cancel the work at the
@@ -68,9 +115,9 @@ class GrpcTransport:
                     f"{self._address} answered {error.status.name}: {text}", sent=True
                 ) from error
             result = _RESULTS.get(error.status, Result.ERROR)
-            raise_for_answer(
-                result, text if result is not Result.ERROR else f"{error.status.name} {text}", gid
-            )
+            if result is Result.ERROR:
+                text = f"{error.status.name} {text}"
+            raise_for_answer(result, text, gid, only_forward=only_forward)
             raise AssertionError("raise_for_answer returns only for success") from error
         except TimeoutError as error:
             raise ConnectionProblem(
@@ -99,5 +146,25 @@ def _dtm_request(request: TransactionRequest) -> dtmgimp.DtmRequest:
         ),
         customed_data=request.custom_data,
         bin_payloads=list(request.payloads),
-        steps=orjson.dumps(steps).decode(),
+        query_prepared=request.query_prepared,
+        steps=orjson.dumps(steps).decode() if steps else "",
+        req_extra=dict(request.req_extra),
+        rollback_reason=request.rollback_reason,
     )
+
+
+def _workflow_state(reply: dtmgimp.DtmProgressesReply, gid: str) -> WorkflowState:
+    if reply.transaction is None:
+        raise DtmError(f"prepareWorkflow of {gid} answered no transaction", gid=gid)
+    try:
+        return WorkflowState(
+            status=Status(reply.transaction.status),
+            rollback_reason=reply.transaction.rollback_reason,
+            result=reply.transaction.result,
+            progresses=[
+                Progress(one.branch_id, one.op, BranchStatus(one.status), one.bin_data)
+                for one in reply.progresses
+            ],
+        )
+    except ValueError as error:
+        raise DtmError(f"prepareWorkflow of {gid} answered something unexpected: {error}", gid=gid) from error

@@ -1,11 +1,12 @@
 """Branches on grpclib: what coordinators send is taken, errors become answers (PROTOCOL §2, §10)."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from grpclib.const import Status
+from grpclib.const import Cardinality, Status
+from grpclib.const import Handler as MethodHandler
 from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
@@ -14,7 +15,8 @@ from grpclib.protocol import Stream as ProtocolStream
 from grpclib.server import Handler, Server, Stream
 
 from coordinator.client._context import BranchContext, as_current
-from coordinator.client._errors import DtmError, NoBranchContext
+from coordinator.client._errors import DtmError, InvalidUse, NoBranchContext
+from coordinator.client._request import branch_of
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable, IServerMethodFunc
@@ -113,6 +115,47 @@ class BranchServer(Server):
                     self._idle.set()
 
         return guarded
+
+
+class _RawMessage:
+    """Bytes as grpclib's codec hands messages out: the handler sees what came over the wire."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+
+    def SerializeToString(self) -> bytes:
+        return self.data
+
+    @classmethod
+    def FromString(cls, data: bytes) -> "_RawMessage":
+        return cls(data)
+
+
+class _OneMethod:
+    """A service of one method whose messages are plain bytes."""
+
+    def __init__(self, path: str, answer: Callable[[BranchContext, bytes], Awaitable[bytes]]) -> None:
+        self._path = path
+        self._answer = answer
+
+    def __mapping__(self) -> dict[str, Any]:
+        return {self._path: MethodHandler(self._handle, Cardinality.UNARY_UNARY, _RawMessage, _RawMessage)}
+
+    async def _handle(self, stream: Stream[Any, Any]) -> None:
+        message = await stream.recv_message()
+        branch = branch_of(stream)
+        await stream.send_message(_RawMessage(await self._answer(branch, message.data if message else b"")))
+
+
+def branch_method(path: str, answer: Callable[[BranchContext, bytes], Awaitable[bytes]]) -> "IServable":
+    """Return a service of one method, `/package.Service/Method`, for `BranchServer`.
+
+    answer: gets the context and the message's bytes, returns those of the reply; its DtmErrors become
+    answers.
+    """
+    if not path.startswith("/") or path.count("/") != 2:
+        raise InvalidUse(f"path {path!r}: write /package.Service/Method")
+    return _OneMethod(path, answer)
 
 
 class _BranchHandler(Handler):

@@ -1,5 +1,7 @@
 """The coordinator over HTTP (PROTOCOL §3)."""
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,11 +10,19 @@ import orjson
 
 from coordinator.client._answers import Result, raise_for_answer
 from coordinator.client._errors import DtmError
-from coordinator.client._transport import ConnectionProblem
-from coordinator.model import PROTOCOL_HTTP, Options, TransactionRequest
+from coordinator.client._transport import (
+    BranchRegistration,
+    ConnectionProblem,
+    Operation,
+    Progress,
+    TopicOperation,
+    WorkflowState,
+)
+from coordinator.model import PROTOCOL_HTTP, BranchStatus, Options, Status, TransactionRequest, TransType
 
 _RESULTS = {200: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
 _GATEWAY_STATUSES = (502, 503, 504)  # a proxy in between: the coordinator itself never says these
+_ONLY_FORWARD = (TransType.TCC, TransType.XA, TransType.MSG)
 
 
 class HttpTransport:
@@ -25,11 +35,42 @@ class HttpTransport:
         # The time-out of each call is its own; aiohttp's default of five minutes for all would only hide it.
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
 
-    async def submit(self, request: TransactionRequest, timeout: float) -> None:
+    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
         body = orjson.dumps(_transaction_body(request))
-        status, answer = await self._exchange("POST", "submit", timeout, body=body)
+        status, answer = await self._exchange("POST", operation, timeout, body=body)
+        only_forward = operation is Operation.SUBMIT and request.trans_type in _ONLY_FORWARD
+        _raise_for(status, answer, request.gid, only_forward=only_forward)
+
+    async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
+        """See Transport."""
+        body = {
+            "gid": registration.gid,
+            "trans_type": registration.trans_type,
+            "branch_id": registration.branch_id,
+            "data": registration.payload.decode(),
+            **registration.data,
+        }
+        status, answer = await self._exchange("POST", "registerBranch", timeout, body=orjson.dumps(body))
+        _raise_for(status, answer, registration.gid)
+
+    async def prepare_workflow(self, request: TransactionRequest, timeout: float) -> WorkflowState:
+        """See Transport."""
+        body = orjson.dumps(_transaction_body(request))
+        status, answer = await self._exchange("POST", "prepareWorkflow", timeout, body=body)
         _raise_for(status, answer, request.gid)
+        return _workflow_state(_json_object(answer), request.gid)
+
+    async def change_topic(
+        self, operation: TopicOperation, topic: str, url: str, remark: str, timeout: float
+    ) -> None:
+        """See Transport."""
+        if operation is TopicOperation.DELETE:
+            status, answer = await self._exchange("DELETE", f"topic/{topic}", timeout)
+        else:
+            params = {"topic": topic, "url": url, **({"remark": remark} if remark else {})}
+            status, answer = await self._exchange("GET", operation, timeout, params=params)
+        _raise_for(status, answer, "")
 
     async def new_gid(self, timeout: float) -> str:
         """See Transport."""
@@ -89,10 +130,10 @@ class HttpTransport:
         return status, answer
 
 
-def _raise_for(status: int, answer: str, gid: str) -> None:
+def _raise_for(status: int, answer: str, gid: str, *, only_forward: bool = False) -> None:
     result = _RESULTS.get(status, Result.ERROR)
     text = _message(answer) if result is not Result.ERROR else f"HTTP {status} {_message(answer)}"
-    raise_for_answer(result, text, gid)
+    raise_for_answer(result, text, gid, only_forward=only_forward)
 
 
 def _message(answer: str) -> str:
@@ -114,17 +155,49 @@ def _json_object(answer: str) -> dict[str, Any]:
     return decoded
 
 
+def _workflow_state(answer: Mapping[str, Any], gid: str) -> WorkflowState:
+    try:
+        row = answer["transaction"]
+        return WorkflowState(
+            status=Status(row["status"]),
+            rollback_reason=row.get("rollback_reason", ""),
+            result=row.get("result", ""),
+            progresses=[
+                Progress(
+                    branch_id=progress["branch_id"],
+                    op=progress["op"],
+                    status=BranchStatus(progress["status"]),
+                    data=base64.b64decode(progress.get("bin_data") or ""),
+                )
+                for progress in answer.get("progresses") or ()
+            ],
+        )
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise DtmError(
+            f"prepareWorkflow of {gid} answered something unexpected: {error!r}", gid=gid, answer=str(answer)
+        ) from error
+
+
 def _transaction_body(request: TransactionRequest) -> dict[str, Any]:
     """The transaction object of §3; what is not given is left out: the coordinator's defaults count."""
     body: dict[str, Any] = {
         "gid": request.gid,
         "trans_type": request.trans_type,
         "protocol": request.protocol,
-        "steps": [{"action": step.action, "compensate": step.compensate} for step in request.steps],
-        "payloads": [payload.decode() for payload in request.payloads],
     }
-    if request.custom_data:
-        body["custom_data"] = request.custom_data
+    if request.trans_type in (TransType.SAGA, TransType.MSG):
+        body["steps"] = [{"action": step.action, "compensate": step.compensate} for step in request.steps]
+        body["payloads"] = [payload.decode() for payload in request.payloads]
+    if request.trans_type == TransType.MSG:
+        for step in body["steps"]:
+            del step["compensate"]
+    given = {
+        "custom_data": request.custom_data,
+        "query_prepared": request.query_prepared,
+        "rollback_reason": request.rollback_reason,
+        "req_extra": dict(request.req_extra),
+    }
+    body.update({name: value for name, value in given.items() if value})
     body.update(_given_options(request.options))
     return body
 

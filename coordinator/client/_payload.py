@@ -53,6 +53,14 @@ def encode_payload(payload: Payload, protocol: str) -> bytes:
         ) from error
 
 
+def encode_step(payload: Payload, protocol: str, number: int, url: str, gid: str) -> bytes:
+    """Return `encode_payload` of one step; its error names the step."""
+    try:
+        return encode_payload(payload, protocol)
+    except InvalidUse as error:
+        raise InvalidUse(f"step {number} ({url}): {error.message}", gid=gid) from error
+
+
 def _checked_text(payload: bytes) -> bytes:
     # Over HTTP a payload travels inside a JSON string.
     try:

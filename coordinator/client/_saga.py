@@ -1,25 +1,15 @@
 """The saga builder: steps that are done one after the other, or undone (PROTOCOL §6)."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import orjson
 
+from coordinator.client._coordinator import Coordinator
 from coordinator.client._errors import InvalidUse
-from coordinator.client._payload import Payload, encode_payload
-from coordinator.model import Options, Status, Step, TransactionRequest, TransType
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What `submit` returns.
-
-    status: SUCCEED when the coordinator was asked to wait for the end, SUBMITTED when it only took the
-    transaction.
-    """
-
-    gid: str
-    status: Status
+from coordinator.client._payload import Payload, encode_step
+from coordinator.client._submitted import Submitted, submitted
+from coordinator.client._transport import Operation
+from coordinator.model import Options, Step, TransactionRequest, TransType
 
 
 class Saga:
@@ -32,17 +22,10 @@ class Saga:
         await saga.submit()
     """
 
-    def __init__(
-        self,
-        gid: str,
-        protocol: str,
-        options: Options,
-        deliver: Callable[[TransactionRequest], Awaitable[Status]],
-    ) -> None:
+    def __init__(self, coordinator: Coordinator, gid: str, options: Options) -> None:
         self.gid = gid
-        self._protocol = protocol
+        self._coordinator = coordinator
         self._options = options
-        self._deliver = deliver
         self._steps: list[Step] = []
         self._payloads: list[bytes] = []
         self._orders: dict[int, list[int]] = {}
@@ -64,10 +47,7 @@ class Saga:
             raise InvalidUse(
                 f"step {number} cannot come after {unknown}: add those steps before it, counted from 0"
             )
-        try:
-            encoded = encode_payload(payload, self._protocol)
-        except InvalidUse as error:
-            raise InvalidUse(f"step {number} ({action}): {error.message}", gid=self.gid) from error
+        encoded = encode_step(payload, self._coordinator.protocol, number, action, self.gid)
         self._steps.append(Step(action=action, compensate=compensate))
         self._payloads.append(encoded)
         if wanted:
@@ -83,7 +63,8 @@ class Saga:
         whether the saga may be stored), DtmError with the coordinator's answer when it could not take the
         saga.
         """
-        return Submitted(gid=self.gid, status=await self._deliver(self._request()))
+        await self._coordinator.operate(Operation.SUBMIT, self._request())
+        return submitted(self.gid, self._options)
 
     def _request(self) -> TransactionRequest:
         return TransactionRequest(
@@ -91,7 +72,7 @@ class Saga:
             trans_type=TransType.SAGA,
             steps=tuple(self._steps),
             payloads=tuple(self._payloads),
-            protocol=self._protocol,
+            protocol=self._coordinator.protocol,
             options=self._options,
             custom_data=self._custom_data(),
         )

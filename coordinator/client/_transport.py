@@ -1,11 +1,13 @@
 """The network in one page: what the client asks of HTTP and gRPC alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from coordinator.client._errors import InvalidUse
-from coordinator.model import TransactionRequest
+from coordinator.model import BranchStatus, Status, TransactionRequest
 
 DEFAULT_HTTP_PORT = 36789
 DEFAULT_GRPC_PORT = 36790
@@ -19,6 +21,56 @@ class ConnectionProblem(Exception):
         self.sent = sent
 
 
+class Operation(StrEnum):
+    """What is asked with a whole transaction; the values are the names of HTTP."""
+
+    SUBMIT = "submit"
+    PREPARE = "prepare"
+    ABORT = "abort"
+
+
+class TopicOperation(StrEnum):
+    """What is asked about a topic (PROTOCOL §8)."""
+
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    DELETE = "topic"
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRegistration:
+    """One registerBranch (PROTOCOL §5).
+
+    data: `confirm` and `cancel` of tcc, `url` of xa, `op` and `status` of workflow.
+    """
+
+    gid: str
+    trans_type: str
+    branch_id: str
+    data: Mapping[str, str]
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One recorded step of a workflow."""
+
+    branch_id: str
+    op: str
+    status: BranchStatus
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowState:
+    """What prepareWorkflow answers. result: base64 text, as it was submitted."""
+
+    status: Status
+    rollback_reason: str
+    result: str
+    progresses: Sequence[Progress]
+
+
 class Transport(Protocol):
     """One pooled connection to a coordinator.
 
@@ -28,8 +80,22 @@ class Transport(Protocol):
 
     protocol: str  # what the branches are called with unless their url says otherwise: `http` or `grpc`
 
-    async def submit(self, request: TransactionRequest, timeout: float) -> None:
+    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """Hand the transaction in; return once the coordinator said success."""
+        ...
+
+    async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
+        """Register a branch, or record a step of a workflow."""
+        ...
+
+    async def prepare_workflow(self, request: TransactionRequest, timeout: float) -> WorkflowState:
+        """Store a workflow unless it is there; return what is stored."""
+        ...
+
+    async def change_topic(
+        self, operation: TopicOperation, topic: str, url: str, remark: str, timeout: float
+    ) -> None:
+        """Subscribe, unsubscribe or delete."""
         ...
 
     async def new_gid(self, timeout: float) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,28 +16,7 @@ from tests.unit.client.fake_coordinator import (
     Fake,
     custom_data,
     fake_grpc_coordinator,
-    fake_http_coordinator,
 )
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Fake]:
-    async with fake_http_coordinator() as fake:
-        yield fake
-
-
-@pytest.fixture
-async def grpc() -> AsyncIterator[Fake]:
-    async with fake_grpc_coordinator() as fake:
-        yield fake
-
-
-@pytest.fixture(params=["http", "grpc"])
-async def fake(request: pytest.FixtureRequest) -> AsyncIterator[Fake]:
-    """Each test with this runs over both protocols: the methods and the errors are the same."""
-    maker = fake_http_coordinator if request.param == "http" else fake_grpc_coordinator
-    async with maker() as one:
-        yield one
 
 
 async def test_a_submitted_saga_has_a_gid_and_is_submitted(fake: Fake) -> None:

@@ -1,0 +1,35 @@
+"""How long one operation goes on asking a coordinator that does not answer."""
+
+import asyncio
+import random
+from typing import Final
+
+from coordinator.client._transport import ConnectionProblem
+
+FIRST_PAUSE_SECONDS: Final = 0.05
+LONGEST_PAUSE_SECONDS: Final = 1.0
+
+
+class Attempts:
+    """The bound of one operation: how long is left, how long to pause, and whether anything was ever sent."""
+
+    def __init__(self, seconds: float, source: random.Random) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + seconds
+        self._random = source
+        self._pause = FIRST_PAUSE_SECONDS
+        self.anything_sent = False
+
+    def seconds_left(self) -> float:
+        """Seconds until the deadline; for a last attempt right at it still a moment, never negative."""
+        return max(self._deadline - self._loop.time(), 0.001)
+
+    async def pause_after(self, problem: ConnectionProblem) -> bool:
+        """Wait before the next attempt; False when there is no time for one."""
+        self.anything_sent = self.anything_sent or problem.sent
+        pause = self._pause * self._random.uniform(0.5, 1.0)
+        if self._loop.time() + pause >= self._deadline:
+            return False
+        await asyncio.sleep(pause)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        return True

@@ -1,0 +1,157 @@
+"""One open connection to a coordinator: every operation of the protocol, asked until an answer comes."""
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from coordinator.client._answers import already
+from coordinator.client._attempts import Attempts
+from coordinator.client._branch_calls import BranchAnswer, BranchCall, BranchCaller
+from coordinator.client._errors import Failure, Unreachable
+from coordinator.client._transport import (
+    BranchRegistration,
+    ConnectionProblem,
+    Operation,
+    TopicOperation,
+    WorkflowState,
+    open_transport,
+)
+from coordinator.model import Status, TransactionRequest, TransType
+
+T = TypeVar("T")
+
+# Where an attempt whose answer was lost may have been the whole story, these states are its success.
+_DONE_BEFORE = {
+    Operation.SUBMIT: (Status.SUCCEED,),
+    Operation.PREPARE: (),
+    Operation.ABORT: (Status.FAILED,),
+}
+_PREPARED_FIRST = (TransType.TCC, TransType.XA, TransType.WORKFLOW)
+
+
+class Coordinator:
+    """An open connection. timeout: seconds for one operation, all attempts included.
+
+    Every method raises Unreachable when no answer came in that time, and DtmError with the answer when it was
+    an error.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self.url = url
+        self.timeout = timeout
+        self._transport = open_transport(url)
+        self._branches = BranchCaller()
+        self._random = random.Random()
+
+    @property
+    def protocol(self) -> str:
+        """What branches are called with unless their url says otherwise: `http` or `grpc`."""
+        return self._transport.protocol
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._branches.close()
+        await self._transport.close()
+
+    async def operate(self, operation: Operation, request: TransactionRequest) -> None:
+        """Submit, prepare or abort, safe to repeat. Raises Failure and Ongoing as the coordinator said."""
+        options = request.options
+        extra_seconds = options.request_timeout if options.wait_result else 0
+        attempts = Attempts(self.timeout + extra_seconds, self._random)
+        try:
+            await self._answer(
+                lambda seconds: self._transport.operate(operation, request, seconds),
+                attempts,
+                lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
+            )
+        except Failure as failure:
+            if attempts.anything_sent and already(failure) in _DONE_BEFORE[operation]:
+                return
+            raise
+
+    async def register_branch(self, registration: BranchRegistration) -> None:
+        """Register a branch. Raises Failure where the transaction is not `prepared` any more."""
+        gid = registration.gid
+        await self._ask(
+            lambda seconds: self._transport.register_branch(registration, seconds),
+            f"branch {registration.branch_id} of {gid} could not be registered",
+            gid,
+        )
+
+    async def prepare_workflow(self, request: TransactionRequest) -> WorkflowState:
+        """Store a workflow, or return what is stored of it."""
+        return await self._ask(
+            lambda seconds: self._transport.prepare_workflow(request, seconds),
+            f"workflow {request.gid} could not be prepared",
+            request.gid,
+        )
+
+    async def change_topic(self, operation: TopicOperation, topic: str, url: str, remark: str) -> None:
+        """Change a topic."""
+        await self._ask(
+            lambda seconds: self._transport.change_topic(operation, topic, url, remark, seconds),
+            f"topic {topic}: not known whether it was changed",
+            "",
+        )
+
+    async def new_gid(self) -> str:
+        """Return a gid made by the coordinator."""
+        return await self._ask(self._transport.new_gid, "no gid", "")
+
+    async def query(self, gid: str) -> Any:
+        """Return the decoded answer of `query`."""
+        return await self._ask(lambda seconds: self._transport.query(gid, seconds), f"query of {gid}", gid)
+
+    async def call_branch(self, call: BranchCall, request_timeout: int) -> BranchAnswer:
+        """Call a branch once, from here. request_timeout: seconds, 0 for this client's own time-out."""
+        return await self._branches.call(call, request_timeout or self.timeout)
+
+    async def _ask(self, ask: Callable[[float], Awaitable[T]], what: str, gid: str) -> T:
+        return await self._answer(
+            ask,
+            Attempts(self.timeout, self._random),
+            lambda problem: Unreachable(
+                f"{what}: {problem}. Is the coordinator running at {self.url}?",
+                gid=gid,
+                may_exist=problem.sent,
+            ),
+        )
+
+    async def _answer(
+        self,
+        ask: Callable[[float], Awaitable[T]],
+        attempts: Attempts,
+        explain: Callable[[ConnectionProblem], Unreachable],
+    ) -> T:
+        """Ask, giving the seconds left, until there is an answer or no time for another attempt."""
+        while True:
+            try:
+                return await ask(attempts.seconds_left())
+            except ConnectionProblem as problem:
+                if not await attempts.pause_after(problem):
+                    raise explain(problem) from problem
+
+
+def _unreachable(
+    operation: Operation, request: TransactionRequest, problem: ConnectionProblem, *, sent: bool
+) -> Unreachable:
+    prepared_before = request.trans_type in _PREPARED_FIRST or bool(request.query_prepared)
+    match operation:
+        case Operation.ABORT:
+            known = "not known whether it is aborted" if sent else "it is not aborted yet"
+            advice = "the coordinator ends it itself when timeout_to_fail has passed"
+        case Operation.SUBMIT if prepared_before:
+            known = "not known whether it is submitted" if sent else "it is prepared and not submitted"
+            advice = "submit the same gid again, which is safe, or ask query"
+        case _ if sent:
+            known = "the transaction may or may not exist"
+            advice = f"{operation} the same gid again, which is safe, or ask query"
+        case _:
+            known = "nothing was sent, the transaction does not exist"
+            advice = f"check the address and {operation} again"
+    gid = request.gid
+    return Unreachable(
+        f"{known}, gid {gid}: {problem}; {advice}",
+        gid=gid,
+        may_exist=sent or (operation is not Operation.PREPARE and prepared_before),
+    )

@@ -1,0 +1,189 @@
+"""XA's few words to a database, one class for each kind of connection (PROTOCOL §7, §12)."""
+
+from typing import Any, Final, Protocol
+
+import aiomysql
+from pymysql import err as mysql_errors
+
+from coordinator.client._barrier_mysql import MySqlBarrier
+from coordinator.client._barrier_rules import BarrierRow
+from coordinator.client._errors import InvalidUse
+
+_MYSQL_ID_BYTES_MAX: Final = 64
+_MYSQL_UNKNOWN_ID: Final = 1397  # XAER_NOTA; also while another open connection holds it
+_MYSQL_DUPLICATE_ID: Final = 1440  # XAER_DUPID
+_MYSQL_BUSY: Final = (1205, 1213, 1399)  # lock wait, deadlock, XAER_RMFAIL: active in another connection
+_LOCK_WAIT_SECONDS: Final = 1
+
+
+class Busy(Exception):
+    """Another connection holds what is asked for, for now."""
+
+
+class DuplicateId(Exception):
+    """A transaction of that id was begun before, here or elsewhere, and has not ended."""
+
+
+class XaDatabase(Protocol):
+    """What XA asks of one connection."""
+
+    async def begin(self, xid: str) -> None:
+        """Begin a transaction of that id. Raises DuplicateId, InvalidUse for an id that is too long."""
+        ...
+
+    async def insert_ignore(self, row: BarrierRow) -> bool:
+        """Insert the row unless its key is there; return whether it was inserted."""
+        ...
+
+    async def prepare(self, xid: str) -> None:
+        """End the work of `begin` and prepare it: from now on it outlives this connection."""
+        ...
+
+    async def abandon(self, xid: str) -> None:
+        """Undo what `begin` began; never raises for a connection that is lost, the server does it then."""
+        ...
+
+    async def commit(self, xid: str) -> bool:
+        """Commit what is prepared; False for an unknown id. Raises Busy."""
+        ...
+
+    async def rollback(self, xid: str) -> bool:
+        """Roll back what is prepared; False for an unknown id. Raises Busy."""
+        ...
+
+    async def insert_alone(self, row: BarrierRow) -> bool:
+        """`insert_ignore` in a transaction of its own, waiting a second at most. Raises Busy."""
+        ...
+
+    async def reason_of(self, row: BarrierRow) -> str:
+        """Return the committed reason of the row of this key; "" without one. Raises Busy."""
+        ...
+
+    async def is_prepared(self, xid: str) -> bool:
+        """True when a transaction of that id is prepared."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class MySqlXa:
+    """An aiomysql connection of its own (MySQL ≥ 5.7.7, MariaDB ≥ 10.5, which keep what is prepared)."""
+
+    def __init__(self, connection: aiomysql.Connection, table: str = "") -> None:
+        self._connection = connection
+        self._barrier = MySqlBarrier(connection, table)
+
+    async def begin(self, xid: str) -> None:
+        """See XaDatabase."""
+        if len(xid.encode()) > _MYSQL_ID_BYTES_MAX:
+            raise InvalidUse(
+                f"the XA id {xid!r} (gid, branch id) has more than {_MYSQL_ID_BYTES_MAX} bytes, the most "
+                "that MySQL takes: choose a shorter gid"
+            )
+        await self._connection.rollback()  # XA START refuses to join anything
+        try:
+            await self._execute("START", xid)
+        except mysql_errors.MySQLError as error:
+            if _number(error) == _MYSQL_DUPLICATE_ID:
+                raise DuplicateId(xid) from error
+            raise
+
+    async def insert_ignore(self, row: BarrierRow) -> bool:
+        """See XaDatabase."""
+        return await self._barrier.insert_ignore(row)
+
+    async def prepare(self, xid: str) -> None:
+        """See XaDatabase."""
+        await self._execute("END", xid)
+        await self._execute("PREPARE", xid)
+
+    async def abandon(self, xid: str) -> None:
+        """See XaDatabase."""
+        # Closing is what undoes it: the server rolls back what is not prepared, whatever state it is in.
+        self._connection.close()
+
+    async def commit(self, xid: str) -> bool:
+        """See XaDatabase."""
+        return await self._end("COMMIT", xid)
+
+    async def rollback(self, xid: str) -> bool:
+        """See XaDatabase."""
+        return await self._end("ROLLBACK", xid)
+
+    async def insert_alone(self, row: BarrierRow) -> bool:
+        """See XaDatabase."""
+        await self._connection.query(f"SET SESSION innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
+        try:
+            await self._connection.begin()
+            inserted = await self._barrier.insert_ignore(row)
+            await self._connection.commit()
+        except mysql_errors.MySQLError as error:
+            await self._barrier.rollback()
+            raise _busy_or_same(error) from error
+        return inserted
+
+    async def reason_of(self, row: BarrierRow) -> str:
+        """See XaDatabase."""
+        await self._connection.query(f"SET SESSION innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
+        try:
+            reason = await self._barrier.reason_of(row)
+            await self._connection.rollback()
+        except mysql_errors.MySQLError as error:
+            await self._barrier.rollback()
+            raise _busy_or_same(error) from error
+        return reason
+
+    async def is_prepared(self, xid: str) -> bool:
+        """See XaDatabase. MySQL 8 wants the privilege XA_RECOVER_ADMIN for this."""
+        async with self._connection.cursor() as cursor:
+            await cursor.execute("XA RECOVER")
+            return any(_text(row[3]) == xid for row in await cursor.fetchall())
+
+    async def close(self) -> None:
+        """See XaDatabase."""
+        if not self._connection.closed:
+            await self._connection.ensure_closed()
+
+    async def _end(self, how: str, xid: str) -> bool:
+        try:
+            await self._execute(how, xid)
+        except mysql_errors.MySQLError as error:
+            if _number(error) == _MYSQL_UNKNOWN_ID:
+                return False
+            raise _busy_or_same(error) from error
+        return True
+
+    async def _execute(self, how: str, xid: str) -> None:
+        await self._connection.query(f"XA {how} {self._connection.escape(xid)}")
+
+
+def xa_database(connection: Any, table: str = "") -> XaDatabase:
+    """Return the adapter for a connection. Raises InvalidUse for a database without XA."""
+    if isinstance(connection, aiomysql.Connection):
+        return MySqlXa(connection, table)
+    kind = type(connection)
+    match kind.__module__.partition(".")[0]:
+        case "asyncpg":
+            from coordinator.client._xa_postgres import PostgresXa
+
+            return PostgresXa(connection, table)
+        case "aiosqlite":
+            raise InvalidUse("SQLite has no XA: use a saga or TCC, or MySQL, MariaDB or PostgreSQL")
+    raise InvalidUse(
+        f"XA does not know {kind.__module__}.{kind.__qualname__}: connect must return a connection of "
+        "aiomysql or asyncpg"
+    )
+
+
+def _busy_or_same(error: mysql_errors.MySQLError) -> Exception:
+    return Busy(str(error)) if _number(error) in _MYSQL_BUSY else error
+
+
+def _number(error: mysql_errors.MySQLError) -> int:
+    return error.args[0] if error.args and isinstance(error.args[0], int) else 0
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
