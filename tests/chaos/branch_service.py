@@ -67,6 +67,16 @@ class Business:
         await self._behave("")
         await self._once("DELETE FROM user_score WHERE user_id = ?", user_id)
 
+    async def confirm_user(self, user_id: int) -> None:
+        """Leave the effect of a confirm."""
+        await self._behave("")
+        await self._once("UPDATE user SET name = 'confirmed' WHERE id = ?", user_id)
+
+    async def confirm_score(self, user_id: int) -> None:
+        """Leave the effect of a confirm."""
+        await self._behave("")
+        await self._once("UPDATE user_score SET score = 2 WHERE user_id = ?", user_id)
+
     async def _behave(self, gender: str) -> None:
         self.calls += 1
         if gender == "hang":
@@ -137,16 +147,24 @@ def http_application(business: Business) -> web.Application:
     async def state(_request: web.Request) -> web.Response:
         return web.json_response({"calls": business.calls, "hung": business.hung})
 
+    async def query_prepared(request: web.Request) -> web.Response:
+        """The sender of a message knows whether it committed: its gid says so."""
+        await _pause()
+        return web.Response(status=200 if request.query["gid"].endswith("-committed") else 409)
+
     application = web.Application(middlewares=[branch_middleware])
     routes: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
         "/saveUser": lambda body: business.save_user(body["id"], body.get("gender", "")),
         "/deleteUser": lambda body: business.delete_user(body["id"]),
         "/saveScore": lambda body: business.save_score(body["id"], body["score"]),
         "/deleteScore": lambda body: business.delete_score(body["id"]),
+        "/confirmUser": lambda body: business.confirm_user(body["id"]),
+        "/confirmScore": lambda body: business.confirm_score(body["id"]),
     }
     for path, operate in routes.items():
         application.router.add_post(path, branch(operate))
     application.router.add_get("/state", state)
+    application.router.add_get("/queryPrepared", query_prepared)
     return application
 
 

@@ -38,7 +38,7 @@ async def test_nothing_is_lost_or_done_twice_when_the_coordinator_is_killed(
             asyncio.create_task(_submit_all(waiting, http, grpc, branch_service, seen))
             for _ in range(SUBMITTERS)
         ]
-        kills = await _kill_while(coordinator, submitters, random)
+        kills = await kill_while(coordinator, submitters, random)
         await asyncio.gather(*submitters)
         views = await until_final(http, [plan.gid for plan in made], seconds=30)
     check(made, views, branch_service, seen)
@@ -64,7 +64,7 @@ async def _submit_all(waiting: deque[Plan], http: Dtm, grpc: Dtm, service: Branc
                 seen.succeeded.add(plan.gid)
 
 
-async def _kill_while(
+async def kill_while(
     coordinator: CoordinatorProcess, submitters: list[asyncio.Task[None]], random: Random
 ) -> int:
     """Kill and start it again while there is work, at most so often; return how often. It runs at the end."""
