@@ -1,7 +1,7 @@
 """Claiming what is due, so that no two coordinators hold one transaction (PROTOCOL §9). Synchronous."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import nsmallest
@@ -37,12 +37,34 @@ def claim_due(connection: Connection, claim: Claim, clock: WallClock, *, skip_lo
 
     skip_locked: the database can pass over rows that another is claiming; else this waits for that commit.
     """
-    transactions = [
-        _leased(transaction_of(row, clock), claim)
-        for row in _due_rows(connection, claim, clock, skip_locked=skip_locked)
-    ]
-    _write_leases(connection, transactions, claim, clock)
+    transactions: list[Transaction] = []
+    leases: defaultdict[datetime, list[int]] = defaultdict(list)  # ids by the end of their lease
+    for row in _due_rows(connection, claim, clock, skip_locked=skip_locked):
+        transaction = _understood(row, claim, clock)
+        if transaction is None:
+            leases[_lease_end(claim, claim.lease_least)].append(row.id)
+        else:
+            transactions.append(transaction)
+            leases[transaction.next_cron_time].append(row.id)
+    _write_leases(connection, leases, claim, clock)
     return _with_branches(connection, transactions, clock)
+
+
+def _understood(row: Row[Any], claim: Claim, clock: WallClock) -> Transaction | None:
+    """The transaction as claimed; None for a row that nobody can drive.
+
+    Such a row must not keep the others from being driven. It gets a lease all the same, so that it neither
+    takes the place of another nor fills the log at every look.
+    """
+    try:
+        transaction = transaction_of(row, clock)
+    except Invalid as error:
+        logger.error("not driven: {}", error)
+        return None
+    if transaction.trans_type not in claim.trans_types:  # MySQL compares without regard to case
+        logger.error("not driven: gid {} has the trans_type '{}'", row.gid, row.trans_type)
+        return None
+    return _leased(transaction, claim)
 
 
 def _due_rows(connection: Connection, claim: Claim, clock: WallClock, *, skip_locked: bool) -> list[Row[Any]]:
@@ -63,22 +85,22 @@ def _due_rows(connection: Connection, claim: Claim, clock: WallClock, *, skip_lo
 
 def _leased(transaction: Transaction, claim: Claim) -> Transaction:
     lease = max(claim.lease_least, transaction.options.request_timeout + _LEASE_BEYOND_REQUEST)
-    until = claim.now + timedelta(seconds=max(lease, transaction.next_cron_interval))
     return replace(
         transaction,
         owner=claim.owner,
-        next_cron_time=rounded_up(until),
+        next_cron_time=_lease_end(claim, max(lease, transaction.next_cron_interval)),
         update_time=claim.now.replace(microsecond=0),
     )
 
 
+def _lease_end(claim: Claim, seconds: float) -> datetime:
+    return rounded_up(claim.now + timedelta(seconds=seconds))
+
+
 def _write_leases(
-    connection: Connection, transactions: Sequence[Transaction], claim: Claim, clock: WallClock
+    connection: Connection, leases: Mapping[datetime, Sequence[int]], claim: Claim, clock: WallClock
 ) -> None:
-    ids: defaultdict[datetime, list[int]] = defaultdict(list)
-    for transaction in transactions:
-        ids[transaction.next_cron_time].append(transaction.id)
-    for until, of_same in ids.items():
+    for until, of_same in leases.items():
         connection.execute(
             update(TRANS_GLOBAL)
             .where(TRANS_GLOBAL.c.id.in_(of_same))

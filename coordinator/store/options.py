@@ -6,11 +6,14 @@ of the wrong kind counts as not given, because a row that cannot be read would n
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Final
 
 import orjson
 
 from coordinator.errors import Invalid
 from coordinator.model import Options
+
+_SECONDS_MAX: Final = 2**31 - 1  # what is taken from clients; with more, dates would end
 
 
 def encode_options(options: Options) -> str:
@@ -84,7 +87,9 @@ def decode_options(text: str | None) -> Options:
 
 
 def _seconds(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _SECONDS_MAX:
+        return value
+    return 0
 
 
 def _headers(value: object) -> dict[str, str]:

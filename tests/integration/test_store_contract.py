@@ -267,3 +267,23 @@ async def test_reset_loses_what_was_stored(config: StoreConfig, open_sql: Open) 
 async def test_an_unknown_driver_is_a_clear_error(open_sql: Open) -> None:
     with pytest.raises(StartError, match="redis is not built yet"):
         await open_sql(StoreConfig(driver="redis"))
+
+
+async def test_rows_that_nobody_understands_keep_no_other_from_being_claimed(
+    mariadb_database: Database, open_sql: Open
+) -> None:
+    """PROTOCOL §9. MySQL finds `SAGA` where `saga` is asked for, and any program may have written a row."""
+    store = await open_sql(config_of(mariadb_database), zone=UTC)
+    now = await store.utc_now()
+    long_ago = now - timedelta(hours=1)
+    for gid in ("odd status", "odd type", "odd options"):
+        await insert(store, gid, next_cron_time=long_ago)
+    await insert(store, "sound", next_cron_time=now - timedelta(minutes=1))
+    mariadb_database.execute(
+        "UPDATE trans_global SET status = 'Submitted' WHERE gid = 'odd status';"
+        "UPDATE trans_global SET trans_type = 'SAGA' WHERE gid = 'odd type';"
+        """UPDATE trans_global SET options = '{"request_timeout":1000000000000}' WHERE gid = 'odd options'"""
+    )
+    claimed = await claim(store, now)
+    assert [it.transaction.gid for it in claimed] == ["odd options", "sound"]
+    assert await store.due_backlog(now=now, trans_types=["saga"]) == 0  # the others have a lease as well

@@ -35,6 +35,12 @@ def test_values_of_the_wrong_kind_are_not_given() -> None:
     assert decode_options(text) == Options(branch_headers={"b": "c"})
 
 
+@pytest.mark.parametrize("seconds", [-1, 2**31, 10**18])
+def test_seconds_that_no_client_of_ours_may_give_are_not_given(seconds: int) -> None:
+    """Another program stored them; a lease of that length would end beyond the last date."""
+    assert decode_options(f'{{"request_timeout":{seconds},"retry_limit":2}}') == Options(retry_limit=2)
+
+
 @pytest.mark.parametrize("options", [Options(retry_limit=2**70), Options(branch_headers={"a": "\ud800"})])
 def test_what_cannot_be_written_is_invalid(options: Options) -> None:
     with pytest.raises(Invalid, match="the options cannot be stored"):
