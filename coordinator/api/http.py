@@ -27,6 +27,9 @@ from coordinator.model import TransactionRequest
 from coordinator.telemetry.metrics import Metrics, RequestMeter
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+# A connection that sends no whole request for so long is closed. More than the 90 s after which Go clients
+# close an unused one themselves, so that none of theirs is closed under a request.
+IDLE_SECONDS_MAX: Final = 120.0
 
 _SUCCESS: Final = b'{"dtm_result":"SUCCESS"}'
 _PONG: Final = b'{"msg":"pong"}'
@@ -78,7 +81,11 @@ class HttpApi:
         not cancel what it asked for.
         """
         return Server(
-            cast(Any, self.handle), access_log=None, auto_decompress=False, handler_cancellation=False
+            cast(Any, self.handle),
+            access_log=None,
+            auto_decompress=False,
+            handler_cancellation=False,
+            keepalive_timeout=IDLE_SECONDS_MAX,
         )
 
     async def handle(self, request: BaseRequest) -> Answer:

@@ -42,7 +42,9 @@ class QuickAnswer:
 
     async def write_eof(self) -> None:
         """Send it."""
-        await self._request.writer.write(self._data)
+        writer = self._request.writer
+        await writer.write(self._data)
+        await writer.drain()  # else answers pile up for a client that sends requests and reads nothing
 
 
 Answer = QuickAnswer | Response
