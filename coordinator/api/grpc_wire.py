@@ -16,6 +16,8 @@ from grpclib.protocol import H2Protocol
 from grpclib.server import Server, Stream
 from h2.settings import SettingCodes
 
+from coordinator.api.grpc_status import with_short_errors
+
 # A call that waits for its saga keeps a stream open; h2's own 100 would make one client queue behind itself.
 STREAMS_MAX: Final = 1000  # a connection
 _PREFIX: Final = Struct(">?I")  # compressed?, length
@@ -74,7 +76,7 @@ class Methods:
 
 def unary(call: Any) -> Handler:
     """The handler of one method; `call` is a coroutine function: grpclib's stream → None, answering on it."""
-    return Handler(call, Cardinality.UNARY_UNARY, Encoded, Encoded)
+    return Handler(with_short_errors(call), Cardinality.UNARY_UNARY, Encoded, Encoded)
 
 
 def bounded(service: Any, bytes_max: int) -> Methods:
@@ -82,7 +84,7 @@ def bounded(service: Any, bytes_max: int) -> Methods:
     return Methods(
         {
             path: Handler(
-                partial(_call_bounded, handler.func, handler.request_type, bytes_max),
+                with_short_errors(partial(_call_bounded, handler.func, handler.request_type, bytes_max)),
                 handler.cardinality,
                 handler.request_type,
                 handler.reply_type,
@@ -167,13 +169,13 @@ class _GatheringProtocol(asyncio.Protocol):
     def __init__(self, inner: H2Protocol, connections: "set[_GatheringProtocol]") -> None:
         self._inner = inner
         self._connections = connections
+        self._transport: asyncio.Transport | None = None
         self.data_received = inner.data_received  # type: ignore[method-assign]
-        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         inner = self._inner
-        inner.connection_made(GatheringTransport(cast(asyncio.Transport, transport)))
+        self._transport = cast(asyncio.Transport, transport)
+        inner.connection_made(GatheringTransport(self._transport))
         inner.connection._connection.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_MAX})
         inner.connection.flush()
         self._connections.add(self)
@@ -181,6 +183,21 @@ class _GatheringProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read: take no more from it, else what it must be answered fills the memory.
+
+        A PING is answered at once whatever waits to be sent.
+        """
+        self._inner.pause_writing()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._inner.resume_writing()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def say_goodbye(self) -> None:
         """Send GOAWAY, so that the client connects elsewhere without an error, and close."""

@@ -12,6 +12,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpclib.metadata import encode_grpc_message
 from grpclib.reflection.v1 import reflection_grpc as v1_grpc
 from grpclib.reflection.v1 import reflection_pb2 as v1_pb2
 from grpclib.reflection.v1alpha import reflection_grpc as v1alpha_grpc
@@ -19,6 +20,8 @@ from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha_pb2
 from loguru import logger
 
 from coordinator.api import grpc_health
+from coordinator.api.grpc_status import MESSAGE_BYTES_MAX
+from coordinator.api.grpc_wire import GatheringServer
 from coordinator.errors import (
     BranchConflict,
     Busy,
@@ -139,6 +142,66 @@ async def test_an_error_has_the_status_of_its_class(
     with pytest.raises(GRPCError) as raised:
         await DtmStub(grpc.channel).submit(DtmRequest())
     assert (raised.value.status, raised.value.message) == (status, message)
+
+
+@pytest.mark.parametrize("character", ["z", "é", "事", "😀", "%"])
+async def test_a_long_message_loses_its_middle_and_never_the_connection(grpc: Grpc, character: str) -> None:
+    """It travels in a header. A megabyte of it, and the event loop stood still for a minute."""
+    grpc.service.error = Failure(f"why: {character * 1_000_000}")
+    with pytest.raises(GRPCError) as raised:
+        await DtmStub(grpc.channel).submit(DtmRequest(), timeout=5)
+    message = raised.value.message or ""
+    assert raised.value.status is Status.ABORTED
+    assert message.startswith(f"why: {character}")
+    assert message.endswith(f"{character} FAILURE")
+    assert 4000 < len(encode_grpc_message(message)) <= MESSAGE_BYTES_MAX
+
+
+async def test_a_message_that_fits_stays_whole(grpc: Grpc) -> None:
+    grpc.service.error = Failure("x" * 1016)  # as long as a rollback reason may be
+    with pytest.raises(GRPCError) as raised:
+        await DtmStub(grpc.channel).submit(DtmRequest())
+    assert raised.value.message == "x" * 1016 + " FAILURE"
+
+
+async def test_a_long_name_of_a_service_is_answered_as_well(grpc: Grpc) -> None:
+    with pytest.raises(GRPCError, match="no service zzz") as raised:
+        await HealthStub(grpc.channel).Check(HealthCheckRequest(service="z" * 60_000), timeout=5)
+    assert len(raised.value.message or "") <= MESSAGE_BYTES_MAX
+
+
+class FullTransport(asyncio.Transport):
+    """A socket whose other end does as the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+
+async def test_a_client_that_reads_nothing_is_not_read_from() -> None:
+    """Every PING is to be answered: 65 MB of them, no answer read, were 63 MB of memory."""
+    protocol: asyncio.Protocol = GatheringServer([])._protocol_factory()  # type: ignore[assignment]
+    transport = FullTransport()
+    protocol.connection_made(transport)
+    assert transport.reads
+    protocol.pause_writing()
+    assert not transport.reads
+    protocol.resume_writing()
+    assert transport.reads
+    protocol.connection_lost(None)
 
 
 async def test_a_fault_of_ours_is_logged_and_tells_nothing_of_the_inside(grpc: Grpc) -> None:
