@@ -166,6 +166,7 @@ class Store(KeyValues, Protocol):
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         """Make due at once at most `limit` unfinished rows whose next_cron_time is after `later_than`.
 
+        Rows that a coordinator drives are left alone: due, they would be driven by a second one as well.
         Returns how many, and whether there are more.
         """
         ...

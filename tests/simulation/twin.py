@@ -118,12 +118,13 @@ class TwinStore:
         return await self._write(lambda: len(self._make_due(mine, now)), CLAIM_SECONDS)
 
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
+        def waits(row: Transaction) -> bool:
+            is_held = row.status is not Status.PREPARED and "/" in row.owner
+            return row.next_cron_time > later_than and not is_held
+
         def reset() -> tuple[int, bool]:
-            changed = self._make_due(lambda row: row.next_cron_time > later_than, now, limit)
-            more = any(
-                r.status in UNFINISHED and r.next_cron_time > later_than
-                for r in self.rows.transactions.values()
-            )
+            changed = self._make_due(waits, now, limit)
+            more = any(r.status in UNFINISHED and waits(r) for r in self.rows.transactions.values())
             return len(changed), more
 
         return await self._write(reset, CLAIM_SECONDS)

@@ -608,11 +608,22 @@ class StoreContract:
         assert await stores.first.take_back(now=now, owner_prefix="", except_prefix="b/") == 2
         assert {it.transaction.gid for it in await claim(stores.first, now)} == {"mine", "odd"}
 
+    async def test_what_is_being_driven_is_not_made_due(self, stores: Stores) -> None:
+        """Nor claimed by a second driver, therefore (PROTOCOL §9)."""
+        now = await stores.first.utc_now()
+        later = now + timedelta(minutes=10)
+        for gid, owner in (("driven", "a/1/1"), ("let go", ""), ("left by another program", "FnQb7fiK")):
+            await insert(stores.first, gid, owner=owner, next_cron_time=later)
+        await insert(stores.first, "prepared", status=Status.PREPARED, owner="a/1/2", next_cron_time=later)
+        assert await stores.first.reset_cron_time(now=now, later_than=now, limit=9) == (3, False)
+        due = {it.transaction.gid for it in await claim(stores.first, now)}
+        assert due == {"let go", "left by another program"}
+
     async def test_what_waits_long_is_made_due(self, stores: Stores) -> None:
         now = await stores.first.utc_now()
         for n in range(3):
-            await insert(stores.first, f"far-{n}", next_cron_time=now + timedelta(minutes=10))
-        await insert(stores.first, "near", next_cron_time=now + timedelta(seconds=30))
+            await insert(stores.first, f"far-{n}", owner="", next_cron_time=now + timedelta(minutes=10))
+        await insert(stores.first, "near", owner="", next_cron_time=now + timedelta(seconds=30))
         later_than = now + timedelta(minutes=1)
         assert await stores.first.reset_cron_time(now=now, later_than=later_than, limit=2) == (2, True)
         assert len(await claim(stores.first, now, lease_least=3600)) == 2

@@ -320,6 +320,30 @@ def test_an_abort_of_a_saga_is_refused() -> None:
     run_virtually(run())
 
 
+def test_a_call_in_flight_is_not_made_again_because_everything_is_made_due() -> None:
+    """PROTOCOL §3, §9: resetCronTime takes no lease from a driver."""
+
+    async def run() -> None:
+        calls = 0
+
+        async def slow(_branch: Branch) -> Answer:
+            nonlocal calls
+            calls += 1
+            await asyncio.sleep(2.5)
+            return SUCCESS
+
+        bench = Bench(slow)
+        driven = asyncio.create_task(bench.transactions.submit(request(1)))
+        looking = asyncio.create_task(bench.recovery.run())
+        await asyncio.sleep(1)
+        assert await bench.operators.reset_cron_time(timeout=0, limit=10) == (0, False)
+        await driven
+        looking.cancel()
+        assert (bench.row.status, calls) == (Status.SUCCEED, 1)
+
+    run_virtually(run())
+
+
 def test_a_transaction_waiting_for_its_time_can_be_made_due_now() -> None:
     """PROTOCOL §3: resetNextCronTime, resetCronTime."""
 
