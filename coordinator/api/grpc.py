@@ -16,10 +16,12 @@ from coordinator.api.grpc_health import Health
 from coordinator.api.grpc_messages import Messages
 from coordinator.api.grpc_wire import Encoded, GatheringServer, Methods, bounded, receive, unary
 from coordinator.api.ports import Operations, Readiness
+from coordinator.calls.deadlines import Deadlines
 from coordinator.errors import DtmError, NoResult
 from coordinator.telemetry.metrics import Metrics
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+MESSAGE_SECONDS_MAX: Final = 30.0  # as long as an HTTP body may take
 SERVICE: Final = "dtmgimp.Dtm"
 
 _STATUSES: Final = {status.value: status for status in Status}
@@ -49,6 +51,7 @@ class GrpcApi:
         self._body_bytes_max = body_bytes_max
         self._messages = Messages()
         self._empty = Encoded(b"")
+        self._deadlines: Deadlines | None = None
         self._running: set[asyncio.Task[Any]] = set()
         self._calls = 0  # under way
         self._is_stopping = False
@@ -56,6 +59,7 @@ class GrpcApi:
 
     def server(self) -> GatheringServer:
         """The grpclib server of this API, to be given to `start_grpc`. Needs a running loop."""
+        self._deadlines = Deadlines()
         ours: Any = [self._dtm(), Health(self._readiness, [SERVICE])]
         dtm, *others = ServerReflection.extend(ours)  # which lists ours
         return GatheringServer([dtm, *(bounded(other, self._body_bytes_max) for other in others)])
@@ -121,8 +125,18 @@ class GrpcApi:
             logger.opt(exception=error).error("gRPC {} failed", name)
             raise GRPCError(Status.INTERNAL, _INTERNAL_ERROR) from error
 
+    async def _receive(self, stream: Stream[Any, Any]) -> bytes | None:
+        """Receive the message of a call; see `receive`. A client that opens a call owes it soon."""
+        assert self._deadlines is not None, "made with the server"
+        try:
+            with self._deadlines.within(MESSAGE_SECONDS_MAX):
+                return await receive(stream, self._body_bytes_max)
+        except TimeoutError as error:
+            sentence = f"the message did not arrive within {MESSAGE_SECONDS_MAX:.0f} seconds"
+            raise GRPCError(Status.DEADLINE_EXCEEDED, sentence) from error
+
     async def _new_gid(self, stream: Stream[Any, Any]) -> Encoded:
-        await receive(stream, self._body_bytes_max)
+        await self._receive(stream)
         return Encoded(self._messages.encode_gid(self._operations.transactions.new_gid()))
 
     def _call(
@@ -134,7 +148,7 @@ class GrpcApi:
         """One method: what its message means, what is asked, and its reply (None: google.protobuf.Empty)."""
 
         async def call(stream: Stream[Any, Any]) -> Encoded:
-            data = await receive(stream, self._body_bytes_max)
+            data = await self._receive(stream)
             if data is None:
                 raise GRPCError(Status.INTERNAL, "the call has no message")
             result = await self._protected(operation(decode(data)))

@@ -8,7 +8,7 @@ from struct import pack
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpclib.client import Channel
-from grpclib.const import Status
+from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -19,6 +19,7 @@ from grpclib.reflection.v1alpha import reflection_grpc as v1alpha_grpc
 from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha_pb2
 from loguru import logger
 
+from coordinator.api import grpc as grpc_module
 from coordinator.api import grpc_health
 from coordinator.api.grpc_status import MESSAGE_BYTES_MAX
 from coordinator.api.grpc_wire import GatheringServer
@@ -50,7 +51,7 @@ from coordinator.proto.dtmgimp import (
 )
 from coordinator.store.base import Stored
 from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Grpc, grpc_api
-from tests.unit.api.raw_grpc import Reply, call, call_framed
+from tests.unit.api.raw_grpc import Raw, Reply, call, call_framed
 
 SUBMIT = "/dtmgimp.Dtm/Submit"
 SERVING = HealthCheckResponse.SERVING
@@ -168,6 +169,18 @@ async def test_a_long_name_of_a_service_is_answered_as_well(grpc: Grpc) -> None:
     with pytest.raises(GRPCError, match="no service zzz") as raised:
         await HealthStub(grpc.channel).Check(HealthCheckRequest(service="z" * 60_000), timeout=5)
     assert len(raised.value.message or "") <= MESSAGE_BYTES_MAX
+
+
+async def test_a_call_whose_message_never_comes_is_given_up(
+    grpc: Grpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_module, "MESSAGE_SECONDS_MAX", 0.05)
+    with pytest.raises(GRPCError, match="the message did not arrive within") as raised:
+        async with grpc.channel.request(SUBMIT, Cardinality.UNARY_UNARY, Raw, Raw, timeout=5) as stream:
+            await stream.send_request()
+            await stream.recv_message()
+    assert raised.value.status is Status.DEADLINE_EXCEEDED
+    assert (await DtmStub(grpc.channel).new_gid()).gid == "gid-1"  # the connection is fine
 
 
 class FullTransport(asyncio.Transport):
