@@ -1,7 +1,7 @@
 """What people and consoles ask: looking, stopping for good, bringing the next round forward (PROTOCOL §3)."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from coordinator.engine import Engine
 from coordinator.errors import Failure, Invalid
@@ -63,20 +63,38 @@ class Operators:
         raise lost_races(gid)
 
     async def reset_next_cron_time(self, gid: str) -> None:
-        """Make one unfinished transaction due now. One that runs here just now is left to its driver."""
+        """Make one unfinished transaction due now; one that is driven, when its driver's lease is over.
+
+        One that runs here just now is left to its driver.
+        """
         require_gid(gid)
         for _ in range(RACES_MAX):
             transaction = (await self._lookup.find(gid)).transaction
             if transaction.status.is_final or self._engine.running_of(gid):
                 return
-            # Columns hold whole seconds, rounded up: of the second that has begun, it is due already.
-            due = Assign(next_cron_time=self._engine.tools.clock.now().replace(microsecond=0))
+            due_at = self._soonest(transaction)
+            if due_at >= transaction.next_cron_time:
+                self._wake()
+                return
+            due = Assign(next_cron_time=due_at)
             if await self._change(
                 Change(gid, frozenset({transaction.status}), transaction.owner, assign=due)
             ):
                 self._wake()
                 return
         raise lost_races(gid)
+
+    def _soonest(self, transaction: Transaction) -> datetime:
+        """When it may be taken up without a second driver beside the first (PROTOCOL §9)."""
+        tools = self._engine.tools
+        # Columns hold whole seconds, rounded up: of the second that has begun, it is due already.
+        now = tools.clock.now().replace(microsecond=0)
+        if transaction.status is Status.PREPARED or "/" not in transaction.owner:
+            return now  # nobody drives it; other programs leave owners behind, but none with a slash
+        # next_cron_time may be later by far: it counts the back-off as well. Whoever takes or renews a lease
+        # stamps update_time, in whole seconds.
+        lease = timedelta(seconds=tools.timing.lease(transaction.options) + 1)
+        return max(now, transaction.update_time + lease)
 
     async def reset_cron_time(self, *, timeout: float | None, limit: int) -> tuple[int, bool]:
         """Make due now what is due later than `timeout` seconds from now (None: 3 x TimeoutToFail).

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -340,6 +341,31 @@ def test_a_call_in_flight_is_not_made_again_because_everything_is_made_due() -> 
         await driven
         looking.cancel()
         assert (bench.row.status, calls) == (Status.SUCCEED, 1)
+
+    run_virtually(run())
+
+
+def test_what_another_coordinator_drives_is_due_when_its_lease_is_over() -> None:
+    """PROTOCOL §3, §9: resetNextCronTime; the back-off of 300 s that the row waits for is cut short."""
+
+    async def run() -> None:
+        bench = Bench(succeed)
+        now = bench.tools.clock.now()
+        row = Transaction(
+            *("g", "saga", Status.SUBMITTED),
+            next_cron_interval=300,
+            next_cron_time=now + timedelta(seconds=300),
+            owner="b/1/1",
+        )
+        branches = saga.branches_of(request(1))
+        assert await bench.store.insert(row, branches, timeout=5)
+        looking = asyncio.create_task(bench.recovery.run())
+        await bench.operators.reset_next_cron_time("g")
+        await asyncio.sleep(Timing().lease(Options()) - 1)
+        assert bench.row.owner == "b/1/1"  # b may be in the middle of a call
+        await asyncio.sleep(7)
+        assert bench.row.status is Status.SUCCEED
+        looking.cancel()
 
     run_virtually(run())
 
