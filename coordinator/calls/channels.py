@@ -17,7 +17,14 @@ _CONNECTION_WINDOW_BYTES: Final = 1 << 20
 
 
 class BranchChannel(Channel):
-    """A channel for calls whose headers are a HeaderBlock."""
+    """A channel for calls whose headers are a HeaderBlock.
+
+    Headers come as Latin-1, which no byte fails: what a branch does not encode breaks no connection.
+    """
+
+    def __init__(self, host: str, port: int, *, config: Configuration) -> None:
+        super().__init__(host, port, config=config)
+        self._h2_config.header_encoding = "latin-1"
 
     async def _create_connection(self) -> H2Protocol:
         protocol = await super()._create_connection()

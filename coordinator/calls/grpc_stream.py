@@ -152,4 +152,10 @@ def _status(trailers: dict[str, str]) -> tuple[int, str]:
     except ValueError:
         raise BrokenReply(f"its gRPC status is {written!r}") from None
     message = trailers.get("grpc-message")
-    return status, decode_grpc_message(message) if message else ""
+    return status, _decoded(message) if message else ""
+
+
+def _decoded(message: str) -> str:
+    if not message.isascii():  # UTF-8 that should have been percent-encoded; see BranchChannel
+        message = message.encode("latin-1").decode(errors="replace")
+    return decode_grpc_message(message)

@@ -385,10 +385,18 @@ async def test_answers_that_are_not_as_they_should_be(
             assert answer.result is (Result.FAILURE if status is Status.ABORTED else Result.UNKNOWN)
 
 
-@pytest.mark.parametrize("broken", [(b"x", b"\xff"), (b"x", b"y" * 100_000)])
-async def test_headers_that_cannot_be_read_are_unknown(
-    caller: BranchCaller, broken: tuple[bytes, bytes]
-) -> None:
+async def test_a_message_that_is_not_encoded_is_read_all_the_same(caller: BranchCaller) -> None:
+    """A branch that says FAILURE in its own alphabet means it; its connection stays whole."""
+    said = "no money, ü 事 %E4%BA%8B ".encode() + b"\xff"
+    headers = [_OK, _GRPC, (b"x", b"\xff"), (b"grpc-status", b"10"), (b"grpc-message", said)]
+    async with h2_server(headers) as url:
+        for _ in range(2):
+            answer = await call(caller, url, timeout=2)
+            assert (answer.result, answer.text) == (Result.FAILURE, "no money, ü 事 事 \ufffd")
+
+
+async def test_headers_that_cannot_be_read_are_unknown(caller: BranchCaller) -> None:
+    broken = (b"x", b"y" * 100_000)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # grpclib leaves the first to the loop
     async with h2_server([_OK, _GRPC, (b"grpc-status", b"0"), broken]) as url:
         for _ in range(2):
