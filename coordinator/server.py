@@ -32,6 +32,7 @@ from coordinator.service import Operations, build_operations
 from coordinator.settings import Settings
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
+from coordinator.store.wall_clock import has_summer_time
 from coordinator.telemetry.log import configure_logging
 from coordinator.telemetry.metrics import Gauges, Metrics
 from coordinator.tools import Tools
@@ -68,6 +69,11 @@ class Server:
 
     async def _start(self) -> str:
         settings, clock = self._settings, SystemClock()
+        if settings.time_zone is None and has_summer_time(None, clock.now().year):
+            logger.warning(
+                "this machine's clock is put back in autumn, and TimeZoneOffset is not set: around that hour"
+                " leases and back-offs are an hour off; set TimeZoneOffset, or run with TZ=UTC"
+            )
         metrics = Metrics(CollectorRegistry(), version=__version__)
         store = await self._open_store(clock, metrics)
         engine, recovery = self._build_engine(store, clock, metrics)

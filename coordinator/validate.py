@@ -28,6 +28,7 @@ TEXT_LENGTH_MAX: Final = 1024  # options, custom_data, query_prepared, rollback_
 PAYLOAD_BYTES_MAX: Final = 65_535  # column bin_data
 OP_LENGTH_MAX: Final = 45  # characters
 STEPS_MAX: Final = 1000
+HEADERS_MAX: Final = 200  # more would not fit the options column, and take long to look at
 SECONDS_MAX: Final = 2**31 - 1  # column next_cron_interval
 
 _URLS_REMEMBERED_MAX: Final = 1024  # a service's few urls come with every transaction
@@ -177,6 +178,8 @@ def _require_options(options: Options) -> None:
         value = getattr(options, name)
         if not 0 <= value <= SECONDS_MAX:
             raise Invalid(f"{name} must be between 0 and {SECONDS_MAX}, not {value}")
+    if len(options.branch_headers) > HEADERS_MAX:
+        raise Invalid(f"branch_headers has {len(options.branch_headers)} entries; at most {HEADERS_MAX} fit")
     for name, value in options.branch_headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise Invalid(f"branch_headers has {name!r}, which is no header name")

@@ -20,6 +20,7 @@ from coordinator.api.grpc_status import with_short_errors
 
 # A call that waits for its saga keeps a stream open; h2's own 100 would make one client queue behind itself.
 STREAMS_MAX: Final = 1000  # a connection
+SILENT_SECONDS_MAX: Final = 30.0  # of a new connection: a client that speaks HTTP/2 begins at once
 _PREFIX: Final = Struct(">?I")  # compressed?, length
 
 
@@ -170,6 +171,7 @@ class _GatheringProtocol(asyncio.Protocol):
         self._inner = inner
         self._connections = connections
         self._transport: asyncio.Transport | None = None
+        self._silence: asyncio.TimerHandle | None = None
         self.data_received = inner.data_received  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -179,8 +181,16 @@ class _GatheringProtocol(asyncio.Protocol):
         inner.connection._connection.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_MAX})
         inner.connection.flush()
         self._connections.add(self)
+        self._silence = asyncio.get_running_loop().call_later(SILENT_SECONDS_MAX, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        # h2 alone knows whether the client's preface has come; a connection that waits for calls has sent it.
+        if self._transport is not None and self._inner.connection._connection.incoming_buffer._preamble_len:
+            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
         self._connections.discard(self)
         self._inner.connection_lost(exc)
 

@@ -17,6 +17,7 @@ from grpclib.server import Handler, Server, Stream
 from coordinator.client._context import BranchContext, as_current
 from coordinator.client._errors import DtmError, InvalidUse, NoBranchContext
 from coordinator.client._request import branch_of
+from coordinator.grpc_message import shortened
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable, IServerMethodFunc
@@ -108,7 +109,7 @@ class BranchServer(Server):
                 with as_current(branch):
                     await method(stream)
             except DtmError as error:
-                raise GRPCError(Status(error.grpc_status), error.message) from error
+                raise GRPCError(Status(error.grpc_status), shortened(error.message)) from error
             finally:
                 self._running_calls -= 1
                 if self._running_calls == 0:

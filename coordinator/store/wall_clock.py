@@ -49,6 +49,15 @@ class WallClock:
         return stored.replace(tzinfo=self._zone).astimezone(UTC)
 
 
+def has_summer_time(zone: tzinfo | None, year: int) -> bool:
+    """True when clocks of the zone are put forward and back: an hour's times are then there twice.
+
+    zone: None is the process's own.
+    """
+    offsets = {datetime(year, month, 1, tzinfo=UTC).astimezone(zone).utcoffset() for month in range(1, 13)}
+    return len(offsets) > 1
+
+
 def rounded_up(time: datetime) -> datetime:
     """The first whole second not before the aware time."""
     return time if time.microsecond == 0 else time.replace(microsecond=0) + timedelta(seconds=1)

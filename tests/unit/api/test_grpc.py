@@ -20,8 +20,7 @@ from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha_pb2
 from loguru import logger
 
 from coordinator.api import grpc as grpc_module
-from coordinator.api import grpc_health
-from coordinator.api.grpc_status import MESSAGE_BYTES_MAX
+from coordinator.api import grpc_health, grpc_wire
 from coordinator.api.grpc_wire import GatheringServer
 from coordinator.errors import (
     BranchConflict,
@@ -37,6 +36,7 @@ from coordinator.errors import (
     StoreUnavailable,
     WrongState,
 )
+from coordinator.grpc_message import MESSAGE_BYTES_MAX
 from coordinator.model import Branch, BranchRequest, BranchStatus, Transaction
 from coordinator.model import Status as ModelStatus
 from coordinator.proto.dtmgimp import (
@@ -463,3 +463,17 @@ async def test_reflection_says_when_it_knows_no_such_symbol(
         [request_type(file_containing_symbol="other.Service")]
     )
     assert answer.error_response.error_code == Status.NOT_FOUND.value
+
+
+async def test_a_connection_that_never_says_anything_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_wire, "SILENT_SECONDS_MAX", 0.05)
+    async with grpc_api() as grpc:
+        await DtmStub(grpc.channel).new_gid()
+        reader, writer = await asyncio.open_connection(HOST, grpc.port)
+        speaking, speaker = await asyncio.open_connection(HOST, grpc.port)
+        speaker.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")  # and no call
+        await asyncio.wait_for(reader.read(), 5)  # until it is closed
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(speaking.readexactly(10_000), 0.2)
+        for each in (writer, speaker):
+            each.close()

@@ -1,12 +1,13 @@
 """Times in columns: whole seconds of one zone's wall clock (PROTOCOL §9)."""
 
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.store.wall_clock import WallClock, rounded_up
+from coordinator.store.wall_clock import WallClock, has_summer_time, rounded_up
 
 EAST = timezone(timedelta(hours=8))
 NOON = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
@@ -47,3 +48,9 @@ def test_a_whole_second_comes_back(time: datetime, zone: tzinfo | None) -> None:
     assert clock.time(clock.text(time)) == time.replace(microsecond=0)
     assert clock.time(clock.text_rounded_up(time)) == rounded_up(time)
     assert timedelta(0) <= rounded_up(time) - time < timedelta(seconds=1)
+
+
+def test_zones_that_put_their_clocks_back_are_known() -> None:
+    assert has_summer_time(ZoneInfo("Europe/Berlin"), 2026)
+    assert not has_summer_time(ZoneInfo("Asia/Shanghai"), 2026)
+    assert not has_summer_time(EAST, 2026)
