@@ -22,7 +22,14 @@ from tests.support.could_not_run import (
 )
 from tests.support.event_loops import pytest_asyncio_loop_factories, pytest_collection_modifyitems
 from tests.support.ports import free_port
-from tests.support.servers import Database, EtcdServer, MariaDBServer, ThrowAwayServer
+from tests.support.servers import (
+    Database,
+    EtcdServer,
+    MariaDBServer,
+    PostgresDatabase,
+    PostgresServer,
+    ThrowAwayServer,
+)
 from tests.support.under_test import BranchProcess, CoordinatorProcess, Store
 
 __all__ = [
@@ -102,6 +109,11 @@ def _mariadb() -> Iterator[MariaDBServer]:
 
 
 @pytest.fixture(scope="session")
+def _postgres() -> Iterator[PostgresServer]:
+    yield from _session_server(PostgresServer)
+
+
+@pytest.fixture(scope="session")
 def _etcd() -> Iterator[EtcdServer]:
     yield from _session_server(EtcdServer)
 
@@ -110,6 +122,12 @@ def _etcd() -> Iterator[EtcdServer]:
 def mariadb(_mariadb: MariaDBServer) -> MariaDBServer:
     """Return the session's MariaDB, running."""
     return _mariadb.start()
+
+
+@pytest.fixture
+def postgres(_postgres: PostgresServer) -> PostgresServer:
+    """Return the session's PostgreSQL, running."""
+    return _postgres.start()
 
 
 @pytest.fixture
@@ -123,7 +141,15 @@ def mariadb_database(mariadb: MariaDBServer) -> Iterator[Database]:
     """Return an empty database of this test's own."""
     database = mariadb.create_database()
     yield database
-    mariadb.start().database().execute(f"DROP DATABASE IF EXISTS `{database.name}`")
+    mariadb.start().drop_database(database.name)
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresServer) -> Iterator[PostgresDatabase]:
+    """Return an empty database of this test's own."""
+    database = postgres.create_database()
+    yield database
+    postgres.start().drop_database(database.name)
 
 
 # ---- programs under test -------------------------------------------------------------------------

@@ -4,7 +4,9 @@ import sqlite3
 from enum import Enum
 from typing import Any, Final
 
+import asyncpg
 import pymysql
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from coordinator.errors import Conflict, DtmError, Invalid, StoreUnavailable
@@ -13,6 +15,10 @@ from coordinator.errors import Conflict, DtmError, Invalid, StoreUnavailable
 STORE_ERRORS: Final = (
     SQLAlchemyError,
     pymysql.Error,
+    AsyncAdapt_asyncpg_dbapi.Error,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     sqlite3.Error,
     OSError,
     EOFError,
@@ -56,6 +62,29 @@ _AWAY: Final = frozenset(
 _DUPLICATE: Final = 1062
 _BAD_VALUE: Final = frozenset({1048, 1264, 1265, 1292, 1300, 1364, 1366, 1406, 1411, 3140, 3988, 4025})
 
+# PostgreSQL's five characters, and classes of them by their first two.
+_STATE_LOCKED: Final = "55P03"  # lock_timeout, NOWAIT
+_STATE_DEADLOCK: Final = frozenset({"40P01", "40001"})  # deadlock, serialization failure
+_STATE_DUPLICATE: Final = "23505"
+_STATE_AWAY: Final = frozenset(
+    {
+        "25006",  # read-only: a standby, or a primary that was demoted
+        "25P03", "25P04",  # the transaction was idle, or took, too long: its connection is closed
+        "40002", "40003",  # nobody knows how the transaction ended
+        "57014",  # cancelled: statement_timeout, or somebody's hand
+    }
+)  # fmt: skip
+_STATE_CLASSES_AWAY: Final = frozenset(
+    {
+        "08",  # connection
+        "53",  # disk full, out of memory, too many connections
+        "57",  # shutting down, crashed, starting up
+        "58", "F0", "XX",  # files, configuration, internal errors
+    }
+)  # fmt: skip
+_STATE_CLASS_BAD_VALUE: Final = "22"
+_STATES_BAD_VALUE: Final = frozenset({"23502", "23514"})  # NULL, a check
+
 
 def fault_of(error: BaseException) -> Fault:
     """Judge an error of STORE_ERRORS."""
@@ -64,6 +93,8 @@ def fault_of(error: BaseException) -> Fault:
         return Fault.REFUSED
     if isinstance(cause, sqlite3.Error):
         return _sqlite_fault(cause)
+    if _is_of_asyncpg(cause):
+        return _postgres_fault(cause)
     if not isinstance(cause, pymysql.Error):
         return Fault.AWAY  # OSError, time-outs, SQLAlchemy's pool
     number = error_number(cause)
@@ -77,6 +108,20 @@ def fault_of(error: BaseException) -> Fault:
     if number < 1000 or 2000 <= number < 3000 or number in _AWAY:
         return Fault.AWAY
     return Fault.REFUSED
+
+
+def _postgres_fault(error: BaseException) -> Fault:
+    state = sql_state(error)
+    if state in _STATE_DEADLOCK:
+        return Fault.DEADLOCK
+    if state == _STATE_LOCKED:
+        return Fault.LOCKED
+    if state == _STATE_DUPLICATE:
+        return Fault.DUPLICATE
+    if state in _STATE_AWAY or state[:2] in _STATE_CLASSES_AWAY:
+        return Fault.AWAY
+    # Without a state it comes from the driver: a lost connection, or a value that it cannot send.
+    return Fault.REFUSED if state or _is_unsendable(error) else Fault.AWAY
 
 
 def _sqlite_fault(error: sqlite3.Error) -> Fault:
@@ -99,9 +144,16 @@ def refusal(error: BaseException) -> DtmError:
     reason = reason_of(error)
     if isinstance(cause, UnicodeError):
         return Invalid(f"a value is not Unicode text: {reason}")
-    if isinstance(cause, sqlite3.IntegrityError) or error_number(cause) == _DUPLICATE:
+    state = sql_state(cause)
+    if isinstance(cause, sqlite3.IntegrityError) or _DUPLICATE == error_number(cause) or state == _STATE_DUPLICATE:
         return Conflict(f"a row of that gid, or one of its branches, is stored already: {reason}")
-    if isinstance(cause, (sqlite3.DataError, pymysql.DataError)) or error_number(cause) in _BAD_VALUE:
+    if (
+        isinstance(cause, (sqlite3.DataError, pymysql.DataError))
+        or error_number(cause) in _BAD_VALUE
+        or state[:2] == _STATE_CLASS_BAD_VALUE
+        or state in _STATES_BAD_VALUE
+        or _is_unsendable(cause)
+    ):
         return Invalid(f"the store refused a value: {reason}")
     return StoreUnavailable(f"the store refused the write: {reason}")
 
@@ -111,6 +163,8 @@ def reason_of(error: BaseException) -> str:
     cause = _driver_error(error)
     if isinstance(cause, TimeoutError) and not str(cause):
         return "it did not answer in time"
+    if _is_of_asyncpg(cause):
+        cause = cause.__cause__ or cause  # the driver's own words, without SQLAlchemy's
     text = str(cause.args[1]) if error_number(cause) and len(cause.args) > 1 else str(cause)
     return " ".join(text.split()) or type(cause).__name__
 
@@ -126,3 +180,28 @@ def error_number(error: BaseException) -> int:
     cause = _driver_error(error)
     first: Any = cause.args[0] if cause.args else 0
     return first if isinstance(first, int) and isinstance(cause, pymysql.Error) else 0
+
+
+def sql_state(error: BaseException) -> str:
+    """The five characters that PostgreSQL gave the error, "" for any other."""
+    cause = _driver_error(error)
+    return str(getattr(cause, "sqlstate", None) or "") if _is_of_asyncpg(cause) else ""
+
+
+def _is_of_asyncpg(error: BaseException) -> bool:
+    return isinstance(
+        error,
+        (
+            AsyncAdapt_asyncpg_dbapi.Error,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ),
+    )
+
+
+def _is_unsendable(error: BaseException) -> bool:
+    """The driver refused a value: text that is not Unicode, a number that is too big."""
+    return any(
+        isinstance(it, asyncpg.InterfaceError) and isinstance(it, ValueError) for it in (error, error.__cause__)
+    )

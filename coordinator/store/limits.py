@@ -1,15 +1,19 @@
 """How long values may be: the widths of PROTOCOL §14's columns, checked before a value reaches a database.
 
-MySQL counts characters in varchar and bytes in text and blob; SQLite does not count at all. A value that is
-too long is refused with its own sentence, never cut.
+MySQL counts characters in varchar and bytes in text and blob, PostgreSQL characters in varchar; SQLite does
+not count at all. A value that is too long is refused with its own sentence, never cut. PostgreSQL's text holds
+every character but NUL.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from coordinator.errors import Invalid
 from coordinator.model import Branch, Transaction
+from coordinator.store.base import Change
 
+NUL: Final = "\0"
 BYTES_MAX: Final = 65_535  # text and blob
 TEXT_MAX: Final = 1024  # characters: urls, options, custom_data, reasons
 GID_MAX: Final = 128  # characters; also branch_id and owner
@@ -93,3 +97,40 @@ def check_texts(values: Mapping[str, str | None], where: str = "") -> None:
 def _check_bytes(name: str, length: int) -> None:
     if length > BYTES_MAX:
         raise Invalid(f"{name} is too long: {length} bytes, at most {BYTES_MAX}")
+
+
+def check_no_nul(transaction: Transaction, branches: Sequence[Branch]) -> None:
+    """Raise Invalid, naming the column, when a text holds NUL. Payloads are bytes, where it may be."""
+    _check_each_without_nul(
+        ("gid", transaction.gid),
+        ("trans_type", transaction.trans_type),
+        ("query_prepared", transaction.query_prepared),
+        ("protocol", transaction.protocol),
+        ("custom_data", transaction.custom_data),
+        ("ext_data", transaction.ext_data),
+        ("result", transaction.result),
+        ("rollback_reason", transaction.rollback_reason),
+        ("owner", transaction.owner),
+    )
+    for branch in branches:
+        _check_each_without_nul(("url", branch.url), ("branch_id", branch.branch_id), ("op", branch.op))
+
+
+def without_nul(change: Change) -> Change:
+    """Return the change as it can be stored without NUL; raises Invalid, naming the column, where it cannot.
+
+    A reason is words for people, and may be what a branch answered: refused, it would keep the transaction from
+    ever being rolled back. So NUL is replaced in it.
+    """
+    assign = change.assign
+    _check_each_without_nul(("result", assign.result), ("custom_data", assign.custom_data))
+    if assign.rollback_reason is None or NUL not in assign.rollback_reason:
+        return change
+    reason = assign.rollback_reason.replace(NUL, "\N{REPLACEMENT CHARACTER}")
+    return replace(change, assign=replace(assign, rollback_reason=reason))
+
+
+def _check_each_without_nul(*values: tuple[str, str | None]) -> None:
+    for name, value in values:
+        if value and NUL in value:
+            raise Invalid(f"{name} holds the character NUL, which PostgreSQL cannot store")

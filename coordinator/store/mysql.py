@@ -1,7 +1,6 @@
 """A MySQL server, MariaDB or TiDB: reaching it, waiting for it, what it can do."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -12,10 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
+from coordinator.store.reach import wait_until_reached
 
 _CONNECT_SECONDS: Final = 5
-_PAUSE_SECONDS: Final = 0.5  # between attempts to reach it
-_TELL_SECONDS: Final = 5.0  # between lines that say so
 _IDLE_CONNECTIONS_MAX: Final = 10
 _BATCH_BYTES_MAX: Final = 1_000_000
 _PACKET_BYTES_LEAST: Final = 4 * 1024 * 1024  # what statements are bounded for
@@ -84,25 +82,9 @@ class MySQLServer:
 
     async def wait_until_usable(self, seconds: float) -> None:
         """Return when the database answers; it is made when absent. Raises StartError."""
-        give_up_at = time.monotonic() + seconds
-        tell_at = time.monotonic()
-        while True:
-            try:
-                await self._connect_once()
-                return
-            except STORE_ERRORS as error:
-                if fault_of(error) is not Fault.AWAY:
-                    self._cannot(error)
-                now = time.monotonic()
-                if now >= give_up_at:
-                    raise StartError(
-                        f"the store {self._where} was not there within {seconds:g} s: {reason_of(error)}",
-                        "start the database, or correct Store.Host and Store.Port",
-                    ) from error
-                if now >= tell_at:
-                    logger.info("waiting for the store {}: {}", self._where, reason_of(error))
-                    tell_at = now + _TELL_SECONDS
-            await asyncio.sleep(_PAUSE_SECONDS)
+        await wait_until_reached(
+            self._connect_once, where=self._where, seconds=seconds, cannot=self._cannot
+        )
 
     async def _connect_once(self) -> None:
         try:

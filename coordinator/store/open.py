@@ -11,14 +11,16 @@ from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, reason_of
 from coordinator.store.group_commit import Limits, Observer
 from coordinator.store.mysql import MySQLServer
+from coordinator.store.postgres import PostgresServer
 from coordinator.store.runner import AsyncRunner, Runner
 from coordinator.store.sql import Database, SqlStore
 from coordinator.store.sqlite_runner import SqliteRunner
 from coordinator.store.statements import MySQLStatements, SqliteStatements
+from coordinator.store.statements_postgres import PostgresStatements
 from coordinator.store.tables import check_tables, make_tables
 from coordinator.store.wall_clock import WallClock
 
-_MYSQL_WRITERS: Final = 2  # while one waits for its commit, the other gathers and sends
+_SERVER_WRITERS: Final = 2  # while one waits for its commit, the other gathers and sends
 _SETUP_SECONDS: Final = 60.0  # making and looking over the tables
 
 
@@ -26,13 +28,14 @@ _SETUP_SECONDS: Final = 60.0  # making and looking over the tables
 class StoreConfig:
     """Which store, as `Store` of the configuration says."""
 
-    driver: str = "sqlite"  # or mysql, which is MariaDB and TiDB as well
+    driver: str = "sqlite"  # or mysql, which is MariaDB and TiDB as well, or postgres
     path: str = "dtm.db"  # sqlite: a file, made when absent, or `:memory:`
     host: str = "localhost"
     port: int = 3306
     user: str = "root"
     password: str = field(default="", repr=False)
     database: str = "dtm"  # made when absent and permitted
+    schema: str = "public"  # postgres: where the tables are; made when absent and permitted
     connections_max: int = 500
     connection_lifetime_seconds: float = 300.0
 
@@ -58,11 +61,14 @@ async def open_store(
             runner, database, limits = await _open_sqlite(config, reset=reset)
         case "mysql":
             runner, database, limits = await _open_mysql(config, reset=reset, wait_seconds=wait_seconds)
+        case "postgres":
+            runner, database, limits = await _open_postgres(config, reset=reset, wait_seconds=wait_seconds)
         case _:
-            raise StartError(f"Store.Driver {config.driver} is not built yet", "choose sqlite or mysql")
-    return SqlStore(
-        runner, database, clock=clock, wall_clock=WallClock(zone), limits=limits, observer=observer
-    )
+            raise StartError(
+                f"Store.Driver {config.driver} is not built yet", "choose sqlite, mysql or postgres"
+            )
+    wall_clock = WallClock(zone, offsets=config.driver == "postgres")
+    return SqlStore(runner, database, clock=clock, wall_clock=wall_clock, limits=limits, observer=observer)
 
 
 async def _open_sqlite(config: StoreConfig, *, reset: bool) -> tuple[Runner, Database, Limits]:
@@ -91,10 +97,14 @@ async def _open_mysql(
         password=config.password,
         database=config.database,
         # Each writer keeps one; at least one is left for all else.
-        connections_max=max(config.connections_max, _MYSQL_WRITERS + 1),
+        connections_max=max(config.connections_max, _SERVER_WRITERS + 1),
         lifetime_seconds=config.connection_lifetime_seconds,
     )
-    runner = AsyncRunner(server.engine, lifetime_seconds=config.connection_lifetime_seconds)
+    runner = AsyncRunner(
+        server.engine,
+        lifetime_seconds=config.connection_lifetime_seconds,
+        cut=lambda connection: connection.close(),
+    )
     try:
         await server.wait_until_usable(wait_seconds)
         await server.set_up(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
@@ -102,13 +112,47 @@ async def _open_mysql(
     except StartError:
         await runner.close()
         raise
-    limits = Limits(writers=_MYSQL_WRITERS, batch_bytes_max=facts.batch_bytes_max)
+    limits = Limits(writers=_SERVER_WRITERS, batch_bytes_max=facts.batch_bytes_max)
     database = Database(
         MySQLStatements(skip_locked=facts.skip_locked),
         "SELECT UTC_TIMESTAMP(6)",
         skip_locked=facts.skip_locked,
     )
     return runner, database, limits
+
+
+async def _open_postgres(
+    config: StoreConfig, *, reset: bool, wait_seconds: float
+) -> tuple[Runner, Database, Limits]:
+    server = PostgresServer(
+        host=config.host,
+        port=config.port,
+        user=config.user,
+        password=config.password,
+        database=config.database,
+        schema=config.schema,
+        connections_max=max(config.connections_max, _SERVER_WRITERS + 1),
+        lifetime_seconds=config.connection_lifetime_seconds,
+    )
+    runner = AsyncRunner(
+        server.engine,
+        lifetime_seconds=config.connection_lifetime_seconds,
+        cut=lambda connection: connection.terminate(),
+    )
+    try:
+        await server.wait_until_usable(wait_seconds)
+        await server.set_up(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
+        facts = await server.facts()
+    except StartError:
+        await runner.close()
+        raise
+    database = Database(
+        PostgresStatements(time_type=facts.time_type),
+        "SELECT clock_timestamp()",
+        skip_locked=True,
+        nul_in_text=False,
+    )
+    return runner, database, Limits(writers=_SERVER_WRITERS)
 
 
 def _set_up(connection: Connection, reset: bool) -> None:

@@ -8,7 +8,7 @@ connection.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -42,11 +42,13 @@ class Runner(Protocol):
 class AsyncRunner:
     """For a database server, through an asyncio driver.
 
-    lifetime_seconds: a writer's connection of this age is closed and another opened.
+    lifetime_seconds: a writer's connection of this age is closed and another opened. cut: closes the socket
+    of a driver's connection without waiting for the server.
     """
 
-    def __init__(self, engine: AsyncEngine, *, lifetime_seconds: float) -> None:
+    def __init__(self, engine: AsyncEngine, *, lifetime_seconds: float, cut: Callable[[Any], None]) -> None:
         self._engine = engine
+        self._cut = cut
         self._lifetime_seconds = lifetime_seconds
         self._idle: list[tuple[AsyncConnection, float]] = []  # writers', with the time they were opened
 
@@ -67,7 +69,7 @@ class AsyncRunner:
                 if usable:
                     self._idle.append((connection, opened_at))
                 else:
-                    await _throw_away(connection)
+                    await self._throw_away(connection)
         return result
 
     async def _writer_connection(self) -> tuple[AsyncConnection, float]:
@@ -76,8 +78,19 @@ class AsyncRunner:
             connection, opened_at = self._idle.pop()
             if now - opened_at < self._lifetime_seconds:
                 return connection, opened_at
-            await _throw_away(connection)
+            await self._throw_away(connection)
         return await self._engine.connect(), now
+
+    async def _throw_away(self, connection: AsyncConnection) -> None:
+        """Close the socket first: a frozen server must not be waited for to say goodbye."""
+        try:
+            pooled = await connection.get_raw_connection()
+            if pooled.driver_connection is not None:
+                self._cut(pooled.driver_connection)
+            await connection.invalidate()
+            await connection.close()
+        except STORE_ERRORS:
+            return  # it was lost already
 
     async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """See Runner."""
@@ -93,7 +106,7 @@ class AsyncRunner:
         """See Runner."""
         while self._idle:
             connection, _ = self._idle.pop()
-            await _throw_away(connection)
+            await self._throw_away(connection)
         await self._engine.dispose()
 
 
@@ -123,15 +136,3 @@ async def _roll_back(connection: AsyncConnection) -> bool:
     except STORE_ERRORS:
         return False
     return True
-
-
-async def _throw_away(connection: AsyncConnection) -> None:
-    """Close the socket first: a frozen server must not be waited for to say goodbye."""
-    try:
-        pooled = await connection.get_raw_connection()
-        if pooled.driver_connection is not None:
-            pooled.driver_connection.close()
-        await connection.invalidate()
-        await connection.close()
-    except STORE_ERRORS:
-        return  # it was lost already

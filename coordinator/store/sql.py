@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -17,7 +17,7 @@ from coordinator.store.batch import Work, write_batch
 from coordinator.store.claims import Claim, claim_due
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
 from coordinator.store.group_commit import GroupCommit, Limits, Observer, Rejected, SilentObserver, TryAgain
-from coordinator.store.limits import check_key_value
+from coordinator.store.limits import NUL, check_key_value, check_no_nul, without_nul
 from coordinator.store.rows import insertion_of, update_of
 from coordinator.store.runner import Runner
 from coordinator.store.statements import Statements
@@ -30,15 +30,21 @@ _BATCH_SECONDS_MAX: Final = 10.0  # after this a database counts as frozen and i
 _SECONDS_MAX: Final = 10.0  # the same for everything else
 _CLOSE_SECONDS_MAX: Final = 10.0
 _ATTEMPTS: Final = 3
+_UTC_COLUMN: Final = WallClock(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What differs between databases. utc_now: a statement that asks its clock, empty for our own clock."""
+    """What differs between databases.
+
+    utc_now: a statement that asks its clock, empty for our own clock. nul_in_text: whether text may hold the
+    character NUL.
+    """
 
     statements: Statements
     utc_now: str
     skip_locked: bool
+    nul_in_text: bool = True
 
 
 class SqlStore:
@@ -67,6 +73,8 @@ class SqlStore:
 
     async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
         """See Store. An empty owner token tells nobody's insertions apart: then a repeat returns False."""
+        if not self._database.nul_in_text:
+            check_no_nul(transaction, branches)
         insertion = insertion_of(transaction, branches, self._wall_clock)
         size = 2 * _CHANGE_BYTES + sum([_CHANGE_BYTES + 2 * len(branch.payload) for branch in branches])
         gid = transaction.gid
@@ -75,6 +83,10 @@ class SqlStore:
 
     async def change(self, change: Change, *, timeout: float) -> Changed:
         """See Store."""
+        if not self._database.nul_in_text:
+            if NUL in change.gid:
+                return Changed.MISSING
+            change = without_nul(change)
         work = update_of(change, self._wall_clock)
         size = _CHANGE_BYTES + sum([_CHANGE_BYTES + 2 * len(branch.payload) for branch in change.added])
         return await self._group_commit.submit(work, key=change.gid.casefold(), size=size, timeout=timeout)
@@ -102,10 +114,14 @@ class SqlStore:
 
     async def find(self, gid: str) -> Stored | None:
         """See Store. Raises Invalid for rows that another program wrote and nobody can understand."""
+        if self._is_never_stored(gid):
+            return None
         return await self._read(partial(queries.find, gid=gid, clock=self._wall_clock))
 
     async def list(self, wanted: Filter) -> Sequence[Transaction]:
         """See Store."""
+        if self._is_never_stored(wanted.gid, wanted.status, wanted.trans_type):
+            return []
         return await self._read(partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock))
 
     async def claim_due(
@@ -193,6 +209,9 @@ class SqlStore:
         await self._group_commit.close(seconds=_CLOSE_SECONDS_MAX)
         await self._runner.close()
 
+    def _is_never_stored(self, *texts: str) -> bool:
+        return not self._database.nul_in_text and any(NUL in text for text in texts)
+
     async def _read(self, function: Callable[[Connection], T]) -> T:
         # A pooled connection may have died in its sleep: that is noticed by using it, and the next one is
         # new.
@@ -225,6 +244,6 @@ async def _attempted(run: _Run, function: Callable[[Connection], T], *, again_af
 
 def _ask_time(connection: Connection, statement: str) -> datetime | None:
     if statement:
-        return cast(datetime, connection.exec_driver_sql(statement).scalar_one()).replace(tzinfo=UTC)
+        return _UTC_COLUMN.time(connection.exec_driver_sql(statement).scalar_one())
     connection.exec_driver_sql("SELECT 1")
     return None

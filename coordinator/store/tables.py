@@ -23,18 +23,45 @@ from sqlalchemy import (
     inspect,
 )
 from sqlalchemy.dialects.mysql import BLOB, DATETIME
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from coordinator.errors import StartError
 from coordinator.store.limits import BYTES_MAX, GID_MAX, NAME_MAX, TEXT_MAX
 
 METADATA = MetaData()
 
+
+class _Time(DateTime):
+    """A time, also where it is compared with a text: a wall clock's."""
+
+    cache_ok = True
+
+    def coerce_compared_value(self, op: object, value: object) -> TypeEngine[Any]:
+        """The type of what is compared with the column."""
+        return self
+
+
+class _PostgresTime(UserDefinedType[str]):
+    """Whole seconds of an instant, exchanged as text; parameters take the type that the column really has."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """As it stands in CREATE TABLE."""
+        return "TIMESTAMP(0) WITH TIME ZONE"
+
+
 # SQLite numbers rows by itself only in a column that is exactly INTEGER, and has text for times.
 _ID: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
-_TIME = DateTime().with_variant(DATETIME(), "mysql", "mariadb").with_variant(Text(), "sqlite")
+_TIME: TypeEngine[Any] = (
+    _Time()
+    .with_variant(DATETIME(), "mysql", "mariadb")
+    .with_variant(Text(), "sqlite")
+    .with_variant(_PostgresTime(), "postgresql")
+)
 _BYTES = LargeBinary().with_variant(BLOB(BYTES_MAX), "mysql", "mariadb")
-# MySQL compares text without regard to case; SQLite is told to, so that a gid means the same in every store.
+# MySQL compares text without regard to case; SQLite is told to, so that a file can move there. PostgreSQL
+# compares exactly.
 _GID = String(GID_MAX).with_variant(String(GID_MAX, collation="NOCASE"), "sqlite")
 _MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
 

@@ -12,15 +12,18 @@ SQL_FORMAT = "%Y-%m-%d %H:%M:%S"
 class WallClock:
     """Translates between aware times and what a datetime column holds.
 
-    zone: TimeZoneOffset of the configuration; None is the process's own zone.
+    zone: TimeZoneOffset of the configuration; None is the process's own zone. offsets: texts end in the offset
+    from UTC. PostgreSQL takes it into account for a column with time zone, which holds the instant, and passes
+    over it for one without.
     """
 
-    def __init__(self, zone: tzinfo | None = None) -> None:
+    def __init__(self, zone: tzinfo | None = None, *, offsets: bool = False) -> None:
         self._zone = zone
+        self._offsets = offsets
         self._last: tuple[int, str] = (-1, "")  # neighbours in a batch mostly share their second
 
     def text(self, time: datetime) -> str:
-        """The second that the aware time lies in, as `YYYY-MM-DD HH:MM:SS`."""
+        """The second that the aware time lies in, as `YYYY-MM-DD HH:MM:SS`, perhaps with `+HH:MM`."""
         return self._of_second(math.floor(time.timestamp()))
 
     def text_rounded_up(self, time: datetime) -> str:
@@ -31,7 +34,8 @@ class WallClock:
         last_second, last_text = self._last
         if second == last_second:
             return last_text
-        text = datetime.fromtimestamp(second, UTC).astimezone(self._zone).strftime(SQL_FORMAT)
+        local = datetime.fromtimestamp(second, UTC).astimezone(self._zone)
+        text = local.isoformat(" ") if self._offsets else local.strftime(SQL_FORMAT)
         self._last = (second, text)
         return text
 
@@ -44,7 +48,7 @@ class WallClock:
                 stored = datetime.fromisoformat(stored)
             except ValueError:
                 return None
-        if self._zone is None:
+        if self._zone is None or stored.tzinfo is not None:
             return stored.astimezone(UTC)
         return stored.replace(tzinfo=self._zone).astimezone(UTC)
 

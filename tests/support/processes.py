@@ -8,9 +8,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 POLL_SECONDS = 0.02
+
+
+def as_user(name: str | None) -> dict[str, Any]:
+    """Return what makes `subprocess` run a program as that user; nothing for None."""
+    if name is None:
+        return {}
+    import pwd  # not on Windows
+
+    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
 class ProcessFailed(Exception):
@@ -34,11 +43,14 @@ class Process:
         ready: Callable[[], bool] = lambda: True,
         start_seconds: float = 30,
         stop_seconds: float = 30,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        user: str | None = None,
     ) -> None:
         """Describe the program; nothing is started yet.
 
         environment: replaces the whole environment, None inherits it. folder: its working directory.
-        ready: polled after the start until true. stop_seconds: from SIGTERM to SIGKILL.
+        ready: polled after the start until true. stop_seconds: from the stop_signal to SIGKILL.
+        user: whom it runs as, with that user's own group; None is ourselves.
         """
         self.name = name or Path(command[0]).name
         self._command = list(command)
@@ -47,6 +59,8 @@ class Process:
         self._ready = ready
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
+        self._stop_signal = stop_signal
+        self._user = user
         self._child: subprocess.Popen[bytes] | None = None
         # A file, not a pipe: a pipe nobody reads would stop the program after 64 KiB.
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
@@ -79,6 +93,7 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=self._output.fileno(),
             stderr=subprocess.STDOUT,
+            **as_user(self._user),
         )
 
     def wait_until_ready(self) -> Self:
@@ -98,7 +113,7 @@ class Process:
             time.sleep(POLL_SECONDS)  # another process has no event for "ready"
 
     def stop(self) -> int:
-        """Send SIGTERM and wait; return the exit code.
+        """Send the stop_signal and wait; return the exit code.
 
         One that still runs after `stop_seconds` is killed and ProcessFailed raised.
         """
@@ -106,14 +121,14 @@ class Process:
         if child is None:
             return 0
         if child.poll() is None:
-            child.terminate()
-            child.send_signal(signal.SIGCONT)  # one that a test has paused would never see the SIGTERM
+            child.send_signal(self._stop_signal)
+            child.send_signal(signal.SIGCONT)  # one that a test has paused would never see the other
             try:
                 child.wait(self._stop_seconds)
             except subprocess.TimeoutExpired as error:
                 self.kill()
                 raise ProcessFailed(
-                    f"{self.name} still ran {self._stop_seconds} s after SIGTERM:\n{self.output()}"
+                    f"{self.name} still ran {self._stop_seconds} s after {self._stop_signal.name}:\n{self.output()}"
                 ) from error
         self._child = None
         return child.returncode

@@ -1,8 +1,10 @@
 """Where the programs that tests start are found, and what to install where they are not."""
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 # Debian keeps servers in sbin, which is not on everybody's PATH.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -36,7 +38,13 @@ CURL = Requirement(
     apt_package="curl",
     elsewhere="curl",
 )
-ALL = (MARIADB, ETCD, CURL)
+POSTGRES = Requirement(
+    name="postgres",
+    programs=("postgres", "initdb"),
+    apt_package="postgresql",
+    elsewhere="PostgreSQL 14 or newer, with postgres and initdb on PATH",
+)
+ALL = (MARIADB, POSTGRES, ETCD, CURL)
 
 
 class MissingProgram(Exception):
@@ -45,7 +53,18 @@ class MissingProgram(Exception):
 
 def find(program: str) -> str | None:
     """Return the program's path, or None."""
-    return shutil.which(program, path=SEARCH_PATH)
+    return shutil.which(program, path=os.pathsep.join([SEARCH_PATH, *_postgres_folders()]))
+
+
+def _postgres_folders() -> list[str]:
+    """Debian keeps each version's programs in a folder of its own; newest first."""
+    folders = [folder for folder in Path("/usr/lib/postgresql").glob("*/bin") if folder.is_dir()]
+    return [str(it) for it in sorted(folders, key=lambda it: _number(it.parent.name), reverse=True)]
+
+
+def _number(version: str) -> int:
+    digits = re.match(r"\d+", version)
+    return int(digits[0]) if digits else 0
 
 
 def missing(requirement: Requirement) -> list[str]:

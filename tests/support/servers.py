@@ -1,4 +1,4 @@
-"""Throw-away MariaDB and etcd: own ports, own temporary folder, ended by their own pid.
+"""Throw-away MariaDB, PostgreSQL and etcd: own ports, own temporary folder, ended by their own pid.
 
     with MariaDBServer() as server:
         database = server.create_database(schema="CREATE TABLE t (id int)")
@@ -13,20 +13,23 @@ import itertools
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psycopg
 import pymysql
 from pymysql.constants import CLIENT
 
 from tests.support import programs
 from tests.support.ports import HOST, answers, free_port
-from tests.support.processes import Process
+from tests.support.processes import Process, as_user
 
 
 class ThrowAwayServer:
@@ -65,6 +68,15 @@ class ThrowAwayServer:
         if self._process is not None:
             self._process.kill()
 
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open, and nobody answers."""
+        self.process().send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT: the end of `freeze`. Nothing happens when it does not run."""
+        if self.is_running:
+            self.process().send_signal(signal.SIGCONT)
+
     def process(self) -> Process:
         """Return the process, for its pid, its output or a signal."""
         assert self._process is not None, "not started"
@@ -100,7 +112,10 @@ class ThrowAwayServer:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database on a throw-away server; user root, no password."""
+    """One database on a throw-away server; user root, no password.
+
+    What tests do from outside stands here for each kind of database: MySQL's way here, others override it.
+    """
 
     host: str
     port: int
@@ -144,6 +159,30 @@ class Database:
             return rows
 
 
+@dataclass(frozen=True, slots=True)
+class PostgresDatabase(Database):
+    """One database on a throw-away PostgreSQL; user root, no password."""
+
+    def connect(self) -> "psycopg.Connection[tuple[object, ...]]":  # type: ignore[override]
+        """Return a blocking autocommit connection, for looking at rows from outside."""
+        return psycopg.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password or None,
+            dbname=self.name,
+            autocommit=True,
+        )
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Run one or more statements, return the rows of the last one."""
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(sql, tuple(parameters) or None)  # type: ignore[arg-type]  # any text, not a literal
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+
 class MariaDBServer(ThrowAwayServer):
     """MariaDB on 127.0.0.1, root without a password. Every commit reaches the disk, as in production."""
 
@@ -174,6 +213,10 @@ class MariaDBServer(ThrowAwayServer):
             database.execute(schema.read_text(encoding="utf-8") if isinstance(schema, Path) else schema)
         return database
 
+    def drop_database(self, name: str) -> None:
+        """Drop it if it exists."""
+        self.database().execute(f"DROP DATABASE IF EXISTS `{name}`")
+
     def _prepare(self) -> Process:
         user = ["--user=root"] if os.geteuid() == 0 else []  # root has to say that it means it
         data, temporary = self.folder / "data", self.folder / "tmp"
@@ -202,6 +245,136 @@ class MariaDBServer(ThrowAwayServer):
         except pymysql.err.OperationalError:
             return False
         return True
+
+
+class PostgresServer(ThrowAwayServer):
+    """PostgreSQL on 127.0.0.1, user root without a password. Every commit reaches the disk."""
+
+    requirement = programs.POSTGRES
+    _numbers = itertools.count(1)
+
+    def __init__(self, *arguments: str) -> None:
+        """arguments: more of postgres' own, for instance `-c`, `max_connections=5`."""
+        super().__init__()
+        self._arguments = arguments
+        self._user = _unprivileged_user()
+
+    def database(self, name: str = "postgres") -> PostgresDatabase:
+        """Return how to reach the database `name`, which need not exist."""
+        return PostgresDatabase(self.host, self.port, name)
+
+    def create_database(
+        self, name: str | None = None, *, schema: str | Path | None = None
+    ) -> PostgresDatabase:
+        """Create a database and return it; see MariaDBServer."""
+        name = name or f"test_{os.getpid()}_{next(self._numbers)}"
+        self.drop_database(name)
+        self.database().execute(f'CREATE DATABASE "{name}"')
+        database = self.database(name)
+        if schema is not None:
+            database.execute(schema.read_text(encoding="utf-8") if isinstance(schema, Path) else schema)
+        return database
+
+    def drop_database(self, name: str) -> None:
+        """Drop it if it exists, whoever uses it."""
+        self.database().execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def kill(self) -> None:
+        """SIGKILL, for each of its processes: left alone, they would hold the memory that the next needs."""
+        children = self._children()
+        super().kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        for child in children:
+            while _lives(child):
+                time.sleep(0.005)  # there is no event for the end of a process that is not our child
+
+    def freeze(self) -> None:
+        """SIGSTOP, for each of its processes; the first one before, so that there will be no more."""
+        super().freeze()
+        for child in self._children():
+            os.kill(child, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT, for each of its processes."""
+        for child in self._children():
+            os.kill(child, signal.SIGCONT)
+        super().go_on()
+
+    def close(self) -> None:
+        """End all of it at once and remove its data."""
+        self.kill()
+        super().close()
+
+    def _children(self) -> list[int]:
+        """The processes that serve one connection each, and those behind them."""
+        if not self.is_running:
+            return []
+        pid = self.process().pid
+        return [int(it) for it in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+
+    def _prepare(self) -> Process:
+        data, sockets = self.folder / "data", self.folder / "sockets"
+        sockets.mkdir(exist_ok=True)
+        if self._user is not None:
+            for folder in (self.folder, sockets):
+                shutil.chown(folder, self._user)
+        install = [
+            *(_path("initdb"), f"--pgdata={data}", "--username=root", "--auth=trust", "--encoding=UTF8"),
+            *("--locale=C.UTF-8", "--no-instructions", "--no-sync"),
+        ]
+        done = subprocess.run(
+            install, capture_output=True, text=True, check=False, cwd="/", **as_user(self._user)
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+        options = {
+            "listen_addresses": self.host,
+            "port": self.port,
+            "unix_socket_directories": sockets,
+            "max_connections": 200,
+            "shared_buffers": "32MB",
+            "fsync": "on",
+        }
+        command = [_path("postgres"), "-D", str(data)]
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        # SIGINT: do not wait for clients to go.
+        return Process(
+            [*command, *self._arguments],
+            name="postgres",
+            folder="/",
+            ready=self._answers,
+            start_seconds=60,
+            stop_seconds=60,
+            stop_signal=signal.SIGINT,
+            user=self._user,
+        )
+
+    def _answers(self) -> bool:
+        try:
+            self.database().execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def _unprivileged_user() -> str | None:
+    """Whom postgres, which refuses root, runs as; None where we are not root ourselves."""
+    if os.geteuid() != 0:
+        return None
+    import pwd  # not on Windows
+
+    return "postgres" if any(it.pw_name == "postgres" for it in pwd.getpwall()) else "nobody"
+
+
+def _lives(pid: int) -> bool:
+    """Whether it still runs; one that only waits to be noticed by its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class EtcdServer(ThrowAwayServer):

@@ -14,7 +14,7 @@ import yaml
 
 from tests.support.ports import HOST, answers, free_port, is_listening
 from tests.support.processes import Process
-from tests.support.servers import Database
+from tests.support.servers import Database, PostgresDatabase
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,11 +22,11 @@ Store = Database | Path | Mapping[str, Any]
 
 
 def store_settings(store: Store) -> dict[str, Any]:
-    """Return the Store section of conf.yml for a MariaDB database or a SQLite file; others as they are."""
+    """Return the Store section of conf.yml for a database or a SQLite file; others as they are."""
     match store:
         case Database():
             return {
-                "Driver": "mysql",
+                "Driver": "postgres" if isinstance(store, PostgresDatabase) else "mysql",
                 "Host": store.host,
                 "Port": store.port,
                 "User": store.user,
