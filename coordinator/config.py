@@ -166,18 +166,21 @@ def _broken_rules(settings: Settings) -> Iterator[_Finding]:
 
 
 def _broken_store_rules(store: Store) -> Iterator[_Finding]:
-    if store.driver != "mysql":
+    if store.driver not in {"mysql", "postgres"}:
         return
     driver = ("store", "driver")
     if not store.host:
         hint = "Write the host name or address of the server."
-        yield _Finding(("store", "host"), "is missing, and mysql needs it", hint, near=driver)
+        yield _Finding(("store", "host"), f"is missing, and {store.driver} needs it", hint, near=driver)
     if not store.port:
         hint = "MySQL's and MariaDB's own is 3306."
         yield _Finding(("store", "port"), "is missing, and mysql needs it", hint, near=driver)
     if not store.user:
         hint = "Write the name of a database user."
-        yield _Finding(("store", "user"), "is missing, and mysql needs it", hint, near=driver)
+        yield _Finding(("store", "user"), f"is missing, and {store.driver} needs it", hint, near=driver)
+    if store.driver == "postgres" and not store.schema_:
+        hint = "Write the schema of the coordinator's tables, usually public."
+        yield _Finding(("store", "schema_"), "is empty, and postgres needs it", hint, near=driver)
 
 
 def _doubts(settings: Settings) -> Iterator[_Finding]:

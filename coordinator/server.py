@@ -287,6 +287,7 @@ def _store_config(settings: Settings) -> StoreConfig:
         user=store.user,
         password=store.password.get_secret_value(),
         database=store.db,
+        schema=store.schema_,
         connections_max=store.max_open_conns or _CONNECTIONS_MAX,
         connection_lifetime_seconds=store.conn_max_life_time * 60 or _FOR_EVER,
     )

@@ -29,6 +29,8 @@ INTEGER_MAX: Final = 2**31 - 1  # what the int columns of the tables hold
 ALERT_RETRY_LIMIT_MAX: Final = 30  # each failure doubles the interval: 34 years after one second
 INSTANCE_NAME_CHARACTERS_MAX: Final = 64  # owner tokens are varchar(128) and hold two counters too
 
+POSTGRES_PORT: Final = 5432
+
 Seconds = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
 Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]  # 0: no bound
 Bound = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
@@ -38,8 +40,8 @@ Port = Annotated[int, Field(ge=0, le=65535)]  # 0 when listening: any free port
 def _known_store(driver: object) -> object:
     if driver == "boltdb":  # the reference's embedded default; ours is SQLite
         return "sqlite"
-    if driver in {"postgres", "redis", "sqlserver"}:
-        raise ValueError(f"the driver {driver} is not built yet; use sqlite or mysql")
+    if driver in {"redis", "sqlserver"}:
+        raise ValueError(f"the driver {driver} is not built yet; use sqlite, mysql or postgres")
     return driver
 
 
@@ -66,7 +68,7 @@ def _countable_doublings(limit: int) -> int:
 
 
 AlertRetryLimit = Annotated[Count, AfterValidator(_countable_doublings)]
-StoreDriver = Annotated[Literal["sqlite", "mysql"], BeforeValidator(_known_store)]
+StoreDriver = Annotated[Literal["sqlite", "mysql", "postgres"], BeforeValidator(_known_store)]
 DiscoveryDriver = Annotated[Literal["default", "dtm-driver-gozero"], BeforeValidator(_known_discovery)]
 LogLevel = Annotated[Literal["debug", "info", "warn", "error"], BeforeValidator(_log_level)]
 
@@ -103,18 +105,23 @@ class Store(_Frozen):
 
     driver: StoreDriver = "sqlite"
     path: Annotated[Path, AfterValidator(_not_in_memory)] = Path("dtm.db")  # sqlite: the file
-    host: str = ""  # mysql: host name or address of the server
-    port: Port = 0
+    host: str = ""  # mysql, postgres: host name or address of the server
+    port: Annotated[Port, Field(validate_default=True)] = 0  # postgres: 0 is its own, 5432
     user: str = ""
     password: SecretStr = SecretStr("")
     db: str = "dtm"  # the database of the coordinator's tables
-    schema_: str = "public"  # postgres; the underscore keeps clear of pydantic's own name
+    schema_: str = "public"  # postgres: holds the coordinator's tables; the underscore keeps clear of pydantic's own name
     max_open_conns: Count = 500  # connections
     max_idle_conns: Count = 500  # connections kept open while unused
     conn_max_life_time: Count = 5  # minutes; 0: for ever
     data_expire: Count = 604_800  # seconds; redis
     finished_data_expire: Count = 86_400  # seconds; redis
     redis_prefix: str = "{a}"  # redis: keeps all keys in one slot of a cluster
+
+    @field_validator("port")
+    @classmethod
+    def _own_port(cls, port: int, info: ValidationInfo) -> int:
+        return POSTGRES_PORT if info.data.get("driver") == "postgres" and not port else port
 
     @property
     def address(self) -> str:

@@ -74,7 +74,7 @@ class TestSqlStore(StoreContract):
         self, stores: Stores, config: StoreConfig
     ) -> None:
         if config.driver == "postgres":
-            return  # see test_postgres_tells_gids_apart_by_case
+            return  # they are two transactions: test_postgres.py
         row = await insert(stores.first, "Abc")
         other = transaction("aBC", owner=row.owner)
         assert not await stores.first.insert(other, branches("aBC"), timeout=TIMEOUT)
@@ -161,7 +161,11 @@ class TestSqlStore(StoreContract):
     @pytest.mark.parametrize(
         "text", ["'; DROP TABLE kv; --", "\\", "%s %(x)s %%", "ünï 🚀 漢字", "a\x00b\n\r\x1a", '"`']
     )
-    async def test_any_text_comes_back_as_it_went(self, stores: Stores, text: str) -> None:
+    async def test_any_text_comes_back_as_it_went(
+        self, stores: Stores, config: StoreConfig, text: str
+    ) -> None:
+        if config.driver == "postgres" and "\x00" in text:
+            return  # refused, by name: test_postgres.py
         await insert(stores.first, "text", custom_data=text)
         assert (
             await stores.first.change(change("text", rollback_reason=text), timeout=TIMEOUT)
@@ -232,6 +236,8 @@ class TestSqlStore(StoreContract):
 async def test_columns_hold_wall_clock_time_of_the_zone(
     config: StoreConfig, open_sql: Open, zone: tzinfo
 ) -> None:
+    if config.driver == "postgres":
+        return  # its columns hold instants: test_postgres.py
     store = await open_sql(config, zone=zone)
     due = datetime(2031, 3, 4, 5, 6, 7, 800_000, UTC)
     row = await insert(store, "zoned", next_cron_time=due)

@@ -123,7 +123,7 @@ def test_a_bad_configuration_does_not_start_and_exits_with_2(server: Server, con
     assert result.exit_code == 2
     assert result.stderr == (
         "dtm: 1 problem in the configuration\n"
-        f"  {conf}:2: Store.Driver: the driver redis is not built yet; use sqlite or mysql.\n"
+        f"  {conf}:2: Store.Driver: the driver redis is not built yet; use sqlite, mysql or postgres.\n"
     )
     assert server.runs == []
 

@@ -326,12 +326,18 @@ RULES = [
         ("TimeoutToFail", 1, "is 35, but must not be less than RetryInterval, which is 36"),
     ),
     (
-        "Store: {Driver: postgres}",
-        ("Store.Driver", 1, "the driver postgres is not built yet; use sqlite or mysql"),
+        "Store: {Driver: redis}",
+        ("Store.Driver", 1, "the driver redis is not built yet; use sqlite, mysql or postgres"),
     ),
-    ("Store: {Driver: redis}", ("Store.Driver", 1, "the driver redis is not built yet; use sqlite or mysql")),
-    ("Store:\n  Driver: sqllite", ("Store.Driver", 2, "'sqllite' is none of sqlite or mysql")),
-    ("Store:\n  Driver: ''", ("Store.Driver", 2, "'' is none of sqlite or mysql")),
+    ("Store:\n  Driver: sqllite", ("Store.Driver", 2, "'sqllite' is none of sqlite, mysql or postgres")),
+    ("Store:\n  Driver: pg", ("Store.Driver", 2, "'pg' is none of sqlite, mysql or postgres")),
+    ("Store:\n  Driver: ''", ("Store.Driver", 2, "'' is none of sqlite, mysql or postgres")),
+    (
+        "Store:\n\n  Driver: postgres\n  Schema: ''",
+        ("Store.Host", 3, "is missing, and postgres needs it"),
+        ("Store.User", 3, "is missing, and postgres needs it"),
+        ("Store.Schema", 4, "is empty, and postgres needs it"),
+    ),
     (
         "Store:\n\n  Driver: mysql",
         ("Store.Host", 3, "is missing, and mysql needs it"),
@@ -704,3 +710,14 @@ def test_the_document_lists_every_key_with_variable_and_default():
         key_of(path): (variable(path), defaults[key_of(path)] or "(empty)") for path, _ in every_field()
     }
     assert len(listed) == len(dict(listed))
+
+
+def test_postgres_listens_on_its_own_port_unless_told_otherwise(file: Path) -> None:
+    text = "Store:\n  Driver: postgres\n  Host: db\n  User: dtm\n"
+    assert load(file, text).settings.store.address == "postgres dtm@db:5432/dtm"
+    assert load(file, text + "  Port: 6432\n").settings.store.port == 6432
+
+
+def test_the_other_name_of_postgres_is_understood_as_a_slip(file: Path) -> None:
+    [problem] = problems_of(file, "Store:\n  Driver: postgresql")
+    assert "Did you mean postgres?" in str(problem)
