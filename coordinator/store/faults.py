@@ -145,7 +145,11 @@ def refusal(error: BaseException) -> DtmError:
     if isinstance(cause, UnicodeError):
         return Invalid(f"a value is not Unicode text: {reason}")
     state = sql_state(cause)
-    if isinstance(cause, sqlite3.IntegrityError) or _DUPLICATE == error_number(cause) or state == _STATE_DUPLICATE:
+    if (
+        isinstance(cause, sqlite3.IntegrityError)
+        or _DUPLICATE == error_number(cause)
+        or state == _STATE_DUPLICATE
+    ):
         return Conflict(f"a row of that gid, or one of its branches, is stored already: {reason}")
     if (
         isinstance(cause, (sqlite3.DataError, pymysql.DataError))
@@ -203,5 +207,6 @@ def _is_of_asyncpg(error: BaseException) -> bool:
 def _is_unsendable(error: BaseException) -> bool:
     """The driver refused a value: text that is not Unicode, a number that is too big."""
     return any(
-        isinstance(it, asyncpg.InterfaceError) and isinstance(it, ValueError) for it in (error, error.__cause__)
+        isinstance(it, asyncpg.InterfaceError) and isinstance(it, ValueError)
+        for it in (error, error.__cause__)
     )

@@ -112,6 +112,10 @@ def check_no_nul(transaction: Transaction, branches: Sequence[Branch]) -> None:
         ("rollback_reason", transaction.rollback_reason),
         ("owner", transaction.owner),
     )
+    _check_branches_without_nul(branches)
+
+
+def _check_branches_without_nul(branches: Sequence[Branch]) -> None:
     for branch in branches:
         _check_each_without_nul(("url", branch.url), ("branch_id", branch.branch_id), ("op", branch.op))
 
@@ -124,10 +128,16 @@ def without_nul(change: Change) -> Change:
     """
     assign = change.assign
     _check_each_without_nul(("result", assign.result), ("custom_data", assign.custom_data))
+    _check_branches_without_nul(change.added)
     if assign.rollback_reason is None or NUL not in assign.rollback_reason:
         return change
     reason = assign.rollback_reason.replace(NUL, "\N{REPLACEMENT CHARACTER}")
     return replace(change, assign=replace(assign, rollback_reason=reason))
+
+
+def check_key_value_without_nul(category: str, key: str, value: str) -> None:
+    """Raise Invalid, naming the column, when a part of a `kv` row holds NUL."""
+    _check_each_without_nul(("cat", category), ("k", key), ("v", value))
 
 
 def _check_each_without_nul(*values: tuple[str, str | None]) -> None:

@@ -82,9 +82,7 @@ class MySQLServer:
 
     async def wait_until_usable(self, seconds: float) -> None:
         """Return when the database answers; it is made when absent. Raises StartError."""
-        await wait_until_reached(
-            self._connect_once, where=self._where, seconds=seconds, cannot=self._cannot
-        )
+        await wait_until_reached(self._connect_once, where=self._where, seconds=seconds, cannot=self._cannot)
 
     async def _connect_once(self) -> None:
         try:

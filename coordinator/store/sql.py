@@ -17,7 +17,13 @@ from coordinator.store.batch import Work, write_batch
 from coordinator.store.claims import Claim, claim_due
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
 from coordinator.store.group_commit import GroupCommit, Limits, Observer, Rejected, SilentObserver, TryAgain
-from coordinator.store.limits import NUL, check_key_value, check_no_nul, without_nul
+from coordinator.store.limits import (
+    NUL,
+    check_key_value,
+    check_key_value_without_nul,
+    check_no_nul,
+    without_nul,
+)
 from coordinator.store.rows import insertion_of, update_of
 from coordinator.store.runner import Runner
 from coordinator.store.statements import Statements
@@ -169,6 +175,8 @@ class SqlStore:
 
     async def find_value(self, category: str, key: str) -> KeyValue | None:
         """See KeyValues."""
+        if self._is_never_stored(category, key):
+            return None
         return await self._read(
             partial(key_values.find_value, category=category, key=key, clock=self._wall_clock)
         )
@@ -177,6 +185,8 @@ class SqlStore:
         self, category: str, *, limit: int, before_id: int | None = None
     ) -> Sequence[KeyValue]:
         """See KeyValues."""
+        if self._is_never_stored(category):
+            return []
         return await self._read(
             partial(
                 key_values.list_values,
@@ -190,6 +200,8 @@ class SqlStore:
     async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
         """See KeyValues."""
         check_key_value(category, key, value)
+        if not self._database.nul_in_text:
+            check_key_value_without_nul(category, key, value)
         now = self._wall_clock.text(self._clock.now())
         return await self._transact(
             partial(key_values.put_value, category=category, key=key, value=value, version=version, now=now)
@@ -197,6 +209,8 @@ class SqlStore:
 
     async def delete_value(self, category: str, key: str, *, version: int) -> bool:
         """See KeyValues."""
+        if self._is_never_stored(category, key):
+            return False
         return await self._transact(
             partial(key_values.delete_value, category=category, key=key, version=version)
         )

@@ -10,7 +10,9 @@ from typing import Any, Final
 from coordinator.store.statements import Cursor, Values
 
 # By the unique key on gid. With SKIP LOCKED a gid that somebody else holds is not returned, nor waited for.
-_LOCK: Final = "SELECT gid, status, owner FROM trans_global WHERE gid = ANY($1::text[]) FOR UPDATE"
+_LOCK: Final = (
+    "SELECT gid, status, owner, trans_type FROM trans_global WHERE gid = ANY($1::text[]) FOR UPDATE"
+)
 _LOCK_FREE: Final = f"{_LOCK} SKIP LOCKED"
 
 # Rare: for changes whose gid the lock did not find.
@@ -38,6 +40,13 @@ SELECT gid, url, bin_data, branch_id, op, status, $7, $8
 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS new
   (gid, url, bin_data, branch_id, op, status, position)
 ORDER BY position"""
+
+# By the unique key; a plain read, since nobody adds branches without the lock on their global row.
+_STORED_BRANCHES: Final = """
+SELECT branch.gid, branch.url, branch.bin_data, branch.branch_id, branch.op, branch.status
+FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (gid, branch_id, op)
+JOIN trans_branch_op AS branch
+  ON branch.gid = asked.gid AND branch.branch_id = asked.branch_id AND branch.op = asked.op"""
 
 # By the unique key (gid, branch_id, op), row by row.
 _RECORD_RESULTS: Final = """
@@ -76,6 +85,11 @@ class PostgresStatements:
     def insert_branches(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
         """See Statements."""
         cursor.execute(_INSERT_BRANCHES, (*zip(*rows, strict=True), now, now))
+
+    def stored_branches(self, cursor: Cursor, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        cursor.execute(_STORED_BRANCHES, tuple(zip(*keys, strict=True)))
+        return cursor.fetchall()
 
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
         """See Statements."""

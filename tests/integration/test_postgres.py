@@ -82,7 +82,9 @@ def tables(database: PostgresDatabase, schema: str) -> set[object]:
 # --- values ---
 
 
-async def test_gids_that_differ_only_in_case_are_two_transactions(postgres_database: PostgresDatabase) -> None:
+async def test_gids_that_differ_only_in_case_are_two_transactions(
+    postgres_database: PostgresDatabase,
+) -> None:
     async with opened(config_of(postgres_database)) as store:
         for gid in ("Abc", "aBC"):
             await insert(store, gid, custom_data=gid)
@@ -103,6 +105,13 @@ async def test_the_character_nul_is_refused_by_name(postgres_database: PostgresD
         with pytest.raises(Invalid, match="^url holds the character NUL"):
             rows = [replace(branches("bad")[0], url="http://a\0")]
             await store.insert(transaction("bad"), rows, timeout=TIMEOUT)
+        with pytest.raises(Invalid, match="^branch_id holds the character NUL"):
+            rows = (replace(branches("good")[0], branch_id="\0"),)
+            await store.change(replace(change("good"), added=rows), timeout=TIMEOUT)
+        with pytest.raises(Invalid, match="^k holds the character NUL"):
+            await store.put_value("topics", "a\0", "[]", version=0)
+        assert await store.find_value("topics", "a\0") is None
+        assert not await store.delete_value("topics", "a\0", version=1)
         assert await store.find("a\0") is None
         assert list(await store.list(Filter(gid="a\0"))) == []
         assert await store.change(change("a\0", result="x"), timeout=TIMEOUT) is Changed.MISSING
@@ -140,7 +149,9 @@ async def test_columns_hold_the_instant_whatever_zone_anybody_has(
         assert len(await claim(store, whole)) == 1
         minute = timedelta(minutes=1)
         now = row.create_time
-        assert len(await store.list(Filter(create_time_start=now - minute, create_time_end=now + minute))) == 1
+        assert (
+            len(await store.list(Filter(create_time_start=now - minute, create_time_end=now + minute))) == 1
+        )
         assert len(await store.list(Filter(create_time_start=now + minute))) == 0
 
 
@@ -168,14 +179,15 @@ async def test_a_repeated_hour_of_the_own_zone_loses_nothing(
 async def test_a_database_of_the_go_server_works_in_place(
     postgres_database: PostgresDatabase, kind: str, early: str
 ) -> None:
-    postgres_database.execute(
-        OF_ANOTHER_MAKE.format(time=kind, early=early, database=postgres_database.name)
-    )
+    postgres_database.execute(OF_ANOTHER_MAKE.format(time=kind, early=early, database=postgres_database.name))
     async with opened(config_of(postgres_database, schema="theirs"), zone=EAST) as store:
         found = await stored(store, "from-them")
         then = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         assert (found.transaction.create_time, found.transaction.next_cron_time) == (then, then)
-        assert [(b.op, b.payload) for b in found.branches] == [("compensate", b"{}"), ("action", b'{"old":1}')]
+        assert [(b.op, b.payload) for b in found.branches] == [
+            ("compensate", b"{}"),
+            ("action", b'{"old":1}'),
+        ]
         [claimed] = await claim(store, datetime.now(UTC))
         assert claimed.transaction.gid == "from-them"
 
@@ -219,7 +231,9 @@ async def test_two_coordinators_make_everything_at_the_same_moment(postgres: Pos
     postgres.drop_database(database.name)
 
 
-async def test_schemas_of_one_database_know_nothing_of_each_other(postgres_database: PostgresDatabase) -> None:
+async def test_schemas_of_one_database_know_nothing_of_each_other(
+    postgres_database: PostgresDatabase,
+) -> None:
     async with (
         opened(config_of(postgres_database, schema="one")) as one,
         opened(config_of(postgres_database, schema="two")) as two,
@@ -269,7 +283,9 @@ async def test_a_column_that_holds_no_times_is_named(postgres_database: Postgres
             pass
 
 
-async def test_a_column_that_is_altered_meanwhile_holds_nobody_up(postgres_database: PostgresDatabase) -> None:
+async def test_a_column_that_is_altered_meanwhile_holds_nobody_up(
+    postgres_database: PostgresDatabase,
+) -> None:
     async with opened(config_of(postgres_database)) as store:
         await insert(store, "before")
         postgres_database.execute("ALTER TABLE trans_global ALTER status TYPE varchar(45)")
