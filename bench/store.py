@@ -1,6 +1,6 @@
 """CPU and throughput of the store alone, against bare SQL by the same driver in the same run.
 
-    .venv/bin/python -m bench.store                   # throw-away MariaDB, and SQLite in a temporary folder
+    .venv/bin/python -m bench.store                   # throw-away MariaDB and PostgreSQL, SQLite in a folder
     .venv/bin/python -m bench.store --sagas 20000 --concurrent 64 --rounds 5
     .venv/bin/python -m bench.store --only mysql --profile /tmp/store.prof
 
@@ -30,7 +30,8 @@ from coordinator.clock import SystemClock
 from coordinator.model import Branch, BranchStatus, Options, Status, Transaction
 from coordinator.store.base import Assign, Change, Changed, Store
 from coordinator.store.open import StoreConfig, open_store
-from tests.support.servers import Database, MariaDBServer
+from tests.support.servers import Database, MariaDBServer, PostgresServer
+from tests.support.store_config import config_of
 
 Saga = Callable[[], Awaitable[None]]
 
@@ -251,6 +252,18 @@ async def measure_mysql(given: argparse.Namespace) -> None:
     print(f"store to bare: {ratio:.2f} (aim: at most 1.35); {batches.average():.1f} writes a batch")
 
 
+async def measure_postgres(given: argparse.Namespace) -> None:
+    with PostgresServer() as server:
+        database = server.create_database()
+        batches = Batches()
+        store = await open_store(
+            config_of(database), clock=SystemClock(), zone=None, wait_seconds=5, observer=batches
+        )
+        await measure({"postgres": store_saga(store)}, given)
+        await store.close()
+    print(f"{batches.average():.1f} writes a batch")
+
+
 async def measure_sqlite(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = StoreConfig(path=str(Path(folder) / "bench.db"))
@@ -268,16 +281,19 @@ def main() -> None:
     parser.add_argument("--sagas", type=int, default=6400, help="a round")
     parser.add_argument("--concurrent", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["mysql", "sqlite"])
+    parser.add_argument("--only", choices=["mysql", "postgres", "sqlite"])
     parser.add_argument("--profile", help="write a profile of it all to this file")
     given = parser.parse_args()
     profiler = cProfile.Profile()
     if given.profile:
         profiler.enable()
-    if given.only != "sqlite":
-        uvloop.run(measure_mysql(given))
-    if given.only != "mysql":
-        uvloop.run(measure_sqlite(given))
+    for name, measured in (
+        ("mysql", measure_mysql),
+        ("postgres", measure_postgres),
+        ("sqlite", measure_sqlite),
+    ):
+        if given.only in (None, name):
+            uvloop.run(measured(given))
     if given.profile:
         profiler.dump_stats(given.profile)
 

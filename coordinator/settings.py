@@ -110,7 +110,8 @@ class Store(_Frozen):
     user: str = ""
     password: SecretStr = SecretStr("")
     db: str = "dtm"  # the database of the coordinator's tables
-    schema_: str = "public"  # postgres: holds the coordinator's tables; the underscore keeps clear of pydantic's own name
+    # postgres: where the coordinator's tables are. The underscore keeps clear of pydantic's own name.
+    schema_: str = "public"
     max_open_conns: Count = 500  # connections
     max_idle_conns: Count = 500  # connections kept open while unused
     conn_max_life_time: Count = 5  # minutes; 0: for ever

@@ -147,7 +147,7 @@ def refusal(error: BaseException) -> DtmError:
     state = sql_state(cause)
     if (
         isinstance(cause, sqlite3.IntegrityError)
-        or _DUPLICATE == error_number(cause)
+        or error_number(cause) == _DUPLICATE
         or state == _STATE_DUPLICATE
     ):
         return Conflict(f"a row of that gid, or one of its branches, is stored already: {reason}")

@@ -1,8 +1,8 @@
 """How long values may be: the widths of PROTOCOL §14's columns, checked before a value reaches a database.
 
 MySQL counts characters in varchar and bytes in text and blob, PostgreSQL characters in varchar; SQLite does
-not count at all. A value that is too long is refused with its own sentence, never cut. PostgreSQL's text holds
-every character but NUL.
+not count at all. A value that is too long is refused with its own sentence, never cut. PostgreSQL's text
+holds every character but NUL.
 """
 
 from collections.abc import Mapping, Sequence
@@ -123,8 +123,8 @@ def _check_branches_without_nul(branches: Sequence[Branch]) -> None:
 def without_nul(change: Change) -> Change:
     """Return the change as it can be stored without NUL; raises Invalid, naming the column, where it cannot.
 
-    A reason is words for people, and may be what a branch answered: refused, it would keep the transaction from
-    ever being rolled back. So NUL is replaced in it.
+    A reason is words for people, and may be what a branch answered: refused, it would keep the transaction
+    from ever being rolled back. So NUL is replaced in it.
     """
     assign = change.assign
     _check_each_without_nul(("result", assign.result), ("custom_data", assign.custom_data))

@@ -12,9 +12,9 @@ SQL_FORMAT = "%Y-%m-%d %H:%M:%S"
 class WallClock:
     """Translates between aware times and what a datetime column holds.
 
-    zone: TimeZoneOffset of the configuration; None is the process's own zone. offsets: texts end in the offset
-    from UTC. PostgreSQL takes it into account for a column with time zone, which holds the instant, and passes
-    over it for one without.
+    zone: TimeZoneOffset of the configuration; None is the process's own zone. offsets: texts end in the
+    offset from UTC. PostgreSQL takes it into account for a column with time zone, which holds the instant,
+    and passes over it for one without.
     """
 
     def __init__(self, zone: tzinfo | None = None, *, offsets: bool = False) -> None:

@@ -20,10 +20,10 @@ def branch_service(tmp_path: Path) -> Iterator[BranchService]:
         service.close()
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mariadb", "postgres"])
 def store(request: pytest.FixtureRequest) -> Store | None:
-    """Return each store in turn: a new SQLite file (None), a new database on MariaDB."""
+    """Return each store in turn: a new SQLite file (None), a new database on a server."""
     if request.param == "sqlite":
         return None
-    database: Store = request.getfixturevalue("mariadb_database")
+    database: Store = request.getfixturevalue(f"{request.param}_database")
     return database

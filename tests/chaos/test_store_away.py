@@ -1,4 +1,4 @@
-"""MariaDB goes away and comes back under load: errors meanwhile, nothing acknowledged is lost."""
+"""The database goes away and comes back under load: errors meanwhile, nothing acknowledged is lost."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ from tests.chaos.business import (
     until_final,
 )
 from tests.conftest import StartCoordinator
-from tests.support.servers import Database, MariaDBServer
+from tests.support.servers import Database, MariaDBServer, PostgresServer
 from tests.support.under_test import CoordinatorProcess
 
 SUBMITTERS = 8
@@ -130,34 +130,64 @@ async def under_load(
         await asyncio.wait(submitters)
 
 
-@pytest.fixture
-def mariadb_goes_on(mariadb: MariaDBServer, mariadb_database: Database) -> Iterator[None]:
-    """A server that a test makes to hang goes on before the database is dropped, however the test ends."""
-    yield
-    if mariadb.is_running:
-        mariadb.process().send_signal(Signals.SIGCONT)
+@dataclass(frozen=True, slots=True)
+class Away:
+    """A database server, a database on it, and how it goes away."""
+
+    server: MariaDBServer | PostgresServer
+    database: Database
+    end: Signals
+
+    def begin(self) -> None:
+        """End the server, or let it hang: connections stay open, and nobody answers."""
+        match self.end:
+            case Signals.SIGTERM:
+                self.server.stop()
+            case Signals.SIGKILL:
+                self.server.kill()
+            case _:
+                self.server.freeze()
+
+    def bring_back(self) -> None:
+        """Start it again, or let it go on."""
+        if self.end is Signals.SIGSTOP:
+            self.server.go_on()
+        else:
+            self.server.start()
+
+
+@pytest.fixture(
+    params=[
+        ("mariadb", Signals.SIGTERM),
+        ("mariadb", Signals.SIGKILL),
+        ("mariadb", Signals.SIGSTOP),
+        ("postgres", Signals.SIGKILL),
+        ("postgres", Signals.SIGSTOP),
+    ],
+    ids=lambda it: f"{it[0]}-{it[1].name}",
+)
+def away(request: pytest.FixtureRequest) -> Iterator[Away]:
+    """Each in turn. A server that a test makes to hang goes on before its database is dropped."""
+    name, end = request.param
+    made = Away(request.getfixturevalue(name), request.getfixturevalue(f"{name}_database"), end)
+    yield made
+    made.server.go_on()
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.usefixtures("mariadb_goes_on")
-@pytest.mark.parametrize(
-    "end", [Signals.SIGTERM, Signals.SIGKILL, Signals.SIGSTOP], ids=["SIGTERM", "SIGKILL", "SIGSTOP"]
-)
-async def test_mariadb_away_under_load(
+async def test_a_database_away_under_load(
     start_coordinator: StartCoordinator,
     branch_service: BranchService,
-    mariadb: MariaDBServer,
-    mariadb_database: Database,
-    end: Signals,
+    away: Away,
     seed: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bound = HANGING_SECONDS_MAX if end is Signals.SIGSTOP else ANSWER_SECONDS_MAX
-    coordinator = await asyncio.to_thread(start_coordinator, store=mariadb_database)
+    bound = HANGING_SECONDS_MAX if away.end is Signals.SIGSTOP else ANSWER_SECONDS_MAX
+    coordinator = await asyncio.to_thread(start_coordinator, store=away.database)
     async with under_load(coordinator, branch_service, seed) as load:
         await _more_acknowledged(load, 100)
-        await asyncio.to_thread(_send, mariadb, end)
-        away, refused_before = time.monotonic(), load.refused
+        await asyncio.to_thread(away.begin)
+        since, refused_before = time.monotonic(), load.refused
         await until(lambda: _not_ready_for(coordinator, "store"), seconds=10, what="ready names the store")
         questions = ("query?gid=away-1", "all")
         for status, answer, seconds in await asyncio.gather(
@@ -165,9 +195,9 @@ async def test_mariadb_away_under_load(
         ):
             assert (status, bool(answer["message"])) == (500, True)
             assert seconds < bound
-        await asyncio.sleep(max(0.0, away + AWAY_SECONDS - time.monotonic()))
+        await asyncio.sleep(max(0.0, since + AWAY_SECONDS - time.monotonic()))
         refused = load.refused - refused_before
-        await asyncio.to_thread(_bring_back, mariadb, end)
+        await asyncio.to_thread(away.bring_back)
         took = await until(lambda: _is_ready(coordinator), seconds=20, what="ready again")
         await _more_acknowledged(load, 50)
     assert load.wrong == []
@@ -186,24 +216,6 @@ async def test_mariadb_away_under_load(
             f"\n  {len(load.tried)} sagas tried, {len(load.acknowledged)} acknowledged, {refused} refused"
             f" meanwhile, slowest answer {load.slowest:.1f} s, ready {took:.1f} s after the return"
         )
-
-
-def _send(mariadb: MariaDBServer, end: Signals) -> None:
-    """End the server, or let it hang: connections stay open, and nobody answers."""
-    match end:
-        case Signals.SIGTERM:
-            mariadb.stop()
-        case Signals.SIGKILL:
-            mariadb.kill()
-        case _:
-            mariadb.process().send_signal(end)
-
-
-def _bring_back(mariadb: MariaDBServer, end: Signals) -> None:
-    if end is Signals.SIGSTOP:
-        mariadb.process().send_signal(Signals.SIGCONT)
-    else:
-        mariadb.start()
 
 
 async def _more_acknowledged(load: Load, count: int) -> None:

@@ -63,12 +63,12 @@ async def branch() -> AsyncIterator[Branch]:
     await made.stop()
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", "mariadb", "postgres"])
 def store(request: pytest.FixtureRequest) -> Store | None:
     """Return each store in turn."""
     if request.param == "sqlite":
         return None
-    database: Store = request.getfixturevalue("mariadb_database")
+    database: Store = request.getfixturevalue(f"{request.param}_database")
     return database
 
 

@@ -127,9 +127,8 @@ class Process:
                 child.wait(self._stop_seconds)
             except subprocess.TimeoutExpired as error:
                 self.kill()
-                raise ProcessFailed(
-                    f"{self.name} still ran {self._stop_seconds} s after {self._stop_signal.name}:\n{self.output()}"
-                ) from error
+                after = f"{self._stop_seconds} s after {self._stop_signal.name}"
+                raise ProcessFailed(f"{self.name} still ran {after}:\n{self.output()}") from error
         self._child = None
         return child.returncode
 

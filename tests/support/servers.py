@@ -158,6 +158,19 @@ class Database:
                 rows = list(cursor.fetchall())
             return rows
 
+    @property
+    def commit_words(self) -> bytes:
+        """What stands in the packet that commits; for `Proxy.cut_at`."""
+        return b"\x03COMMIT"
+
+    def end_connections(self) -> None:
+        """End every connection to the database but our own."""
+        for (number,) in self.execute(
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        ):
+            with contextlib.suppress(pymysql.err.OperationalError):  # it has gone meanwhile
+                self.execute(f"KILL {number}")
+
 
 @dataclass(frozen=True, slots=True)
 class PostgresDatabase(Database):
@@ -177,10 +190,22 @@ class PostgresDatabase(Database):
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Run one or more statements, return the rows of the last one."""
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql, tuple(parameters) or None)  # type: ignore[arg-type]  # any text, not a literal
+            cursor.execute(sql, tuple(parameters) or None)
             while cursor.nextset():
                 pass
             return cursor.fetchall() if cursor.description else []
+
+    @property
+    def commit_words(self) -> bytes:
+        """What stands in the packet that commits; for `Proxy.cut_at`."""
+        return b"COMMIT;"
+
+    def end_connections(self) -> None:
+        """End every connection to the database but our own."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 class MariaDBServer(ThrowAwayServer):
@@ -247,8 +272,19 @@ class MariaDBServer(ThrowAwayServer):
         return True
 
 
+# One role of this name may be made by a test that needs a password to be asked for.
+_WHO_MAY_COME_IN = """
+local all all                   trust
+host  all guarded 127.0.0.1/32  scram-sha-256
+host  all all     127.0.0.1/32  trust
+"""
+
+
 class PostgresServer(ThrowAwayServer):
-    """PostgreSQL on 127.0.0.1, user root without a password. Every commit reaches the disk."""
+    """PostgreSQL on 127.0.0.1, user root without a password. Every commit reaches the disk.
+
+    The role `guarded`, once made, needs its password.
+    """
 
     requirement = programs.POSTGRES
     _numbers = itertools.count(1)
@@ -329,6 +365,7 @@ class PostgresServer(ThrowAwayServer):
         )
         if done.returncode != 0:
             raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+        (data / "pg_hba.conf").write_text(_WHO_MAY_COME_IN, encoding="ascii")
         options = {
             "listen_addresses": self.host,
             "port": self.port,

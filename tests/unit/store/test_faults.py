@@ -2,18 +2,33 @@
 
 import sqlite3
 
+import asyncpg
 import pymysql
 import pytest
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import OperationalError
 
 from coordinator.errors import Conflict, DtmError, Invalid, StoreUnavailable
-from coordinator.store.faults import Fault, error_number, fault_of, reason_of, refusal
+from coordinator.store.faults import Fault, error_number, fault_of, reason_of, refusal, sql_state
 
 
 def sqlite_error(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
     error = kind("said SQLite")
     error.sqlite_errorcode = code
     return error
+
+
+def postgres_error(state: str, words: str = "said PostgreSQL") -> Exception:
+    """As SQLAlchemy hands on what asyncpg raises."""
+    error = asyncpg.PostgresError.new({"C": state, "M": words})
+    return AsyncAdapt_asyncpg_dbapi.Error(words, error)
+
+
+def of_the_driver(error: Exception) -> Exception:
+    """An error without a state, as SQLAlchemy hands it on."""
+    wrapped = AsyncAdapt_asyncpg_dbapi.InterfaceError(str(error), error)
+    wrapped.__cause__ = error
+    return wrapped
 
 
 @pytest.mark.parametrize(
@@ -42,6 +57,21 @@ def sqlite_error(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
         (sqlite_error(sqlite3.OperationalError, sqlite3.SQLITE_IOERR_FSYNC), Fault.AWAY),
         (sqlite_error(sqlite3.OperationalError, sqlite3.SQLITE_ERROR), Fault.REFUSED),
         (sqlite_error(sqlite3.IntegrityError, sqlite3.SQLITE_CONSTRAINT_UNIQUE), Fault.DUPLICATE),
+        *[
+            (postgres_error(state), fault)
+            for states, fault in (
+                ("40P01 40001", Fault.DEADLOCK),
+                ("55P03", Fault.LOCKED),
+                ("23505", Fault.DUPLICATE),
+                ("57P01 57P02 57P03 53100 53300 08006 08003 25006 25P03 40003 57014 58030 XX000", Fault.AWAY),
+                ("22021 22001 22P05 23502 42P01 42501 28P01 3D000", Fault.REFUSED),
+            )
+            for state in states.split()
+        ],
+        (of_the_driver(asyncpg.InterfaceError("connection is closed")), Fault.AWAY),
+        (of_the_driver(asyncpg.InternalClientError("got result for unknown protocol state")), Fault.AWAY),
+        (of_the_driver(asyncpg.exceptions._base.DataError("invalid input for $1")), Fault.REFUSED),
+        (asyncpg.CannotConnectNowError("the database system is starting up"), Fault.AWAY),
         (sqlite3.ProgrammingError("Cannot operate on a closed database."), Fault.REFUSED),
     ],
 )
@@ -61,6 +91,10 @@ def test_fault(error: Exception | str, fault: Fault) -> None:
         (pymysql.err.OperationalError(1366, "Incorrect string value"), Invalid, "Incorrect string"),
         (pymysql.err.IntegrityError(1062, "Duplicate entry 'x'"), Conflict, "Duplicate entry 'x'"),
         (pymysql.err.ProgrammingError(1146, "Table 'dtm.kv' doesn't exist"), StoreUnavailable, "dtm.kv"),
+        (postgres_error("22001", "value too long"), Invalid, "value too long"),
+        (postgres_error("23505", "duplicate key 'x'"), Conflict, "duplicate key 'x'"),
+        (postgres_error("42P01", 'relation "kv" does not exist'), StoreUnavailable, '"kv"'),
+        (of_the_driver(asyncpg.exceptions._base.DataError("invalid input for $1")), Invalid, "for $1"),
     ],
 )
 def test_the_caller_is_told_what_was_wrong(error: Exception, kind: type[DtmError], words: str) -> None:
@@ -74,3 +108,5 @@ def test_reasons_are_one_line() -> None:
     assert reason_of(TimeoutError()) == "it did not answer in time"
     assert error_number(pymysql.err.OperationalError(2003, "")) == 2003
     assert error_number(OSError(111, "refused")) == 0
+    assert sql_state(postgres_error("28P01")) == "28P01"
+    assert sql_state(OSError(111, "refused")) == ""

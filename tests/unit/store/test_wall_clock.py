@@ -18,6 +18,17 @@ def test_a_time_is_written_as_the_wall_clock_shows_it() -> None:
     assert WallClock(EAST).text(NOON) == "2026-03-04 20:00:00"
 
 
+def test_a_time_may_be_written_with_its_offset() -> None:
+    assert WallClock(EAST, offsets=True).text(NOON) == "2026-03-04 20:00:00+08:00"
+    west = timezone(timedelta(hours=-3, minutes=-30))
+    assert WallClock(west, offsets=True).text(NOON) == "2026-03-04 08:30:00-03:30"
+
+
+def test_a_column_that_holds_instants_is_read_whatever_the_zone() -> None:
+    assert WallClock(EAST).time("2026-03-04 12:00:00+00") == NOON
+    assert WallClock(EAST).time(NOON) == NOON
+
+
 def test_fractions_are_cut_for_what_happened_and_rounded_up_for_what_is_due() -> None:
     clock = WallClock(UTC)
     late = NOON + timedelta(microseconds=1)
