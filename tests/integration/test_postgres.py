@@ -1,6 +1,7 @@
 """PostgreSQL alone: what it does otherwise than MySQL, and databases that another coordinator made there."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from coordinator.clock import SystemClock
 from coordinator.errors import Invalid, StartError
-from coordinator.model import Status
+from coordinator.model import BranchStatus, Status
 from coordinator.store.base import Changed, Filter
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
@@ -294,6 +295,55 @@ async def test_a_column_that_is_altered_meanwhile_holds_nobody_up(
         postgres_database.execute("ALTER TABLE trans_global ALTER status TYPE varchar(45)")
         assert await store.change(change("before", result="x"), timeout=TIMEOUT) is Changed.APPLIED
         await insert(store, "after")
+
+
+# --- plans ---
+
+
+async def test_rows_are_found_by_key_though_the_tables_were_empty_when_plans_were_made(
+    postgres_database: PostgresDatabase,
+) -> None:
+    async with opened(config_of(postgres_database)):
+        pass
+    before = scans(postgres_database)
+    async with opened(config_of(postgres_database)) as store:
+        for start in range(0, 200, 20):
+            gids = [f"plan-{n}" for n in range(start, start + 20)]
+            await asyncio.gather(
+                *(store.insert(transaction(gid), branches(gid), timeout=TIMEOUT) for gid in gids)
+            )
+            added = replace(branches("x")[0], branch_id="03")
+            done = await asyncio.gather(
+                *(
+                    store.change(
+                        replace(
+                            change(gid, result="x"),
+                            results=((("01", "action"), BranchStatus.SUCCEED),),
+                            added=(replace(added, gid=gid),),
+                        ),
+                        timeout=TIMEOUT,
+                    )
+                    for gid in gids
+                )
+            )
+            assert set(done) == {Changed.APPLIED}
+        now = await store.utc_now()
+        await claim(store, now + timedelta(minutes=1), limit=5)
+        await store.find("plan-1")
+        await store.list(Filter(limit=5))
+    # Each connection tells its counts when it ends.
+    after = scans(postgres_database)
+    assert after == before
+
+
+def scans(database: PostgresDatabase) -> list[tuple[object, ...]]:
+    """How often all of a table was read, by table; asked once nobody else is connected any more."""
+    while database.execute(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend'"
+    ):
+        time.sleep(0.02)  # there is no event for the end of another's connection
+    return database.execute("SELECT relname, seq_scan FROM pg_stat_user_tables ORDER BY relname")
 
 
 # --- sql/ ---
