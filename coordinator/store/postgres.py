@@ -15,6 +15,7 @@ from coordinator.store.reach import wait_until_reached
 
 _CONNECT_SECONDS: Final = 5
 _IDLE_CONNECTIONS_MAX: Final = 10
+_CONNECTIONS_MAX: Final = 32  # each is a process there, and a server allows 100 unless told otherwise
 _MAINTENANCE_DATABASE: Final = "postgres"  # every server has it; where one stands to make another
 
 _SESSION: Final = {
@@ -80,6 +81,7 @@ class PostgresServer:
         )
         self._schema = schema
         self._lifetime_seconds = lifetime_seconds
+        connections_max = min(connections_max, _CONNECTIONS_MAX)
         idle = min(connections_max, _IDLE_CONNECTIONS_MAX)
         self.engine = self._engine(self._url, idle, connections_max - idle)
 
@@ -191,6 +193,8 @@ class PostgresServer:
                     f"grant the rights, or let an administrator make database {self._url.database},"
                     f" schema {self._schema} and the tables of sql/coordinator.postgres.sql"
                 )
+            case state if state == _UNKNOWN_DATABASE:
+                hint = f"make the database {self._url.database}, or correct Store.Db"
             case _:
                 hint = "see the database's log"
         raise StartError(f"cannot use the store {self._where}: {reason_of(error)}", hint) from error

@@ -297,6 +297,16 @@ async def test_a_column_that_is_altered_meanwhile_holds_nobody_up(
         await insert(store, "after")
 
 
+async def test_many_readers_at_once_share_few_connections(postgres_database: PostgresDatabase) -> None:
+    async with opened(config_of(postgres_database)) as store:
+        await insert(store, "popular")
+        found = await asyncio.gather(*(store.find("popular") for _ in range(300)))
+        assert all(it is not None for it in found)
+        count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        [(connections,)] = postgres_database.execute(count)
+        assert int(str(connections)) <= 33  # one is ours
+
+
 # --- plans ---
 
 
