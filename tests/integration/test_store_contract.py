@@ -16,6 +16,7 @@ from coordinator.model import Options, Status
 from coordinator.store.base import Changed, Filter
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
+from tests.support.servers import Database
 from tests.support.store_config import config_of
 from tests.support.store_contract import (
     TIMEOUT,
