@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from grpclib.const import Cardinality, Handler, Status
-from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server, Stream
 from h2.config import H2Configuration
@@ -23,40 +22,13 @@ from coordinator.discovery.etcd import EtcdRegistration
 from coordinator.discovery.open import open_resolver
 from coordinator.model import Branch, Options, Result, Transaction
 from coordinator.model import Status as TransactionStatus
+from tests.support.grpc_server import BreakingServer, RawCodec
 from tests.support.ports import free_port
 from tests.support.servers import EtcdServer
 
 PATH = "/user.User/saveUser"
 
 Method = Callable[["Stream[bytes, bytes]"], Awaitable[None]]
-
-
-class RawCodec(CodecBase):
-    __content_subtype__ = "proto"
-
-    def encode(self, message: Any, message_type: Any) -> bytes:
-        return bytes(message)
-
-    def decode(self, data: bytes, message_type: Any) -> bytes:
-        return data
-
-
-class _BreakingServer(Server):
-    """grpclib's leaves its connections open when it is closed; a process that ends does not."""
-
-    def __init__(self, services: Any, **options: Any) -> None:
-        super().__init__(services, **options)
-        self._protocols: list[Any] = []
-
-    def _protocol_factory(self) -> Any:
-        self._protocols.append(super()._protocol_factory())
-        return self._protocols[-1]
-
-    def close(self) -> None:
-        super().close()
-        for protocol in self._protocols:
-            if hasattr(protocol, "processor"):
-                protocol.processor.close()
 
 
 class BranchServer:
@@ -73,7 +45,7 @@ class BranchServer:
         return {PATH: Handler(self._method, Cardinality.UNARY_UNARY, bytes, bytes)}
 
     async def start(self) -> "BranchServer":
-        self._server = _BreakingServer([self], codec=RawCodec())
+        self._server = BreakingServer([self], codec=RawCodec())
         await self._server.start("127.0.0.1", self.port)
         return self
 

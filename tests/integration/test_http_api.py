@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
-from tests.support.ports import HOST
+from tests.support.branch_server import BranchServer, branch_server
 from tests.support.under_test import CoordinatorProcess
 
 JSON = "application/json; charset=utf-8"
@@ -27,24 +27,16 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinato
 
 
 class Branch:
-    """A branch server that answers as its path says, and remembers what it was asked."""
+    """The branch server, and sagas on it."""
 
-    ANSWERS = {  # noqa: RUF012 - a table
-        "ok": (200, '{"dtm_result":"SUCCESS"}'),
-        "fail": (409, '{"dtm_result":"FAILURE","message":"no money"}'),
-        "fail-old": (200, '{"dtm_result":"FAILURE"}'),
-        "ongoing": (425, "{}"),
-        "boom": (500, "boom"),
-    }
+    def __init__(self, server: BranchServer) -> None:
+        self.url = server.http_url
+        self._server = server
 
-    def __init__(self) -> None:
-        self.url = ""
-        self.asked: list[tuple[str, str, str]] = []  # path, op, body
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append((request.path, request.query.get("op", ""), await request.text()))
-        status, body = self.ANSWERS[request.path.split("/")[1]]
-        return web.Response(status=status, text=body)
+    @property
+    def asked(self) -> list[tuple[str, str, str]]:
+        """Path, op and body of each call."""
+        return [(it.path, it.op, it.body) for it in self._server.asked]
 
     def saga(self, *actions: str, **more: Any) -> dict[str, Any]:
         return {
@@ -61,16 +53,8 @@ class Branch:
 
 @pytest.fixture
 async def branch() -> AsyncIterator[Branch]:
-    one = Branch()
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", one.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, HOST, 0)
-    await site.start()
-    one.url = f"http://{HOST}:{runner.addresses[0][1]}"
-    yield one
-    await runner.cleanup()
+    async with branch_server() as server:
+        yield Branch(server)
 
 
 class Api:
