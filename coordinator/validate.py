@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 from coordinator.calls.url import check_branch_url, is_http
-from coordinator.errors import Invalid, InvalidBranch
+from coordinator.errors import Invalid, InvalidBranch, InvalidTopic
 from coordinator.model import (
     PROTOCOL_GRPC,
     PROTOCOL_HTTP,
@@ -27,6 +27,7 @@ URL_LENGTH_MAX: Final = 1024
 TEXT_LENGTH_MAX: Final = 1024  # options, custom_data, query_prepared, rollback_reason
 PAYLOAD_BYTES_MAX: Final = 65_535  # column bin_data
 OP_LENGTH_MAX: Final = 45  # characters
+TOPIC_LENGTH_MAX: Final = 128  # characters, column k
 STEPS_MAX: Final = 1000
 HEADERS_MAX: Final = 200  # more would not fit the options column, and take long to look at
 SECONDS_MAX: Final = 2**31 - 1  # column next_cron_interval
@@ -51,6 +52,40 @@ def require_gid(gid: str) -> None:
         raise Invalid(f"gid {gid!r} has a control character")
 
 
+def require_text(field: str, value: str) -> None:
+    """Raise Invalid unless the text fits a column and every database can hold it (PROTOCOL §14)."""
+    _require_length(field, value, TEXT_LENGTH_MAX)
+    if "\x00" in value:  # PostgreSQL's text has none
+        raise Invalid(f"{field} has a NUL character")
+
+
+def require_topic(topic: str) -> None:
+    """Raise InvalidTopic unless a topic may have this name (PROTOCOL §8)."""
+    if not topic:
+        raise InvalidTopic("empty topic")
+    try:
+        _require_name("topic", topic, TOPIC_LENGTH_MAX)
+    except Invalid as error:
+        raise InvalidTopic(error.message) from error
+
+
+def require_subscription(topic: str, url: str, remark: str) -> None:
+    """Raise InvalidTopic unless this url may subscribe to the topic: a message's call of it must be possible.
+
+    Which protocol a message will have is not known here: one of the two must do.
+    """
+    require_topic(topic)
+    if not url:
+        raise InvalidTopic("empty url")
+    try:
+        _require_length("url", url, URL_LENGTH_MAX)
+        require_text("remark", remark)
+    except Invalid as error:
+        raise InvalidTopic(error.message) from error
+    if _url_problem(url, PROTOCOL_HTTP) and (problem := _url_problem(url, PROTOCOL_GRPC)):
+        raise InvalidTopic(f"url '{url}' can be called neither over HTTP nor over gRPC: it {problem}")
+
+
 def topics_of(request: TransactionRequest) -> Collection[str]:
     """The topics that a message's steps name; none for every other type."""
     if request.trans_type != TransType.MSG:
@@ -71,9 +106,9 @@ def validated_branches(
         raise Invalid(f"unknown trans_type '{request.trans_type}': it must be one of {', '.join(TransType)}")
     if request.protocol not in _PROTOCOLS:
         raise Invalid(f"protocol must be one of {', '.join(_PROTOCOLS)}, not {request.protocol!r}")
-    _require_length("query_prepared", request.query_prepared, TEXT_LENGTH_MAX)
-    _require_length("custom_data", request.custom_data, TEXT_LENGTH_MAX)
-    _require_length("rollback_reason", request.rollback_reason, TEXT_LENGTH_MAX)
+    require_text("query_prepared", request.query_prepared)
+    require_text("custom_data", request.custom_data)
+    require_text("rollback_reason", request.rollback_reason)
     _require_options(request.options)
     if request.protocol == PROTOCOL_GRPC:
         _require_header_value("gid", request.gid)
@@ -84,8 +119,9 @@ def validated_branches(
         case TransType.MSG:
             _require_steps(request)
             _require_url("query_prepared", request.query_prepared, request.protocol)
+            _require_few_calls(request, subscribers)
             branches = msg.branches_of(request, subscribers)
-            _require_subscribers(branches, request.protocol)
+            _require_callable_subscribers(branches, request.protocol)
         case TransType.WORKFLOW:
             _require_url("query_prepared", request.query_prepared, request.protocol)
             branches = ()
@@ -166,9 +202,15 @@ def _require_callable(field: str, url: str, branch_id: str) -> None:
         _require_header_value("branch_id", branch_id)
 
 
-def _require_subscribers(branches: Sequence[Branch], protocol: str) -> None:
-    if len(branches) > STEPS_MAX:
-        raise Invalid(f"{len(branches)} calls, topics' subscribers counted; at most {STEPS_MAX} fit")
+def _require_few_calls(request: TransactionRequest, subscribers: Mapping[str, Sequence[str]]) -> None:
+    # Counted before a row is made: a thousand steps to topics of a thousand would be a million.
+    topics = (msg.topic_of(step.action) for step in request.steps)
+    calls = sum(1 if topic is None else len(subscribers[topic]) for topic in topics)
+    if calls > STEPS_MAX:
+        raise Invalid(f"{calls} calls, topics' subscribers counted; at most {STEPS_MAX} fit")
+
+
+def _require_callable_subscribers(branches: Sequence[Branch], protocol: str) -> None:
     for branch in branches:
         _require_url(f"the url of branch {branch.branch_id}", branch.url, protocol)
 

@@ -67,7 +67,8 @@ def _too_long(bytes_max: int, problem: str) -> Invalid:
 def query_parameters(request: BaseRequest) -> dict[str, str]:
     """The parameters of the query string; of one given twice the first counts.
 
-    Raises Invalid when the percent-encoding is broken or the text is not UTF-8.
+    Raises Invalid when the percent-encoding is broken, the text is not UTF-8, or it has a NUL character,
+    which is in no stored value and which PostgreSQL cannot even compare with.
     """
     raw = request.rel_url.raw_query_string
     if not raw:
@@ -82,5 +83,7 @@ def query_parameters(request: BaseRequest) -> dict[str, str]:
     except ValueError as error:
         raise Invalid(f"the query string has more than {_QUERY_FIELDS_MAX} parameters") from error
     for name, value in pairs:
+        if "\x00" in value:
+            raise Invalid(f"the query string has a NUL character, in {name}")
         found.setdefault(name, value)
     return found

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import orjson
 
-from coordinator.calls.url import check_branch_url
 from coordinator.clock import Clock
 from coordinator.errors import Busy, Invalid, InvalidTopic
-from coordinator.model import PROTOCOL_GRPC, PROTOCOL_HTTP
 from coordinator.store.base import KeyValue, KeyValues
+from coordinator.store.limits import BYTES_MAX
+from coordinator.validate import require_subscription, require_topic
 
 CATEGORY: Final = "topics"
 
@@ -46,9 +46,7 @@ class Topics:
 
     async def subscribe(self, topic: str, url: str, remark: str) -> None:
         """Add a url to the topic, which is made when it is new. Raises InvalidTopic, Invalid, Busy."""
-        _require(topic, url)
-        if check_branch_url(url, PROTOCOL_HTTP) and (problem := check_branch_url(url, PROTOCOL_GRPC)):
-            raise InvalidTopic(f"url '{url}' can be called neither over HTTP nor over gRPC: it {problem}")
+        require_subscription(topic, url, remark)
 
         def add(subscribers: list[dict[str, str]], _found: bool) -> list[dict[str, str]]:
             if any(it["url"] == url for it in subscribers):
@@ -59,7 +57,9 @@ class Topics:
 
     async def unsubscribe(self, topic: str, url: str) -> None:
         """Take a url out of the topic, which stays, perhaps empty. Raises InvalidTopic, Busy."""
-        _require(topic, url)
+        require_topic(topic)
+        if not url:
+            raise InvalidTopic("empty url")
 
         def remove(subscribers: list[dict[str, str]], found: bool) -> list[dict[str, str]]:
             if not found:
@@ -75,8 +75,7 @@ class Topics:
 
     async def delete(self, topic: str) -> None:
         """Forget the topic and its subscribers. Raises InvalidTopic, Busy."""
-        if not topic:
-            raise InvalidTopic("empty topic")
+        require_topic(topic)
         for attempt in range(_ATTEMPTS):
             row = await self._store.find_value(CATEGORY, topic)
             if row is None:
@@ -116,8 +115,14 @@ class Topics:
         for attempt in range(_ATTEMPTS):
             row = await self._store.find_value(CATEGORY, topic)
             found = row is not None
-            changed = change([] if row is None else _subscribers_of(row), found)
+            subscribers = [] if row is None else _subscribers_of(row)
+            changed = change(subscribers, found)
             value = orjson.dumps(changed).decode()
+            if len(changed) > len(subscribers) and len(value.encode()) > BYTES_MAX:
+                raise InvalidTopic(
+                    f"topic '{topic}' is full: {len(subscribers)} subscribers fill the {BYTES_MAX} bytes"
+                    " that it has"
+                )
             version = 0 if row is None else row.version
             if await self._store.put_value(CATEGORY, topic, value, version=version):
                 self._remember(topic, changed)
@@ -127,13 +132,6 @@ class Topics:
 
     async def _pause(self, attempt: int) -> None:
         await asyncio.sleep(_PAUSE_SECONDS * self._random.random() * (attempt + 1))
-
-
-def _require(topic: str, url: str) -> None:
-    if not topic:
-        raise InvalidTopic("empty topic")
-    if not url:
-        raise InvalidTopic("empty url")
 
 
 def _subscribers_of(row: KeyValue) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from coordinator.service.rounds import Rounds
 from coordinator.service.topics import Topics
 from coordinator.service.workflows import Workflows
 from coordinator.store.base import Assign, Change, Changed, Store, Stored
-from coordinator.validate import check_custom_data, require_gid, topics_of, validated_branches
+from coordinator.validate import check_custom_data, require_gid, require_text, topics_of, validated_branches
 
 _PREPARED = frozenset({Status.PREPARED})
 _ABORTING = frozenset({Status.ABORTING})
@@ -92,6 +92,7 @@ class Transactions:
         saga, which rolls back by its branches; otherwise as submit does.
         """
         require_gid(request.gid)
+        require_text("rollback_reason", request.rollback_reason)
         for _ in range(RACES_MAX):
             stored = await self._lookup.find(request.gid)
             transaction = stored.transaction

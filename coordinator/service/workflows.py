@@ -8,7 +8,7 @@ from coordinator.model import Status, TransactionRequest, TransType
 from coordinator.service.lookup import Lookup, refuse_other_type
 from coordinator.service.new_transaction import new_transaction
 from coordinator.store.base import Assign, Change, Changed, Stored
-from coordinator.validate import require_gid, validated_branches
+from coordinator.validate import require_gid, require_text, validated_branches
 
 _PREPARED: Final = frozenset({Status.PREPARED})
 _ENDS: Final = {Status.SUCCEED.value: Status.SUCCEED, Status.FAILED.value: Status.FAILED}
@@ -47,6 +47,9 @@ class Workflows:
         status = _ENDS.get(extra.get("status", ""))
         if status is None:
             raise Invalid(f"req_extra.status must be succeed or failed, not '{extra.get('status', '')}'")
+        for name in ("rollback_reason", "result"):
+            require_text(f"req_extra.{name}", extra.get(name, ""))
+        require_text("rollback_reason", request.rollback_reason)
         end = Assign(
             status=status,
             owner=self._engine.new_owner(),  # tells this submit, repeated, from another

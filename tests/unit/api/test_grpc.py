@@ -282,8 +282,8 @@ def prefix(length: int, compressed: int = 0) -> bytes:
 
 
 BAD = [
-    (prefix(4) + b"\x0a\x05ab", Status.INTERNAL, "the message is not a dtmgimp.DtmRequest"),
-    (prefix(4) + b"\x0a\x02\xff\xfe", Status.INTERNAL, "the message is not a dtmgimp.DtmRequest"),
+    (prefix(4) + b"\x0a\x05ab", Status.INTERNAL, "the message is not a dtmgimp.{message}"),
+    (prefix(4) + b"\x0a\x02\xff\xfe", Status.INTERNAL, "the message is not a dtmgimp.{message}"),
     (prefix(10) + b"\x0a\x02ab", Status.INTERNAL, "the message is cut short"),
     (prefix(0)[:3], Status.INTERNAL, "the message is cut short"),
     (b"", Status.INTERNAL, "the call has no message"),
@@ -293,14 +293,22 @@ BAD = [
 ]
 
 
+MESSAGES = {
+    **dict.fromkeys(("Submit", "Prepare", "Abort", "PrepareWorkflow"), "DtmRequest"),
+    "RegisterBranch": "DtmBranchRequest",
+    **dict.fromkeys(("Subscribe", "Unsubscribe", "DeleteTopic"), "DtmTopicRequest"),
+}
+
+
 @pytest.mark.parametrize(("framed", "status", "sentence"), BAD, ids=range(len(BAD)))
-@pytest.mark.parametrize("name", ["Submit", "Prepare", "Abort"])
+@pytest.mark.parametrize("name", MESSAGES)
 async def test_a_bad_message_is_named(
     grpc: Grpc, name: str, framed: bytes, status: Status, sentence: str
 ) -> None:
+    """PROTOCOL §4: a message that is cut short is no shorter message."""
     reply = await call_framed(grpc.channel, f"/dtmgimp.Dtm/{name}", framed)
     assert reply.status == status.value
-    assert reply.message.startswith(sentence)
+    assert reply.message.startswith(sentence.format(message=MESSAGES[name]))
     assert grpc.service.asked == []
 
 
