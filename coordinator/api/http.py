@@ -3,7 +3,7 @@
 On aiohttp's low-level server: its Application (router, middlewares, signals) makes every request dearer.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from time import perf_counter
@@ -20,6 +20,7 @@ from coordinator.api.http_answer import TEXT_TYPE, Answer, Answers
 from coordinator.api.http_request import query_parameters, read_body
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.listing import filter_from, one_more, page_of, page_size, position, reset_timeout
+from coordinator.api.openapi import openapi_document
 from coordinator.api.ports import Operations, Readiness
 from coordinator.api.render import render_all, render_key_value, render_query, render_workflow
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Invalid
@@ -30,6 +31,8 @@ BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 # A connection that sends no whole request for so long is closed. More than the 90 s after which Go clients
 # close an unused one themselves, so that none of theirs is closed under a request.
 IDLE_SECONDS_MAX: Final = 120.0
+# The request's line: a topic, a url and a remark with every character escaped.
+LINE_BYTES_MAX: Final = 64 * 1024
 
 _SUCCESS: Final = b'{"dtm_result":"SUCCESS"}'
 _PONG: Final = b'{"msg":"pong"}'
@@ -71,9 +74,15 @@ class HttpApi:
         self._zone = zone
         self._body_bytes_max = body_bytes_max
         self._version = orjson.dumps({"version": version})
+        self._document = orjson.dumps(openapi_document(version))
         self._answers = Answers()
         self._topic_route = self._counted(self._delete_topic, "topic")
         self._routes = self._build_routes()
+
+    @property
+    def routes(self) -> Collection[tuple[str, str]]:
+        """Method (`*` is any) and path of every route, parameters of the path in braces."""
+        return {*self._routes, ("DELETE", f"{_TOPIC}{{topic}}")}
 
     def server(self) -> Server:
         """The aiohttp server of this API, to be given to `start_http`. Needs a running loop.
@@ -87,6 +96,7 @@ class HttpApi:
             auto_decompress=False,
             handler_cancellation=False,
             keepalive_timeout=IDLE_SECONDS_MAX,
+            max_line_size=LINE_BYTES_MAX,
         )
 
     async def handle(self, request: BaseRequest) -> Answer:
@@ -136,6 +146,7 @@ class HttpApi:
         )
         routes = {(method, _BASE + name): self._counted(answer, name) for method, name, answer in built}
         routes["POST", "/api/json-rpc"] = _Route(self._answer_json_rpc)  # which counts itself
+        routes["GET", "/api/openapi.json"] = self._counted(self._show_document, "openapi.json")
         routes[_ANY, "/api/ping"] = _Route(self._ping)
         routes["GET", "/api/ready"] = _Route(self._ready)
         routes["GET", "/api/metrics"] = _Route(self._show_metrics)
@@ -234,6 +245,9 @@ class HttpApi:
 
     async def _show_version(self, request: BaseRequest) -> Answer:
         return self._answers.make(request, self._version)
+
+    async def _show_document(self, request: BaseRequest) -> Answer:
+        return self._answers.make(request, self._document)
 
     async def _ping(self, request: BaseRequest) -> Answer:
         return self._answers.make(request, _PONG)

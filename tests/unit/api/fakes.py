@@ -1,7 +1,7 @@
 """A service that remembers what it was asked and answers what a test wants; real ports around it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -158,6 +158,7 @@ class Http(Parts):
     """An HTTP API on a free port, and a client."""
 
     session: ClientSession
+    routes: Collection[tuple[str, str]] = ()  # method and path
 
     async def call(self, method: str, path: str, body: str | bytes | None = None) -> tuple[int, str, str]:
         """Returns status, content type and text."""
@@ -179,6 +180,7 @@ async def http_api() -> AsyncIterator[Http]:
         zone=UTC,
         body_bytes_max=BODY_BYTES_MAX,
     )
+    parts.routes = api.routes
     listener = await start_http(api, HOST, 0)
     parts.port = listener.port
     async with ClientSession() as parts.session:
