@@ -15,6 +15,7 @@ from aiohttp import ClientSession
 from grpclib.const import Status
 from yarl import URL
 
+from tests.support.every_store import STORES, coordinator_on
 from tests.support.three_clients import (
     ERROR,
     PROTOCOLS,
@@ -31,13 +32,12 @@ OPERATIONS = {kind.name: kind.operations for kind in (HttpClient, GrpcClient, Js
 URL_OK = "http://127.0.0.1:1/nobody"
 
 
-@pytest.fixture(scope="module")
-def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CoordinatorProcess]:
-    """One for all tests here: each uses gids of its own."""
-    process = CoordinatorProcess(tmp_path_factory.mktemp("coordinator")).start()
-    yield process
-    print(process.output())
-    process.close()
+@pytest.fixture(scope="module", params=STORES)
+def coordinator(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CoordinatorProcess]:
+    """One per store: each test uses gids of its own."""
+    yield from coordinator_on(request.param, request, tmp_path_factory)
 
 
 @pytest.fixture(params=PROTOCOLS)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.branch_server import BranchServer, branch_server
+from tests.support.every_store import STORES, coordinator_on
 from tests.support.operation_cases import Call, Case, cases, protocols_of
 from tests.support.three_clients import (
     ERROR,
@@ -22,9 +23,8 @@ from tests.support.three_clients import (
     JsonRpcClient,
     client_of,
 )
-from tests.support.under_test import CoordinatorProcess, Store
+from tests.support.under_test import CoordinatorProcess
 
-STORES = ("sqlite", "mariadb")
 OPERATIONS = {kind.name: kind.operations for kind in (HttpClient, GrpcClient, JsonRpcClient)}
 TABLE = [(case, protocol) for case in cases() for protocol in protocols_of(case, OPERATIONS)]
 
@@ -34,13 +34,7 @@ def coordinator(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CoordinatorProcess]:
     """One per store: each case has a gid and a topic of its own."""
-    store: Store | None = None
-    if request.param == "mariadb":
-        store = request.getfixturevalue("_mariadb").start().create_database()
-    process = CoordinatorProcess(tmp_path_factory.mktemp("coordinator"), store=store).start()
-    yield process
-    print(process.output())
-    process.close()
+    yield from coordinator_on(request.param, request, tmp_path_factory)
 
 
 @pytest.fixture
