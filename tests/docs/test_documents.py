@@ -1,10 +1,12 @@
 """What README.md and docs/ tell a person to type works. How it is run: `tests/support/reader.py`."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
+from coordinator.api.openapi import openapi_document
 from tests.support import programs
 from tests.support.documents import ROOT, documents, fenced_blocks
 from tests.support.reader import Reader
@@ -49,3 +51,10 @@ def test_the_readme_names_the_commands_that_set_everything_up():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "make demo" in text
     assert "make test" in text
+
+
+def test_the_api_document_shows_every_call_of_http():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for path in openapi_document("1")["paths"]:
+        name = path.removesuffix("/{topic}").rpartition("/")[2]
+        assert re.search(rf"\b{re.escape(name)}\b", text), f"docs/api.md does not show {path}"

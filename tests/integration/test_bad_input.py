@@ -15,7 +15,7 @@ from aiohttp import ClientSession
 from grpclib.const import Status
 from yarl import URL
 
-from tests.support.every_store import STORES, coordinator_on
+from tests.support.every_store import coordinator_on
 from tests.support.three_clients import (
     ERROR,
     PROTOCOLS,
@@ -32,7 +32,7 @@ OPERATIONS = {kind.name: kind.operations for kind in (HttpClient, GrpcClient, Js
 URL_OK = "http://127.0.0.1:1/nobody"
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])  # which takes least
 def coordinator(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CoordinatorProcess]:
