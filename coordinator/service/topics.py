@@ -1,7 +1,8 @@
 """Topics: who gets the messages that name no url (PROTOCOL §8). Rows of `kv`, category `topics`."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -18,6 +19,7 @@ CATEGORY: Final = "topics"
 
 _ATTEMPTS: Final = 30  # of a change that others were faster with
 _PAUSE_SECONDS: Final = 0.05  # at most, before the next attempt, times the attempts made
+_TURN_SECONDS: Final = 10.0  # at most, that a change waits for those before it
 _REMEMBERED_MAX: Final = 10_000  # topics
 
 
@@ -43,6 +45,8 @@ class Topics:
         self._random = random
         self._believed_seconds = believed_seconds
         self._remembered: dict[str, _Remembered] = {}
+        self._changes = 0  # made here, of any topic
+        self._changing = asyncio.Lock()
 
     async def subscribe(self, topic: str, url: str, remark: str) -> None:
         """Add a url to the topic, which is made when it is new. Raises InvalidTopic, Invalid, Busy."""
@@ -76,14 +80,16 @@ class Topics:
     async def delete(self, topic: str) -> None:
         """Forget the topic and its subscribers. Raises InvalidTopic, Busy."""
         require_topic(topic)
-        for attempt in range(_ATTEMPTS):
-            row = await self._store.find_value(CATEGORY, topic)
-            if row is None:
-                raise InvalidTopic("no such a topic")
-            if await self._store.delete_value(CATEGORY, topic, version=row.version):
-                self._remembered.pop(topic, None)
-                return
-            await self._pause(attempt)
+        async with self._turn(topic):
+            for attempt in range(_ATTEMPTS):
+                row = await self._store.find_value(CATEGORY, topic)
+                if row is None:
+                    raise InvalidTopic("no such a topic")
+                if await self._store.delete_value(CATEGORY, topic, version=row.version):
+                    self._changes += 1
+                    self._remember(topic, [])
+                    return
+                await self._pause(attempt)
         raise _changed_by_others(topic)
 
     async def subscribers(self, topics: Collection[str]) -> Mapping[str, Sequence[str]]:
@@ -92,43 +98,59 @@ class Topics:
 
     async def _urls(self, topic: str) -> Sequence[str]:
         remembered = self._remembered.get(topic)
-        if remembered is None or remembered.until <= self._clock.monotonic():
-            row = await self._store.find_value(CATEGORY, topic)
-            remembered = self._remember(topic, [] if row is None else _subscribers_of(row))
-        if not remembered.urls:
+        if remembered is not None and remembered.until > self._clock.monotonic():
+            return remembered.urls
+        changes = self._changes
+        row = await self._store.find_value(CATEGORY, topic)
+        urls = [] if row is None else [it["url"] for it in _subscribers_of(row)]
+        if changes == self._changes:  # else what was read may be older than what is remembered
+            self._remember(topic, urls)
+        if not urls:
             raise Invalid("topic not found")
-        return remembered.urls
+        return urls
 
-    def _remember(self, topic: str, subscribers: Sequence[Mapping[str, str]]) -> _Remembered:
+    def _remember(self, topic: str, urls: Sequence[str]) -> None:
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered.clear()
-        until = self._clock.monotonic() + self._believed_seconds
-        remembered = _Remembered([it["url"] for it in subscribers], until)
-        if subscribers:
-            self._remembered[topic] = remembered
+        if urls:
+            self._remembered[topic] = _Remembered(urls, self._clock.monotonic() + self._believed_seconds)
         else:  # a name that somebody made up must take no memory
             self._remembered.pop(topic, None)
-        return remembered
 
     async def _change(self, topic: str, change: _ChangeSubscribers) -> None:
         """Compare-and-set by version, again when somebody else was faster: no change is ever lost."""
-        for attempt in range(_ATTEMPTS):
-            row = await self._store.find_value(CATEGORY, topic)
-            found = row is not None
-            subscribers = [] if row is None else _subscribers_of(row)
-            changed = change(subscribers, found)
-            value = orjson.dumps(changed).decode()
-            if len(changed) > len(subscribers) and len(value.encode()) > BYTES_MAX:
-                raise InvalidTopic(
-                    f"topic '{topic}' is full: {len(subscribers)} subscribers fill the {BYTES_MAX} bytes"
-                    " that it has"
-                )
-            version = 0 if row is None else row.version
-            if await self._store.put_value(CATEGORY, topic, value, version=version):
-                self._remember(topic, changed)
-                return
-            await self._pause(attempt)
+        async with self._turn(topic):
+            for attempt in range(_ATTEMPTS):
+                row = await self._store.find_value(CATEGORY, topic)
+                found = row is not None
+                subscribers = [] if row is None else _subscribers_of(row)
+                changed = change(subscribers, found)
+                value = orjson.dumps(changed).decode()
+                if len(changed) > len(subscribers) and len(value.encode()) > BYTES_MAX:
+                    raise InvalidTopic(
+                        f"topic '{topic}' is full: {len(subscribers)} subscribers fill the {BYTES_MAX} bytes"
+                        " that it has"
+                    )
+                version = 0 if row is None else row.version
+                if await self._store.put_value(CATEGORY, topic, value, version=version):
+                    self._changes += 1
+                    self._remember(topic, [it["url"] for it in changed])
+                    return
+                await self._pause(attempt)
         raise _changed_by_others(topic)
+
+    @asynccontextmanager
+    async def _turn(self, topic: str) -> AsyncIterator[None]:
+        """Changes made here come one after the other, so that only coordinators race each other."""
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._changing.acquire()
+        except TimeoutError as error:
+            raise _changed_by_others(topic) from error
+        try:
+            yield
+        finally:
+            self._changing.release()
 
     async def _pause(self, attempt: int) -> None:
         await asyncio.sleep(_PAUSE_SECONDS * self._random.random() * (attempt + 1))

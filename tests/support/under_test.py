@@ -101,6 +101,11 @@ class CoordinatorProcess(Process):
             answer: dict[str, Any] = json.load(response)
         return answer
 
+    def get(self, call: str) -> Any:
+        """GET `/api/dtmsvr/<call>`; returns the parsed answer. Blocks."""
+        with urllib.request.urlopen(f"{self.api_url}/{call}", timeout=10) as response:
+            return json.load(response)
+
     def post(self, call: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         """POST to `/api/dtmsvr/<call>`; returns the status and the parsed answer, errors too. Blocks."""
         request = urllib.request.Request(f"{self.api_url}/{call}", json.dumps(body).encode(), method="POST")
