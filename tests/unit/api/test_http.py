@@ -213,6 +213,15 @@ async def test_topics_are_subscribed_to(http: Http) -> None:
     ]
 
 
+async def test_a_query_may_be_as_long_as_its_longest_values(http: Http) -> None:
+    """PROTOCOL §8: 128, 1024 and 1024 characters, each of which may take twelve when it is escaped."""
+    topic, url, remark = "😀" * 128, "http://a/" + "😀" * 1015, "😀" * 1024
+    path = URL(f"{http.url}/api/dtmsvr/subscribe").with_query(topic=topic, url=url, remark=remark)
+    async with http.session.get(path) as answer:
+        assert answer.status == 200
+    assert http.service.asked == [("subscribe", (topic, url, remark))]
+
+
 async def test_shared_values_are_shown_page_by_page(http: Http) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     http.service.values = [KeyValue("topics", f"t{n}", "[]", 1, now, now, id=n) for n in (9, 8)]
