@@ -52,7 +52,8 @@ def delayed_further(custom_data: str, seconds: float) -> str:
     if not custom_of(custom_data).delay:
         return custom_data
     data = json_object(custom_data)
-    return json.dumps(data | {"delay": math.ceil(data["delay"] + seconds)}, separators=(",", ":"))
+    delay = min(math.ceil(data["delay"] + max(seconds, 0.0)), DELAY_SECONDS_MAX)
+    return json.dumps(data | {"delay": delay}, separators=(",", ":"), ensure_ascii=False)
 
 
 def topic_of(action: str) -> str | None:
