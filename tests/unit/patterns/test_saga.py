@@ -1,5 +1,6 @@
 """PROTOCOL §6, row by row: what a saga does next, given its stored rows."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from coordinator.model import (
 )
 from coordinator.patterns import saga
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Wait
+from tests.unit.patterns.play import Play
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WORDS = {"p": BranchStatus.PREPARED, "s": BranchStatus.SUCCEED, "f": BranchStatus.FAILED}
@@ -255,6 +257,63 @@ def test_any_answers_lead_to_an_end_that_the_rows_justify(
     else:
         assert failed
         assert all(by_key[key[0], "compensate"] is BranchStatus.SUCCEED for key in asked)
+
+
+@given(
+    steps=st.integers(1, 5),
+    concurrent=st.booleans(),
+    limits=st.sampled_from([Options(), Options(timeout_to_fail=25), Options(retry_limit=2)]),
+    unruly_rounds=st.integers(0, 3),
+    data=st.data(),
+)
+def test_any_orders_hold_forwards_and_backwards(
+    steps: int, concurrent: bool, limits: Options, unruly_rounds: int, data: st.DataObject
+) -> None:
+    """PROTOCOL §6: orders, late and lost answers, limits; what may have run is undone, in reverse."""
+    earlier = {
+        step: data.draw(st.lists(st.integers(0, step - 1), unique=True), label=f"before {step}")
+        for step in range(1, steps)
+    }
+    custom_data = json.dumps({"concurrent": concurrent, "orders": {str(k): v for k, v in earlier.items()}})
+    fates: dict[BranchKey, Result] = {}
+
+    def answers(branch: Branch) -> Result:
+        if branch.key not in fates:  # what a barrier has said once it says for ever
+            fails = branch.op == "action" and data.draw(st.integers(0, 4)) == 0
+            fates[branch.key] = Result.FAILURE if fails else Result.SUCCESS
+        if play.rounds > unruly_rounds:
+            return fates[branch.key]
+        return data.draw(st.sampled_from([fates[branch.key], Result.ONGOING, Result.UNKNOWN]))
+
+    transaction = Transaction(
+        "g", "saga", Status.SUBMITTED, options=limits, custom_data=custom_data, create_time=NOW
+    )
+    play = Play(saga, transaction, list(rows("pp" * steps)), data, answers)
+    assert play.until_final(60)
+
+    before = saga.order_of(custom_data, False, steps).before
+    called = {op: [c for c in play.calls if c.key[1] == op] for op in ("action", "compensate")}
+    done: dict[tuple[int, str], int] = {}  # when each step was first done, as a place in the order of calls
+    for place, call in enumerate(play.calls):
+        if call.result is Result.SUCCESS:
+            done.setdefault((int(call.key[0]) - 1, call.key[1]), place)
+    for place, call in enumerate(play.calls):
+        step = int(call.key[0]) - 1
+        if call.key[1] == "action":
+            assert all(done.get((one, "action"), place) < place for one in before[step]), "before its order"
+    undone = {int(c.key[0]) - 1 for c in called["compensate"]}
+    for place, call in enumerate(play.calls):
+        if call.key[1] == "compensate":
+            later = [one for one in undone if int(call.key[0]) - 1 in before[one]]
+            assert all(done[one, "compensate"] < place for one in later), "not in reverse"
+    if play.transaction.status is Status.SUCCEED:
+        assert not undone
+        assert play.moves == [Status.SUCCEED]
+    else:
+        failed = any(c.result is Result.FAILURE for c in called["action"])
+        assert failed or limits != Options(), "unknown rolled back"
+        assert undone >= {int(c.key[0]) - 1 for c in called["action"]}, "may have run, not undone"
+        assert play.moves == [Status.ABORTING, Status.FAILED]
 
 
 def test_rows_are_written_in_the_order_that_clients_know() -> None:
