@@ -29,6 +29,7 @@ from tests.support.store_contract import (
     stored,
     transaction,
 )
+from tests.support.topics_contract import TopicsContract
 
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgres"])
@@ -59,16 +60,21 @@ async def open_sql() -> AsyncIterator[Open]:
         yield open_one
 
 
+@pytest.fixture
+async def stores(config: StoreConfig, open_sql: Open) -> Stores:
+    first = await open_sql(config)
+
+    async def another() -> SqlStore:
+        return first if config.driver == "sqlite" else await open_sql(config)
+
+    return Stores(first, another)
+
+
+class TestSqlTopics(TopicsContract):
+    """PROTOCOL §8: topics of coordinators that share a database."""
+
+
 class TestSqlStore(StoreContract):
-    @pytest.fixture
-    async def stores(self, config: StoreConfig, open_sql: Open) -> Stores:
-        first = await open_sql(config)
-
-        async def another() -> SqlStore:
-            return first if config.driver == "sqlite" else await open_sql(config)
-
-        return Stores(first, another)
-
     # --- gids compare as the database compares, and nobody is handed another's transaction ---
 
     async def test_a_gid_that_differs_only_in_case_is_taken(

@@ -1,169 +1,148 @@
-"""Topics over a store of one dictionary: what is remembered, and who is believed (PROTOCOL §8)."""
+"""Topics: who is in them, who is told of a change when, what is refused (PROTOCOL §8)."""
 
 import asyncio
-import json
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from random import Random
 
 import pytest
 
-from coordinator.errors import Busy, Invalid
-from coordinator.model import Step, TransactionRequest
-from coordinator.service.topics import Topics
-from coordinator.store.base import KeyValue
-from coordinator.validate import validated_branches
-
-BELIEVED_SECONDS = 3.0
-URL = "http://localhost/"
-
-
-class Values:
-    """The rows of `kv`; `held` makes a read wait after it has looked, `refuses` makes every change lose."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, KeyValue] = {}
-        self.held: asyncio.Event | None = None
-        self.waits = asyncio.Event()
-        self.reads = 0
-        self.refuses = False
-        self.at_once = 0  # changes under way now, and the most there were
-        self.most_at_once = 0
-
-    async def find_value(self, category: str, key: str) -> KeyValue | None:
-        row, held = self.rows.get(key), self.held
-        self.reads += 1
-        if held is not None:
-            self.held = None
-            self.waits.set()
-            await held.wait()
-        return row
-
-    async def list_values(
-        self, category: str, *, limit: int, before_id: int | None = None
-    ) -> Sequence[KeyValue]:
-        raise NotImplementedError
-
-    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(0)
-        self.at_once -= 1
-        row = self.rows.get(key)
-        if self.refuses or (row.version if row else 0) != version:
-            return False
-        self.rows[key] = KeyValue(category, key, value, version + 1)
-        return True
-
-    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
-        row = self.rows.get(key)
-        if self.refuses or row is None or row.version != version:
-            return False
-        del self.rows[key]
-        return True
+from coordinator.errors import Invalid, InvalidTopic
+from coordinator.model import Status, Step, TransactionRequest
+from coordinator.service.topics import CATEGORY
+from tests.simulation.twin import Faults, Rows, TwinStore
+from tests.support.store_contract import Stores
+from tests.support.topics_contract import TopicsContract
+from tests.unit.service.bench import Bench, request, virtually
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return self.seconds
+def to_topic(gid: str = "g") -> TransactionRequest:
+    """A message of one step to the topic `orders`."""
+    asked = request("msg", 1, wait_result=True)
+    return replace(asked, gid=gid, steps=(Step("topic://orders"),))
 
 
-@pytest.fixture
-def values() -> Values:
-    return Values()
+@virtually
+async def test_a_message_goes_to_every_subscriber() -> None:
+    """PROTOCOL §1, §8: 01-01, 01-02; with one subscriber plain 01."""
+    bench = Bench()
+    await bench.topics.subscribe("orders", "http://one/", "first")
+    await bench.transactions.submit(to_topic("single"))
+    await bench.topics.subscribe("orders", "http://two/", "")
+    await bench.transactions.submit(to_topic("both"))
+    assert bench.caller.called == ["action 01", "action 01-01", "action 01-02"]
+    assert [b.url for b in bench.rows.branches["both"]] == ["http://one/", "http://two/"]
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+@virtually
+async def test_a_topic_is_stored_as_the_reference_stores_it() -> None:
+    """PROTOCOL §8: kv, cat topics, a JSON list of url and remark, version for optimistic locking."""
+    bench = Bench()
+    await bench.topics.subscribe("orders", "http://one/", "first")
+    await bench.topics.subscribe("orders", "localhost:9/pkg.Service/Method", "")
+    row = bench.rows.values[CATEGORY, "orders"]
+    assert (row.category, row.version) == ("topics", 2)
+    assert row.value == (
+        '[{"url":"http://one/","remark":"first"},{"url":"localhost:9/pkg.Service/Method","remark":""}]'
+    )
 
 
-@pytest.fixture
-def topics(values: Values, clock: Clock) -> Topics:
-    return Topics(values, clock, Random(1), believed_seconds=BELIEVED_SECONDS)
+@pytest.mark.parametrize("exists", ["never", "unsubscribed", "deleted"])
+@virtually
+async def test_a_message_to_nobody_is_refused_and_not_stored(exists: str) -> None:
+    """PROTOCOL §8: topic not found; (better) the one that changed a topic knows it at once."""
+    bench = Bench()
+    if exists != "never":
+        await bench.topics.subscribe("orders", "http://one/", "")
+        await bench.transactions.submit(to_topic("before"))
+    if exists == "unsubscribed":
+        await bench.topics.unsubscribe("orders", "http://one/")
+    if exists == "deleted":
+        await bench.topics.delete("orders")
+    for operation in (bench.transactions.submit, bench.transactions.prepare):
+        with pytest.raises(Invalid, match=r"^topic not found$") as told:
+            await operation(to_topic())
+        assert told.value.grpc_status == 13
+    assert "g" not in bench.rows.transactions
 
 
-async def urls(topics: Topics, topic: str = "t") -> Sequence[str]:
-    return (await topics.subscribers([topic]))[topic]
-
-
-async def test_subscribers_are_believed_for_a_while_without_a_look(
-    topics: Topics, values: Values, clock: Clock
-) -> None:
-    await topics.subscribe("t", URL, "")
-    reads = values.reads
-    assert await urls(topics) == [URL]
-    assert values.reads == reads
-    values.rows["t"] = KeyValue("topics", "t", json.dumps([{"url": URL + "2"}]), 7)  # by another coordinator
-    assert await urls(topics) == [URL]
-    clock.seconds += BELIEVED_SECONDS
-    assert await urls(topics) == [URL + "2"]
-
-
-async def test_a_change_made_here_counts_although_an_older_look_ends_after_it(
-    topics: Topics, values: Values, clock: Clock
-) -> None:
-    await topics.subscribe("t", URL, "")
-    clock.seconds += BELIEVED_SECONDS
-    values.held = held = asyncio.Event()
-    looking = asyncio.create_task(urls(topics))
-    await values.waits.wait()
-    await topics.delete("t")
-    held.set()
-    assert await looking == [URL]  # it was asked before
+@virtually
+async def test_other_coordinators_see_a_change_within_the_update_interval() -> None:
+    """PROTOCOL §8: ConfigUpdateInterval, here 3 s."""
+    bench = Bench()
+    other = bench.node().operations
+    await bench.topics.subscribe("orders", "http://one/", "")
+    await other.transactions.submit(to_topic("a"))
+    await bench.topics.subscribe("orders", "http://two/", "")
+    await bench.transactions.submit(to_topic("b"))  # the one that made the change: at once
+    assert len(bench.rows.branches["b"]) == 2
+    await asyncio.sleep(3)
+    await other.transactions.submit(to_topic("c"))
+    assert len(bench.rows.branches["c"]) == 2
+    await bench.topics.delete("orders")
+    await asyncio.sleep(3)
     with pytest.raises(Invalid, match="topic not found"):
-        await urls(topics)
+        await other.transactions.submit(to_topic("d"))
 
 
-async def test_changes_made_here_come_one_after_the_other(topics: Topics, values: Values) -> None:
-    await asyncio.gather(*[topics.subscribe("t", f"{URL}{number}", "") for number in range(50)])
-    assert values.most_at_once == 1
-    assert len(await urls(topics)) == 50
+@virtually
+async def test_a_prepared_message_keeps_the_subscribers_it_was_prepared_with() -> None:
+    """PROTOCOL §5: its stored branches are used."""
+    bench = Bench()
+    await bench.topics.subscribe("orders", "http://one/", "")
+    await bench.transactions.prepare(to_topic())
+    await bench.topics.subscribe("orders", "http://two/", "")
+    await bench.transactions.submit(to_topic())
+    assert bench.row.status is Status.SUCCEED
+    assert bench.caller.called == ["action 01"]
 
 
-async def test_who_loses_every_race_is_told_and_the_next_one_is_not_kept_waiting(
-    topics: Topics, values: Values, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("coordinator.service.topics._PAUSE_SECONDS", 0.0)
-    values.refuses = True
-    with pytest.raises(Busy, match="topic 't' is being changed by others"):
-        await topics.subscribe("t", URL, "")
-    values.refuses = False
-    await topics.subscribe("t", URL, "")
+@pytest.mark.parametrize(
+    ("call", "arguments", "says"),
+    [
+        ("subscribe", ("", "http://one/", ""), "empty topic"),
+        ("subscribe", ("orders", "", ""), "empty url"),
+        ("subscribe", ("orders", "http://one/", "again"), "this url exists"),
+        ("subscribe", ("orders", "nonsense", ""), "can be called neither over HTTP nor over gRPC"),
+        ("unsubscribe", ("", "http://one/"), "empty topic"),
+        ("unsubscribe", ("orders", ""), "empty url"),
+        ("unsubscribe", ("other", "http://one/"), "no such a topic"),
+        ("unsubscribe", ("orders", "http://two/"), "no such an url "),
+        ("unsubscribe", ("empty", "http://one/"), "this topic is empty"),
+        ("delete", ("",), "empty topic"),
+        ("delete", ("other",), "no such a topic"),
+    ],
+)
+@virtually
+async def test_what_is_refused_and_how(call: str, arguments: tuple[str, ...], says: str) -> None:
+    """PROTOCOL §2, §8: the texts that clients look at; gRPC Unknown; nothing changed."""
+    bench = Bench()
+    await bench.topics.subscribe("orders", "http://one/", "")
+    await bench.topics.subscribe("empty", "http://one/", "")
+    await bench.topics.unsubscribe("empty", "http://one/")
+    before = dict(bench.rows.values)
+    with pytest.raises(InvalidTopic, match=says) as told:
+        await getattr(bench.topics, call)(*arguments)
+    assert (told.value.http_status, told.value.grpc_status) == (500, 2)
+    assert bench.rows.values == before
 
 
-async def test_a_change_that_is_cancelled_lets_the_next_one_go(topics: Topics, values: Values) -> None:
-    values.held = asyncio.Event()
-    first = asyncio.create_task(topics.subscribe("t", URL, ""))
-    await values.waits.wait()
-    second = asyncio.create_task(topics.subscribe("t", URL + "2", ""))
-    await asyncio.sleep(0)
-    first.cancel()
-    await second
-    assert await urls(topics) == [URL + "2"]
+@virtually
+async def test_a_topic_that_does_not_fit_its_column_is_refused() -> None:
+    """PROTOCOL §14: never cut."""
+    bench = Bench()
+    with pytest.raises(Invalid, match="128"):
+        await bench.topics.subscribe("x" * 129, "http://one/", "")
+    assert bench.rows.values == {}
 
 
-def test_a_message_to_many_is_counted_before_it_is_made_up() -> None:
-    steps = (Step("topic://t", ""),) * 1000
-    request = TransactionRequest("g", "msg", steps, (b"",) * 1000)
-    with pytest.raises(Invalid, match="1000000 calls, topics' subscribers counted; at most 1000 fit"):
-        validated_branches(request, {"t": _Uncopied(1000)})
+class TestTopicsOnTheTwin(TopicsContract):
+    """PROTOCOL §8, where a write takes its time, so that all are under way at once."""
 
+    @pytest.fixture
+    def stores(self) -> Stores:
+        rows = Rows()
 
-class _Uncopied(Sequence[str]):
-    """Subscribers that may be counted, not walked through."""
+        async def another() -> TwinStore:
+            return TwinStore(rows, Random(2), Faults(slowest=0.005))
 
-    def __init__(self, length: int) -> None:
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: object) -> str:  # type: ignore[override]
-        raise AssertionError("a row was made")
+        return Stores(TwinStore(rows, Random(1), Faults(slowest=0.005)), another)

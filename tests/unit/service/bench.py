@@ -1,0 +1,182 @@
+"""Coordinators over the simulation's twin store and scripted branches, all patterns, in virtual time."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, ParamSpec
+
+from coordinator.alerts import LoggedAlerts
+from coordinator.backoff import Timing
+from coordinator.calls.base import SUCCESS, Answer
+from coordinator.engine import Engine
+from coordinator.model import (
+    Branch,
+    BranchRequest,
+    Options,
+    Status,
+    Step,
+    Transaction,
+    TransactionRequest,
+    TransType,
+)
+from coordinator.patterns import msg, saga, tcc, workflow, xa
+from coordinator.recovery import Recovery
+from coordinator.service import Operations, build_operations
+from coordinator.tools import Tools
+from tests.simulation.twin import Rows, TwinStore
+from tests.simulation.virtual_loop import run_virtually
+from tests.simulation.world import CountingObserver, Seen, VirtualClock
+
+P = ParamSpec("P")
+Behaviour = Callable[[Branch], Awaitable[Answer]]
+PATTERNS = {
+    TransType.SAGA: saga,
+    TransType.MSG: msg,
+    TransType.TCC: tcc,
+    TransType.XA: xa,
+    TransType.WORKFLOW: workflow,
+}
+WORKFLOW_DATA = '{"name":"transfer","data":"e30="}'
+
+
+def virtually(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a coroutine test in virtual time."""
+
+    @functools.wraps(test)
+    def run(*arguments: P.args, **named: P.kwargs) -> None:
+        run_virtually(test(*arguments, **named))
+
+    return run
+
+
+class Scripted:
+    """Branches that do what the test says, and remember who was called when."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.called: list[str] = []
+        self.at: list[float] = []  # seconds of virtual time
+        self._behaviour = behaviour
+
+    async def call(
+        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
+    ) -> Answer:
+        self.called.append(f"{branch.op} {branch.branch_id}")
+        self.at.append(asyncio.get_running_loop().time())
+        return await self._behaviour(branch)
+
+    async def close(self) -> None:
+        pass
+
+
+async def succeed(_branch: Branch) -> Answer:
+    return SUCCESS
+
+
+@dataclass
+class Node:
+    """One coordinator."""
+
+    tools: Tools
+    engine: Engine
+    recovery: Recovery
+    operations: Operations
+
+
+class Bench:
+    """One coordinator; `node` makes more over the same rows and branches."""
+
+    def __init__(self, behaviour: Behaviour = succeed) -> None:
+        self.rows = Rows()
+        self.caller = Scripted(behaviour)
+        self._nodes = 0
+        self.first = self.node()
+        self.transactions = self.first.operations.transactions
+        self.branches = self.first.operations.branches
+        self.workflows = self.first.operations.workflows
+        self.topics = self.first.operations.topics
+
+    def node(self) -> Node:
+        self._nodes += 1
+        tools = Tools(
+            TwinStore(self.rows, Random(self._nodes)),
+            self.caller,
+            VirtualClock(),
+            Random(self._nodes),
+            Timing(),
+            PATTERNS,
+            CountingObserver(Seen().marks),
+            LoggedAlerts(),
+        )
+        engine = Engine(tools, instance=f"node{self._nodes}", start="1", running_max=100)
+        recovery = Recovery(engine, interval=3, running_max=10)
+        operations = build_operations(
+            engine,
+            random=Random(self._nodes),
+            wake=recovery.wake,
+            write_seconds=5,
+            reset_seconds=105,
+            topic_seconds=3,
+        )
+        return Node(tools, engine, recovery, operations)
+
+    @property
+    def row(self) -> Transaction:
+        return self.rows.transactions["g"]
+
+    @property
+    def branch_rows(self) -> list[tuple[str, str, str]]:
+        """(branch_id, op, status) of each, first registered first."""
+        return [(b.branch_id, b.op, b.status) for b in self.rows.branches["g"]]
+
+    async def store(self, trans_type: str, status: Status, **values: Any) -> None:
+        """Put a transaction `g` there as it is, with two branches where its type has such."""
+        row = Transaction("g", trans_type, status, owner="other/1/1", next_cron_interval=10, **values)
+        ops = {"tcc": ("cancel", "confirm"), "xa": ("rollback", "commit"), "saga": ("compensate", "action")}
+        branches = [
+            Branch("g", name, op, f"http://branch/{op}", b"{}")
+            for name in ("01", "02")
+            for op in ops.get(trans_type, ("action",))
+        ]
+        assert await self.first.tools.store.insert(row, branches, timeout=5)
+
+    async def after(self, seconds: float) -> Status:
+        """Let recovery work for so long; where the transaction stands then."""
+        looking = asyncio.create_task(self.first.recovery.run())
+        await asyncio.sleep(seconds)
+        looking.cancel()
+        return self.row.status
+
+
+def request(trans_type: str = "saga", steps: int = 2, **options: Any) -> TransactionRequest:
+    """A request of `g` as a client of that type sends it; options as in Options."""
+    if trans_type not in ("saga", "msg"):
+        steps = 0
+    step = Step("http://branch/do", "http://branch/undo" if trans_type == "saga" else "")
+    return TransactionRequest(
+        "g",
+        trans_type,
+        (step,) * steps,
+        (b"{}",) * steps,
+        query_prepared="http://client/ask" if trans_type in ("msg", "workflow") else "",
+        custom_data=WORKFLOW_DATA if trans_type == "workflow" else "",
+        options=Options(**options),
+    )
+
+
+def ended(status: str, **extra: str) -> TransactionRequest:
+    """The submit of a workflow that ended so."""
+    return replace(request("workflow"), req_extra={"status": status, **extra})
+
+
+def branch(
+    trans_type: str = "tcc", branch_id: str = "01", payload: bytes = b"{}", **data: str
+) -> BranchRequest:
+    """A registerBranch of `g`; urls as a client of that type gives them, unless told otherwise."""
+    given = {
+        "tcc": {"cancel": "http://branch/cancel", "confirm": "http://branch/confirm"},
+        "xa": {"url": "http://branch/xa"},
+        "workflow": {"op": "action", "status": "succeed"},
+    }
+    return BranchRequest("g", trans_type, branch_id, payload, given.get(trans_type, {}) | data)

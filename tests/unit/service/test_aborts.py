@@ -1,0 +1,111 @@
+"""abort: what it does for each type in each status (PROTOCOL §5)."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from coordinator.calls.base import SUCCESS, Answer
+from coordinator.errors import Failure, NotFound, Ongoing
+from coordinator.model import Branch, Result, Status
+from tests.unit.service.bench import Bench, request, virtually
+
+TYPES = ("saga", "msg", "tcc", "xa", "workflow")
+ROLLED_BACK = {
+    ("tcc", Status.PREPARED): ["cancel 02", "cancel 01"],
+    ("tcc", Status.ABORTING): ["cancel 02", "cancel 01"],
+    ("xa", Status.PREPARED): ["rollback 01", "rollback 02"],
+    ("xa", Status.ABORTING): ["rollback 01", "rollback 02"],
+    ("msg", Status.PREPARED): [],  # §8: failed, nothing is called
+}
+
+
+@pytest.mark.parametrize("trans_type", TYPES)
+@pytest.mark.parametrize("status", list(Status))
+@virtually
+async def test_every_type_in_every_status(trans_type: str, status: Status) -> None:
+    """PROTOCOL §5: tcc and xa in prepared or aborting, msg in prepared; else FAILURE, nothing changed."""
+    bench = Bench()
+    await bench.store(trans_type, status)
+    before = bench.row
+    asked = replace(request(trans_type, wait_result=True), rollback_reason="no stock")
+    if (trans_type, status) in ROLLED_BACK:
+        await bench.transactions.abort(asked)
+        assert bench.row.status is Status.FAILED
+        assert bench.caller.called == ROLLED_BACK[trans_type, status]
+        assert bench.row.rollback_reason == ("" if trans_type == "msg" else "no stock")
+    else:
+        says = f"^trans type: '{trans_type}' current status '{status}', cannot abort. FAILURE$"
+        with pytest.raises(Failure, match=says):
+            await bench.transactions.abort(asked)
+        assert bench.row == before
+        assert bench.caller.called == []
+
+
+@pytest.mark.parametrize("stored", TYPES)
+@pytest.mark.parametrize("asked", ["", *TYPES])
+@virtually
+async def test_the_requests_type_is_not_believed(stored: str, asked: str) -> None:
+    """PROTOCOL §5 (better): missing, or not the stored one: FAILURE, so that `tcc` aborts no saga."""
+    bench = Bench()
+    await bench.store(stored, Status.PREPARED)
+    if asked == stored:
+        return
+    with pytest.raises(
+        Failure, match=f"gid 'g' is of trans type '{stored}', not '{asked}', cannot abort. FAILURE"
+    ):
+        await bench.transactions.abort(replace(request(), trans_type=asked))
+    assert bench.row.status is Status.PREPARED
+
+
+@virtually
+async def test_an_unknown_gid_is_not_found() -> None:
+    """PROTOCOL §2, §5."""
+    with pytest.raises(NotFound, match=r"^no TransGlobal with gid: g found$"):
+        await Bench().transactions.abort(request("tcc"))
+
+
+@virtually
+async def test_a_reason_given_later_replaces_the_first_and_none_keeps_it() -> None:
+    """PROTOCOL §5."""
+    answers = [Answer(Result.ONGOING, "later")] * 3
+
+    async def behaviour(_branch: Branch) -> Answer:
+        return answers.pop() if answers else SUCCESS
+
+    bench = Bench(behaviour)
+    await bench.store("tcc", Status.PREPARED)
+    asked = request("tcc", wait_result=True)
+    for given, kept in (("first", "first"), ("", "first"), ("second", "second")):
+        with pytest.raises(Ongoing):
+            await bench.transactions.abort(replace(asked, rollback_reason=given))
+        assert (bench.row.status, bench.row.rollback_reason) == (Status.ABORTING, kept)
+    await bench.transactions.abort(asked)
+    assert (bench.row.status, bench.row.rollback_reason) == (Status.FAILED, "second")
+
+
+@virtually
+async def test_without_wait_result_the_answer_comes_before_the_calls() -> None:
+    """PROTOCOL §5, process."""
+    bench = Bench()
+    await bench.store("xa", Status.PREPARED)
+    await bench.transactions.abort(request("xa"))
+    assert bench.row.status is Status.ABORTING
+    assert bench.caller.called == []
+    assert await bench.after(1) is Status.FAILED
+
+
+@pytest.mark.parametrize("trans_type", ["tcc", "xa"])
+@virtually
+async def test_a_submit_and_an_abort_at_the_same_moment_have_one_outcome(trans_type: str) -> None:
+    """PROTOCOL §9: compare-and-set on the status: one stands, the other is told."""
+    for first in ("submit", "abort"):
+        bench = Bench()
+        await bench.store(trans_type, Status.PREPARED)
+        wishes = {"submit": bench.transactions.submit, "abort": bench.transactions.abort}
+        order = [first, *wishes.keys() - {first}]
+        asked = request(trans_type, wait_result=True)
+        said = await asyncio.gather(*(wishes[name](asked) for name in order), return_exceptions=True)
+        stands = [name for name, answer in zip(order, said, strict=True) if answer is None]
+        assert stands == (["submit"] if bench.row.status is Status.SUCCEED else ["abort"])
+        assert len({call.split()[0] for call in bench.caller.called}) == 1

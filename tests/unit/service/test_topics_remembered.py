@@ -1,0 +1,169 @@
+"""Topics over a store of one dictionary: what is remembered, and who is believed (PROTOCOL §8)."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from coordinator.errors import Busy, Invalid
+from coordinator.model import Step, TransactionRequest
+from coordinator.service.topics import Topics
+from coordinator.store.base import KeyValue
+from coordinator.validate import validated_branches
+
+BELIEVED_SECONDS = 3.0
+URL = "http://localhost/"
+
+
+class Values:
+    """The rows of `kv`; `held` makes a read wait after it has looked, `refuses` makes every change lose."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, KeyValue] = {}
+        self.held: asyncio.Event | None = None
+        self.waits = asyncio.Event()
+        self.reads = 0
+        self.refuses = False
+        self.at_once = 0  # changes under way now, and the most there were
+        self.most_at_once = 0
+
+    async def find_value(self, category: str, key: str) -> KeyValue | None:
+        row, held = self.rows.get(key), self.held
+        self.reads += 1
+        if held is not None:
+            self.held = None
+            self.waits.set()
+            await held.wait()
+        return row
+
+    async def list_values(
+        self, category: str, *, limit: int, before_id: int | None = None
+    ) -> Sequence[KeyValue]:
+        raise NotImplementedError
+
+    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
+        row = self.rows.get(key)
+        if self.refuses or (row.version if row else 0) != version:
+            return False
+        self.rows[key] = KeyValue(category, key, value, version + 1)
+        return True
+
+    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
+        row = self.rows.get(key)
+        if self.refuses or row is None or row.version != version:
+            return False
+        del self.rows[key]
+        return True
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def values() -> Values:
+    return Values()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def topics(values: Values, clock: Clock) -> Topics:
+    return Topics(values, clock, Random(1), believed_seconds=BELIEVED_SECONDS)
+
+
+async def urls(topics: Topics, topic: str = "t") -> Sequence[str]:
+    return (await topics.subscribers([topic]))[topic]
+
+
+async def test_subscribers_are_believed_for_a_while_without_a_look(
+    topics: Topics, values: Values, clock: Clock
+) -> None:
+    await topics.subscribe("t", URL, "")
+    reads = values.reads
+    assert await urls(topics) == [URL]
+    assert values.reads == reads
+    values.rows["t"] = KeyValue("topics", "t", json.dumps([{"url": URL + "2"}]), 7)  # by another coordinator
+    assert await urls(topics) == [URL]
+    clock.seconds += BELIEVED_SECONDS
+    assert await urls(topics) == [URL + "2"]
+
+
+async def test_a_change_made_here_counts_although_an_older_look_ends_after_it(
+    topics: Topics, values: Values, clock: Clock
+) -> None:
+    await topics.subscribe("t", URL, "")
+    clock.seconds += BELIEVED_SECONDS
+    values.held = held = asyncio.Event()
+    looking = asyncio.create_task(urls(topics))
+    await values.waits.wait()
+    await topics.delete("t")
+    held.set()
+    assert await looking == [URL]  # it was asked before
+    with pytest.raises(Invalid, match="topic not found"):
+        await urls(topics)
+
+
+async def test_changes_made_here_come_one_after_the_other(topics: Topics, values: Values) -> None:
+    await asyncio.gather(*[topics.subscribe("t", f"{URL}{number}", "") for number in range(50)])
+    assert values.most_at_once == 1
+    assert len(await urls(topics)) == 50
+
+
+async def test_who_loses_every_race_is_told_and_the_next_one_is_not_kept_waiting(
+    topics: Topics, values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordinator.service.topics._PAUSE_SECONDS", 0.0)
+    values.refuses = True
+    with pytest.raises(Busy, match="topic 't' is being changed by others"):
+        await topics.subscribe("t", URL, "")
+    values.refuses = False
+    await topics.subscribe("t", URL, "")
+
+
+async def test_a_change_that_is_cancelled_lets_the_next_one_go(topics: Topics, values: Values) -> None:
+    values.held = asyncio.Event()
+    first = asyncio.create_task(topics.subscribe("t", URL, ""))
+    await values.waits.wait()
+    second = asyncio.create_task(topics.subscribe("t", URL + "2", ""))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert await urls(topics) == [URL + "2"]
+
+
+def test_a_message_to_many_is_counted_before_it_is_made_up() -> None:
+    steps = (Step("topic://t", ""),) * 1000
+    request = TransactionRequest("g", "msg", steps, (b"",) * 1000)
+    with pytest.raises(Invalid, match="1000000 calls, topics' subscribers counted; at most 1000 fit"):
+        validated_branches(request, {"t": _Uncopied(1000)})
+
+
+class _Uncopied(Sequence[str]):
+    """Subscribers that may be counted, not walked through."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: object) -> str:  # type: ignore[override]
+        raise AssertionError("a row was made")

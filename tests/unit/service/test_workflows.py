@@ -1,0 +1,144 @@
+"""Workflows: prepared, looked up again after a crash, ended by their client (PROTOCOL §5, §7)."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from coordinator.calls.base import SUCCESS, Answer
+from coordinator.errors import Failure, Invalid, NotFound, WrongState
+from coordinator.model import Branch, Result, Status
+from tests.unit.service.bench import Bench, branch, ended, request, virtually
+
+
+@virtually
+async def test_a_workflow_that_is_prepared_again_returns_its_progress() -> None:
+    """PROTOCOL §5: insert, or return what is stored: the transaction and its branch ops."""
+    bench = Bench()
+    first = await bench.workflows.prepare(request("workflow"))
+    assert (first.transaction.status, first.branches) == (Status.PREPARED, ())
+    await bench.branches.register(branch("workflow", "01", b"one"))
+    await bench.branches.register(branch("workflow", "02", b"two", op="rollback", status="failed"))
+    again = await bench.workflows.prepare(request("workflow"))
+    assert replace(again.transaction) == first.transaction
+    assert [(b.branch_id, b.op, b.status, b.payload) for b in again.branches] == [
+        ("01", "action", "succeed", b"one"),
+        ("02", "rollback", "failed", b"two"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason", "result"),
+    [
+        ({"status": "succeed", "result": "cGFpZA=="}, "", "cGFpZA=="),
+        ({"status": "failed", "rollback_reason": "no stock"}, "no stock", ""),
+        ({"status": "failed"}, "", ""),
+    ],
+)
+@virtually
+async def test_its_client_says_how_it_ended(extra: dict[str, str], reason: str, result: str) -> None:
+    """PROTOCOL §5: status, rollback_reason and result from req_extra."""
+    bench = Bench()
+    await bench.workflows.prepare(request("workflow"))
+    await bench.transactions.submit(ended(**extra))
+    row = bench.row
+    assert (row.status, row.rollback_reason, row.result) == (extra["status"], reason, result)
+    stored = await bench.workflows.prepare(request("workflow"))  # §5: in any status
+    assert stored.transaction == row
+    assert bench.caller.called == []
+
+
+@pytest.mark.parametrize("second", ["succeed", "failed"])
+@virtually
+async def test_a_second_submit_is_refused_and_changes_nothing(second: str) -> None:
+    """PROTOCOL §5: any other state: 500 / Internal, no FAILURE of the business."""
+    bench = Bench()
+    await bench.workflows.prepare(request("workflow"))
+    await bench.transactions.submit(ended("succeed", result="first"))
+    before = bench.row
+    with pytest.raises(WrongState, match=r"^current status 'succeed', cannot sumbmit\.$") as told:
+        await bench.transactions.submit(ended(second, result="second"))
+    assert (told.value.http_status, told.value.grpc_status) == (500, 13)
+    assert bench.row == before
+
+
+@pytest.mark.parametrize("status", ["", "prepared", "submitted", "aborting", "done"])
+@virtually
+async def test_only_an_end_can_be_submitted(status: str) -> None:
+    """PROTOCOL §5."""
+    bench = Bench()
+    await bench.workflows.prepare(request("workflow"))
+    with pytest.raises(Invalid, match=r"req_extra.status must be succeed or failed"):
+        await bench.transactions.submit(ended(status))
+    assert bench.row.status is Status.PREPARED
+
+
+@virtually
+async def test_unknown_and_foreign_gids() -> None:
+    """PROTOCOL §2, §5."""
+    bench = Bench()
+    with pytest.raises(NotFound, match=r"^no TransGlobal with gid: g found$"):
+        await bench.transactions.submit(ended("succeed"))
+    await bench.store("tcc", Status.PREPARED)
+    with pytest.raises(Failure, match=r"is of trans type 'tcc', not 'workflow', cannot sumbmit. FAILURE"):
+        await bench.transactions.submit(ended("succeed"))
+    with pytest.raises(Failure, match=r"is of trans type 'tcc', not 'workflow', cannot prepare. FAILURE"):
+        await bench.workflows.prepare(request("workflow"))
+    with pytest.raises(Invalid, match="trans_type must be 'workflow' to prepare a workflow, not 'saga'"):
+        await bench.workflows.prepare(request("saga"))
+    assert bench.row.status is Status.PREPARED
+
+
+@virtually
+async def test_custom_data_that_no_workflow_has_is_refused_at_prepare() -> None:
+    """PROTOCOL §3 (better): nothing stored."""
+    bench = Bench()
+    with pytest.raises(Invalid, match=r"custom_data\.name"):
+        await bench.workflows.prepare(replace(request("workflow"), custom_data="{}"))
+    assert bench.rows.transactions == {}
+
+
+@pytest.mark.parametrize("result", list(Result))
+@virtually
+async def test_an_unfinished_one_is_called_back_again_and_again(result: Result) -> None:
+    """PROTOCOL §7: first after retry_interval, then every RetryInterval, never doubled; never times out."""
+
+    async def behaviour(_branch: Branch) -> Answer:
+        return Answer(result)
+
+    bench = Bench(behaviour)
+    await bench.workflows.prepare(request("workflow", retry_interval=4, timeout_to_fail=20))
+    assert await bench.after(200) is Status.PREPARED
+    assert set(bench.caller.called) == {"transfer 00"}
+    assert 4 <= bench.caller.at[0] <= 8
+    pauses = [later - earlier for earlier, later in zip(bench.caller.at, bench.caller.at[1:], strict=False)]
+    assert all(10 <= pause <= 10 * 1.1 + 5 for pause in pauses)  # jitter, and recovery looks every 3 s
+
+
+@virtually
+async def test_a_client_that_is_called_back_ends_it_within_the_call() -> None:
+    """PROTOCOL §7: the client runs on from the recorded progress and submits; then it is left alone."""
+
+    async def resumed(_branch: Branch) -> Answer:
+        stored = await bench.workflows.prepare(request("workflow"))
+        assert [b.branch_id for b in stored.branches] == ["01"]
+        await bench.branches.register(branch("workflow", "02"))
+        await bench.transactions.submit(ended("succeed"))
+        return SUCCESS
+
+    bench = Bench(resumed)
+    await bench.workflows.prepare(request("workflow"))
+    await bench.branches.register(branch("workflow", "01"))
+    assert await bench.after(500) is Status.SUCCEED
+    assert bench.caller.called == ["transfer 00"]
+
+
+@virtually
+async def test_of_submits_at_the_same_moment_one_stands() -> None:
+    """PROTOCOL §9: compare-and-set."""
+    bench = Bench()
+    await bench.workflows.prepare(request("workflow"))
+    ends = [ended("succeed", result=str(number)) for number in range(5)]
+    said = await asyncio.gather(*(bench.transactions.submit(one) for one in ends), return_exceptions=True)
+    assert [type(answer) for answer in said].count(WrongState) == 4
+    assert bench.row.result == str(said.index(None))
