@@ -1,22 +1,27 @@
 """One seeded history: coordinators crash and come back, until the world heals and all must end."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable
 from random import Random
 
 from coordinator.model import Options, Step, TransactionRequest
+from tests.simulation.clients import MANY_STEPS, go_on, operate, start_client
 from tests.simulation.invariants import check
+from tests.simulation.seen import Story
 from tests.simulation.twin import Faults
 from tests.simulation.virtual_loop import run_virtually
-from tests.simulation.world import Coordinator, World
+from tests.simulation.world import Place, World
 
+ALL_TYPES = "saga saga saga tcc tcc xa msg msg workflow workflow"
 _STORM_SECONDS = 120.0
 _HEALING_SECONDS = 4000.0  # the longest back-off, several times
-_RESTART_SECONDS = 5.0
 
 
-def run_history(seed: int, *, transactions: int = 12, faults: Faults | None = None) -> World:
-    """Run one history to its end and check every promise. The seed decides everything."""
+def run_history(seed: int, *, transactions: int = 14, trans_types: str = ALL_TYPES) -> World:
+    """Run one history to its end and check every promise. The seed decides everything.
+
+    trans_types: of the transactions in it, by their frequency.
+    """
     random = Random(seed)
     drawn = Faults(
         crash_before=random.choice([0, 0.01, 0.03]),
@@ -26,81 +31,110 @@ def run_history(seed: int, *, transactions: int = 12, faults: Faults | None = No
         stall=random.choice([0, 0.01, 0.05]),
         slowest=random.choice([0.01, 0.5]),
     )
-    world = World(seed, faults or drawn)
-    run_virtually(_live(world, random, list(_requests(random, transactions))))
+    world = World(seed, drawn)
+    types = [random.choice(trans_types.split()) for _ in range(transactions)]
+    stories = [
+        _MAKERS[trans_type](random, trans_type, str(number)) for number, trans_type in enumerate(types)
+    ]
+    run_virtually(_live(world, random, stories))
     world.seen.marks["fenced"] += world.rows.refused
     check(world)
     return world
 
 
-async def _live(world: World, random: Random, requests: list[TransactionRequest]) -> None:
-    places = [_Place(world, name) for name in ("a", "b")]
-    keepers = [asyncio.create_task(place.keep(), name=place.name) for place in places]
-    for request in requests:
-        await asyncio.sleep(random.random() * 2 * _STORM_SECONDS / len(requests) / 2)
-        random.choice(places).coordinator.submit(request)
-        if random.random() < 0.2:
-            random.choice(places).coordinator.submit(request)
+async def _live(world: World, random: Random, stories: list[Story]) -> None:
+    world.go_on = lambda gid, healthy: go_on(world, gid, healthy=healthy)
+    world.places = [Place(world, name) for name in ("a", "b")]
+    keepers = [asyncio.create_task(place.keep(), name=place.name) for place in world.places]
+    operator = None
+    if random.random() < 0.5:
+        operator = asyncio.create_task(operate(world, Random(f"{world.seed}/operator")))
+    for story in stories:
+        await asyncio.sleep(random.random() * _STORM_SECONDS / len(stories))
+        start_client(world, story)
     await asyncio.sleep(_STORM_SECONDS)
-    for place in places:
+    if operator is not None:
+        operator.cancel()
+        await asyncio.gather(operator, return_exceptions=True)
+    for place in world.places:
         place.healthy = True
-    for place in places:
+    for place in world.places:
         await place.restart()
     await asyncio.sleep(_HEALING_SECONDS)
     for keeper in keepers:
         keeper.cancel()
-    for place in places:
+    for place in world.places:
         await place.coordinator.stop()
+    assert not world.clients, "a client that never came to an end"
     await asyncio.gather(*keepers, return_exceptions=True)
 
 
-class _Place:
-    """Where a coordinator lives: starts it, and starts it again some seconds after it died."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.name = name
-        self.healthy = False
-        self._world = world
-        self._starts = 0
-        self.coordinator = self._start()
-
-    async def keep(self) -> None:
-        while True:
-            await self.coordinator.died.wait()
-            await self.coordinator.stop()
-            await asyncio.sleep(_RESTART_SECONDS)
-            self.coordinator = self._start()
-
-    async def restart(self) -> None:
-        """Replace a healthy coordinator cleanly, so that the world's healing counts for it."""
-        if not self.coordinator.died.is_set():
-            await self.coordinator.stop()
-            self._world.seen.dead.add(self.coordinator.name)
-            self.coordinator = self._start()
-
-    def _start(self) -> Coordinator:
-        self._starts += 1
-        coordinator = Coordinator(self._world, self.name, self._starts, healthy=self.healthy)
-        coordinator.run()
-        return coordinator
+def _saga(random: Random, trans_type: str, name: str) -> Story:
+    kind = random.choice(["sequential", "concurrent", "limited"])
+    steps = random.randint(1, 5)
+    options = Options(
+        wait_result=random.random() < 0.5,
+        concurrent=kind == "concurrent",
+        request_timeout=random.choice([0, 0, 2, 20]),
+        retry_interval=random.choice([0, 1, 30]),
+        timeout_to_fail=random.choice([20, 60]) if kind == "limited" else 0,
+        retry_limit=random.choice([0, 2]) if kind == "limited" else 0,
+    )
+    request = TransactionRequest(
+        gid=f"{kind}-{name}",
+        trans_type=trans_type,
+        steps=tuple(Step("http://branch/do", "http://branch/undo") for _ in range(steps)),
+        payloads=(b"{}",) * steps,
+        options=options,
+    )
+    return Story(request)
 
 
-def _requests(random: Random, count: int) -> Iterator[TransactionRequest]:
-    for number in range(count):
-        steps = random.randint(1, 5)
-        kind = random.choice(["sequential", "concurrent", "limited"])
-        options = Options(
-            wait_result=random.random() < 0.5,
-            concurrent=kind == "concurrent",
-            request_timeout=random.choice([0, 0, 2, 20]),
-            retry_interval=random.choice([0, 1, 30]),
-            timeout_to_fail=random.choice([20, 60]) if kind == "limited" else 0,
-            retry_limit=random.choice([0, 2]) if kind == "limited" else 0,
-        )
-        yield TransactionRequest(
-            gid=f"{kind}-{number}",
-            trans_type="saga",
-            steps=tuple(Step("http://branch/do", "http://branch/undo") for _ in range(steps)),
-            payloads=(b"{}",) * steps,
-            options=options,
-        )
+def _registering(random: Random, trans_type: str, name: str) -> Story:
+    options = Options(
+        wait_result=random.random() < 0.5,
+        request_timeout=random.choice([0, 0, 20]),
+        timeout_to_fail=random.choice([0, 4, 4, 12]),
+    )
+    request = TransactionRequest(f"{trans_type}-{name}", trans_type, options=options)
+    return Story(request, steps=random.choice([0, 1, 2, 3, 4, MANY_STEPS]))
+
+
+def _message(random: Random, trans_type: str, name: str) -> Story:
+    steps = random.randint(1, 4)
+    delay = random.choice(["", "", '{"delay":5}', '{"delay":40}'])
+    options = Options(
+        wait_result=random.random() < 0.5,
+        concurrent=random.random() < 0.4,
+        timeout_to_fail=random.choice([0, 3, 12]),
+    )
+    request = TransactionRequest(
+        f"msg-{name}",
+        trans_type,
+        steps=(Step("http://branch/do"),) * steps,
+        payloads=(b"{}",) * steps,
+        query_prepared=random.choice(["", "http://client/ask", "http://client/ask"]),
+        custom_data=delay,
+        options=options,
+    )
+    return Story(request)
+
+
+def _workflow(random: Random, trans_type: str, name: str) -> Story:
+    request = TransactionRequest(
+        f"workflow-{name}",
+        trans_type,
+        query_prepared="http://client/resume",
+        custom_data='{"name":"transfer","data":"e30="}',
+        options=Options(retry_interval=random.choice([0, 4]), timeout_to_fail=random.choice([0, 5])),
+    )
+    return Story(request, steps=random.randint(1, 4))
+
+
+_MAKERS: dict[str, Callable[[Random, str, str], Story]] = {
+    "saga": _saga,
+    "tcc": _registering,
+    "xa": _registering,
+    "msg": _message,
+    "workflow": _workflow,
+}

@@ -34,14 +34,14 @@ class Rows:
     transactions: dict[str, Transaction] = field(default_factory=dict)
     branches: dict[str, tuple[Branch, ...]] = field(default_factory=dict)
     values: dict[tuple[str, str], KeyValue] = field(default_factory=dict)
-    history: list[Transaction] = field(default_factory=list)  # every committed state, in order
+    history: list[tuple[float, Transaction]] = field(default_factory=list)  # every committed state, when
     next_id: int = 1
     refused: int = 0  # changes that found the row somebody else's
 
     def commit(self, transaction: Transaction, branches: tuple[Branch, ...]) -> None:
         self.transactions[transaction.gid] = transaction
         self.branches[transaction.gid] = branches
-        self.history.append(transaction)
+        self.history.append((asyncio.get_running_loop().time(), transaction))
 
 
 @dataclass
@@ -102,7 +102,7 @@ class TwinStore:
             for transaction in self._due(now, trans_types)[:limit]:
                 lease = max(lease_least, transaction.options.request_timeout + LEASE_BEYOND_CALL)
                 until = now + timedelta(seconds=max(lease, transaction.next_cron_interval))
-                mine = replace(transaction, owner=owner, next_cron_time=_ceil(until))
+                mine = _assigned(transaction, Assign(owner=owner, next_cron_time=until))
                 self.rows.commit(mine, self.rows.branches[mine.gid])
                 claimed.append(Stored(mine, self.rows.branches[mine.gid]))
             return claimed
@@ -115,7 +115,7 @@ class TwinStore:
             driven = row.status is not Status.PREPARED and bool(row.owner)
             return driven and row.owner.startswith(owner_prefix) and not excepted
 
-        return await self._write(lambda: len(self._make_due(mine, now)), CLAIM_SECONDS)
+        return await self._write(lambda: len(self._make_due(mine, now, owner="")), CLAIM_SECONDS)
 
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         def waits(row: Transaction) -> bool:
@@ -230,11 +230,17 @@ class TwinStore:
         return sorted(due, key=lambda t: (t.next_cron_time, t.id))
 
     def _make_due(
-        self, which: Callable[[Transaction], bool], now: datetime, limit: int | None = None
+        self,
+        which: Callable[[Transaction], bool],
+        now: datetime,
+        limit: int | None = None,
+        *,
+        owner: str | None = None,
     ) -> Sequence[str]:
         rows = [r for r in self.rows.transactions.values() if r.status in UNFINISHED and which(r)][:limit]
         for row in rows:
-            self.rows.commit(replace(row, next_cron_time=_floor(now)), self.rows.branches[row.gid])
+            due = replace(row, next_cron_time=_floor(now), owner=row.owner if owner is None else owner)
+            self.rows.commit(due, self.rows.branches[row.gid])
         return [row.gid for row in rows]
 
     async def _delay(self) -> None:
@@ -279,7 +285,7 @@ def _assigned(row: Transaction, assign: Assign) -> Transaction:
     values = {n: v for n in Assign.__dataclass_fields__ if (v := getattr(assign, n)) is not None}
     if "next_cron_time" in values:
         values["next_cron_time"] = _ceil(values["next_cron_time"])
-    return replace(row, **values)
+    return replace(row, update_time=_floor(virtual_now()), **values)
 
 
 def _wanted(transaction: Transaction, wanted: Filter) -> bool:

@@ -1,0 +1,106 @@
+"""Simulated branches: slow, hanging, losing answers, refusing, by their seed."""
+
+import asyncio
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
+
+from coordinator.calls.base import Answer
+from coordinator.model import Branch, Op, Result, Transaction, TransType
+from coordinator.patterns.msg import QUERY_BRANCH_ID
+from tests.simulation.seen import Call
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_PAUSE_SECONDS = 40.0
+
+
+class SimulatedBranches:
+    """One coordinator's calls, and now and then a long pause of its driver after one.
+
+    What an action has said once it says for ever: that is what a barrier gives.
+
+    A message's query is answered by what its sender's local transaction did, and decides it where that is
+    still open. A workflow's call back makes its client go on.
+    """
+
+    def __init__(self, world: "World", random: Random, name: str, *, healthy: bool) -> None:
+        self._world = world
+        self._random = random
+        self._name = name
+        self._healthy = healthy
+
+    async def call(
+        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
+    ) -> Answer:
+        loop = asyncio.get_running_loop()
+        seen = self._world.seen
+        if self._name in seen.dead:
+            await asyncio.Event().wait()
+        call = Call(branch.gid, branch.key, transaction.owner, self._name, loop.time())
+        index = len(seen.calls)
+        seen.calls.append(call)
+        result: Result | None = None
+        try:
+            result = await self._answer(transaction, branch, timeout)
+        finally:
+            seen.calls[index] = replace(call, ended=loop.time(), result=result)
+        if not self._healthy and self._random.random() < 0.02:
+            seen.marks["paused"] += 1  # as a process that is not scheduled: its lease runs out meanwhile
+            await asyncio.sleep(_PAUSE_SECONDS * (0.5 + self._random.random()))
+        return Answer(result, f"{branch.key} said {result}")
+
+    async def close(self) -> None:
+        pass
+
+    async def _answer(self, transaction: Transaction, branch: Branch, timeout: float) -> Result:
+        drawn = self._random.random()
+        marks = self._world.seen.marks
+        await asyncio.sleep(self._random.random() * 0.2)
+        if not self._healthy and drawn < 0.05:
+            marks["hung"] += 1
+            await asyncio.sleep(timeout)
+            return Result.UNKNOWN
+        if not self._healthy and drawn < 0.12:
+            return Result.ONGOING
+        if not self._healthy and drawn < 0.22:
+            return Result.UNKNOWN
+        if transaction.trans_type == TransType.WORKFLOW:
+            result = await self._resume(branch, timeout)
+        elif branch.branch_id == QUERY_BRANCH_ID:
+            result = self._asked(branch.gid)
+        else:
+            result = self._fate(transaction.trans_type, branch)
+        if not self._healthy and drawn < 0.3:
+            marks["answer lost"] += 1
+            return Result.UNKNOWN
+        must_succeed = branch.branch_id != QUERY_BRANCH_ID and not _may_refuse(transaction.trans_type, branch)
+        if not self._healthy and must_succeed and drawn < 0.4:
+            return Result.FAILURE  # for the moment: it is asked again
+        return result
+
+    def _fate(self, trans_type: str, branch: Branch) -> Result:
+        fates = self._world.fates
+        key = (branch.gid, branch.key)
+        if key not in fates:
+            fails = _may_refuse(trans_type, branch) and self._random.random() < 0.15
+            fates[key] = Result.FAILURE if fails else Result.SUCCESS
+        return fates[key]
+
+    def _asked(self, gid: str) -> Result:
+        """The barrier's query-prepared: a local transaction that has not committed never will (§12)."""
+        committed = self._world.stories[gid].decide_local(committed=False)
+        self._world.seen.marks[f"queried: {'committed' if committed else 'not committed'}"] += 1
+        return Result.SUCCESS if committed else Result.FAILURE
+
+    async def _resume(self, branch: Branch, timeout: float) -> Result:
+        """The client goes on by itself, also when its coordinator does not wait any longer."""
+        resumed = self._world.resume(branch.gid, healthy=self._healthy)
+        await asyncio.wait({resumed}, timeout=timeout)
+        return Result.SUCCESS if resumed.done() and resumed.result() else Result.UNKNOWN
+
+
+def _may_refuse(trans_type: str, branch: Branch) -> bool:
+    """Only a saga's action has a FAILURE that lasts; all else must succeed in the end."""
+    return trans_type == TransType.SAGA and branch.op == Op.ACTION
