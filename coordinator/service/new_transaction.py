@@ -8,11 +8,13 @@ def new_transaction(tools: Tools, request: TransactionRequest, status: Status, o
     """Return the row as it is inserted now.
 
     owner: a fresh token; it tells a repeated insertion from another's, and fences the driver of what is
-    submitted. What is prepared is nobody's to drive before its client has had its time.
+    submitted. What is prepared is nobody's to drive before its client has had its time: its token is written
+    without the slashes by which a driver's is known.
     """
     now, timing = tools.clock.now(), tools.timing
     interval = timing.first_interval(request.options)
     if status is Status.PREPARED:
+        owner = owner.replace("/", ".")
         due = timing.first_look(request.trans_type, request.options, now)
     else:
         due = timing.lease_end(request.options, interval, now)

@@ -89,7 +89,7 @@ class Operators:
         tools = self._engine.tools
         # Columns hold whole seconds, rounded up: of the second that has begun, it is due already.
         now = tools.clock.now().replace(microsecond=0)
-        if transaction.status is Status.PREPARED or "/" not in transaction.owner:
+        if "/" not in transaction.owner:
             return now  # nobody drives it; other programs leave owners behind, but none with a slash
         # next_cron_time may be later by far: it counts the back-off as well. Whoever takes or renews a lease
         # stamps update_time, in whole seconds.

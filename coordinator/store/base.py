@@ -158,8 +158,8 @@ class Store(KeyValues, Protocol):
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         """Make due at once what an earlier start of this instance was driving; returns how many.
 
-        Submitted and aborting rows whose owner starts with owner_prefix but not with except_prefix.
-        owner_prefix "" means every owned row.
+        Unfinished rows whose owner starts with owner_prefix but not with except_prefix, and has a slash: only
+        who drives has one, not who inserted what is prepared. owner_prefix "" means every driver's.
         """
         ...
 

@@ -97,8 +97,8 @@ def take_back(
     # By the key on owner. Databases that ignore case find too much: compared again here.
     statement = select(_GLOBAL.id, _GLOBAL.owner).where(
         _GLOBAL.owner.startswith(owner_prefix, autoescape=True) if owner_prefix else _GLOBAL.owner != "",
-        # What is prepared has the owner of its insertion, but its client goes on with it, no driver does.
-        _GLOBAL.status.in_((Status.SUBMITTED.value, Status.ABORTING.value)),
+        _GLOBAL.status.in_(UNFINISHED_STATUSES),
+        _GLOBAL.owner.contains("/"),  # a driver's: what is prepared may have the owner of its insertion
     )
     held = [
         row.id
@@ -113,7 +113,7 @@ def reset_cron_time(
 ) -> tuple[int, bool]:
     """Make due at most `limit` rows that wait longer; returns how many, and if there are more."""
     # A slash is in the owner tokens of our coordinators only: others leave theirs in rows that nobody drives.
-    held = and_(_GLOBAL.status != Status.PREPARED.value, _GLOBAL.owner.contains("/"))
+    held = _GLOBAL.owner.contains("/")
     statement = (
         select(_GLOBAL.id)
         .where(

@@ -112,15 +112,13 @@ class TwinStore:
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         def mine(row: Transaction) -> bool:
             excepted = bool(except_prefix) and row.owner.startswith(except_prefix)
-            driven = row.status is not Status.PREPARED and bool(row.owner)
-            return driven and row.owner.startswith(owner_prefix) and not excepted
+            return "/" in row.owner and row.owner.startswith(owner_prefix) and not excepted
 
         return await self._write(lambda: len(self._make_due(mine, now, owner="")), CLAIM_SECONDS)
 
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         def waits(row: Transaction) -> bool:
-            is_held = row.status is not Status.PREPARED and "/" in row.owner
-            return row.next_cron_time > later_than and not is_held
+            return row.next_cron_time > later_than and "/" not in row.owner
 
         def reset() -> tuple[int, bool]:
             changed = self._make_due(waits, now, limit)

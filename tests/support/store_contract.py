@@ -596,14 +596,18 @@ class StoreContract:
         later = now + timedelta(minutes=5)
         for gid, owner in (("mine", "a/1/1"), ("mine-now", "a/2/1"), ("other", "ab/1/1"), ("nobody", "")):
             await insert(stores.first, gid, owner=owner, next_cron_time=later)
+        for gid, owner in (("asked about", "a/1/3"), ("prepared", "a.1.4")):
+            row = {"trans_type": "msg", "status": Status.PREPARED, "next_cron_time": later}
+            await insert(stores.first, gid, owner=owner, **row)
         await insert(stores.first, "over", owner="a/1/2", status=Status.SUCCEED, next_cron_time=later)
-        assert await stores.first.take_back(now=now, owner_prefix="a/", except_prefix="a/2/") == 1
-        assert [it.transaction.gid for it in await claim(stores.first, now)] == ["mine"]
+        assert await stores.first.take_back(now=now, owner_prefix="a/", except_prefix="a/2/") == 2
+        claimed = await claim(stores.first, now, trans_types=SAGA_AND_MSG)
+        assert {it.transaction.gid for it in claimed} == {"mine", "asked about"}
 
     async def test_an_empty_prefix_takes_back_all_that_is_held(self, stores: Stores) -> None:
         now = await stores.first.utc_now()
         later = now + timedelta(minutes=5)
-        for gid, owner in (("mine", "a/1/1"), ("odd", "100%_x/1/1"), ("nobody", ""), ("new", "b/1/1")):
+        for gid, owner in (("mine", "a/1/1"), ("odd", "100%_x/1/1"), ("prepared", "a.1.1"), ("new", "b/1/1")):
             await insert(stores.first, gid, owner=owner, next_cron_time=later)
         assert await stores.first.take_back(now=now, owner_prefix="", except_prefix="b/") == 2
         assert {it.transaction.gid for it in await claim(stores.first, now)} == {"mine", "odd"}
@@ -614,7 +618,8 @@ class StoreContract:
         later = now + timedelta(minutes=10)
         for gid, owner in (("driven", "a/1/1"), ("let go", ""), ("left by another program", "FnQb7fiK")):
             await insert(stores.first, gid, owner=owner, next_cron_time=later)
-        await insert(stores.first, "prepared", status=Status.PREPARED, owner="a/1/2", next_cron_time=later)
+        for gid, owner in (("prepared", "a.1.2"), ("asked about", "a/1/3")):
+            await insert(stores.first, gid, status=Status.PREPARED, owner=owner, next_cron_time=later)
         assert await stores.first.reset_cron_time(now=now, later_than=now, limit=9) == (3, False)
         due = {it.transaction.gid for it in await claim(stores.first, now)}
         assert due == {"let go", "left by another program"}

@@ -256,3 +256,47 @@ async def test_what_breaks_a_rule_is_not_stored(spoilt: Refusal, says: str, oper
     with pytest.raises(Invalid, match=says):
         await getattr(bench.transactions, operation)(spoilt(request("msg")))
     assert bench.rows.transactions == {}
+
+
+@pytest.mark.parametrize("trans_type", ["msg", "workflow"])
+@pytest.mark.parametrize("makes_due", ["one", "all"])
+@virtually
+async def test_a_client_that_is_being_asked_is_not_asked_twice_at_once(
+    trans_type: str, makes_due: str
+) -> None:
+    """PROTOCOL §3, §9: an operator makes it due while another coordinator's call is out."""
+    out: list[int] = [0]
+
+    asked = asyncio.Event()
+
+    async def slow(_branch: Branch) -> Answer:
+        asked.set()
+        out.append(out[-1] + 1)
+        await asyncio.sleep(2.5)
+        out.append(out[-1] - 1)
+        return SUCCESS
+
+    bench = Bench(slow)
+    await bench.transactions.prepare(request(trans_type, timeout_to_fail=11))
+    other = asyncio.create_task(bench.node().recovery.run())
+    await asked.wait()
+    operators = bench.first.operations.operators
+    if makes_due == "one":
+        await operators.reset_next_cron_time("g")
+    else:
+        assert await operators.reset_cron_time(timeout=0, limit=10) == (0, False)
+    await bench.after(3)
+    other.cancel()
+    assert max(out) == 1
+
+
+@pytest.mark.parametrize("trans_type", ["msg", "workflow"])
+@virtually
+async def test_what_is_prepared_can_be_made_due_now(trans_type: str) -> None:
+    """PROTOCOL §3: it waits for its client, nobody drives it."""
+    bench = Bench()
+    await bench.transactions.prepare(request(trans_type, timeout_to_fail=600, retry_interval=500))
+    assert await bench.first.operations.operators.reset_cron_time(timeout=60, limit=10) == (1, False)
+    await bench.after(1)
+    # A message's sender has its time-out all the same; a workflow's client is called back.
+    assert bench.caller.called == ([] if trans_type == "msg" else ["transfer 00"])
