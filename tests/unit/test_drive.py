@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -116,28 +115,6 @@ def test_a_driver_whose_row_was_taken_stops_without_another_call() -> None:
     run_virtually(run())
 
 
-def test_force_stop_ends_calling() -> None:
-    """PROTOCOL §3: status failed, nothing more is called."""
-
-    async def run() -> None:
-        async def slow(_branch: Branch) -> Answer:
-            await asyncio.sleep(1)
-            return SUCCESS
-
-        bench = Bench(slow)
-        running = asyncio.create_task(bench.transactions.submit(request(5)))
-        await asyncio.sleep(1.5)
-        await bench.operators.force_stop("g")
-        with pytest.raises(Failure):
-            await running
-        assert bench.row.status is Status.FAILED
-        assert bench.caller.called == ["action 01", "action 02"]
-        with pytest.raises(Failure, match=r"force stop error. status: failed. error: FAILURE"):
-            await bench.operators.force_stop("g")
-
-    run_virtually(run())
-
-
 def test_the_lease_is_renewed_before_a_call_that_could_outlast_it() -> None:
     """PROTOCOL §9: no call starts unless the lease outlasts its time-out."""
 
@@ -159,59 +136,6 @@ def test_the_lease_is_renewed_before_a_call_that_could_outlast_it() -> None:
         transaction = new_transaction(bench.tools, asked, Status.SUBMITTED, owner)
         await bench.store.insert(transaction, saga.branches_of(asked), timeout=5)
         return Stored(transaction, saga.branches_of(asked)), lease
-
-    run_virtually(run())
-
-
-def test_two_submits_of_one_gid_have_one_driver_and_one_answer() -> None:
-    """PROTOCOL §5: no second driver while the first holds its lease."""
-
-    async def run() -> None:
-        async def slow(_branch: Branch) -> Answer:
-            await asyncio.sleep(1)
-            return SUCCESS
-
-        bench = Bench(slow)
-        await asyncio.gather(*(bench.transactions.submit(request()) for _ in range(5)))
-        assert bench.caller.called == ["action 01", "action 02"]
-
-    run_virtually(run())
-
-
-def test_only_the_answer_of_wait_result_is_bounded() -> None:
-    """PROTOCOL §5: at most RequestTimeout + 2 s; the driver goes on."""
-
-    async def run() -> None:
-        async def slow(_branch: Branch) -> Answer:
-            await asyncio.sleep(2.5)
-            return SUCCESS
-
-        bench = Bench(slow)
-        started = asyncio.get_running_loop().time()
-        with pytest.raises(Failure, match="wait result not return success: FAILURE"):
-            await bench.transactions.submit(request(4))
-        assert asyncio.get_running_loop().time() - started == pytest.approx(5, abs=0.1)
-        await asyncio.sleep(20)
-        assert bench.row.status is Status.SUCCEED
-
-    run_virtually(run())
-
-
-def test_a_submit_of_a_prepared_saga_brings_its_own_options() -> None:
-    """PROTOCOL §5: they replace the prepared ones, and are stored."""
-
-    async def run() -> None:
-        bench = Bench(succeed)
-        await bench.transactions.prepare(request(timeout_to_fail=60))
-        assert bench.row.status is Status.PREPARED
-        await bench.transactions.prepare(request())
-        await bench.transactions.submit(request(retry_interval=15))
-        assert bench.row.status is Status.SUCCEED
-        assert (bench.row.options.retry_interval, bench.row.options.timeout_to_fail) == (15, 0)
-        with pytest.raises(Failure, match=r"current status 'succeed', cannot sumbmit. FAILURE"):
-            await bench.transactions.submit(request())
-        with pytest.raises(Failure, match=r"current status 'succeed', cannot prepare. FAILURE"):
-            await bench.transactions.prepare(request())
 
     run_virtually(run())
 
@@ -301,119 +225,6 @@ def test_more_transactions_than_may_run_are_not_taken() -> None:
             await bench.transactions.submit(replace(request(), gid="other"))
         assert "other" not in bench.rows.transactions
         await running
-
-    run_virtually(run())
-
-
-def test_an_abort_of_a_saga_is_refused() -> None:
-    """PROTOCOL §5; a trans_type that is not the stored one is refused, too."""
-
-    async def run() -> None:
-        bench = Bench(succeed)
-        await bench.transactions.submit(request())
-        with pytest.raises(
-            Failure, match=r"trans type: 'saga' current status 'succeed', cannot abort. FAILURE"
-        ):
-            await bench.transactions.abort(request())
-        with pytest.raises(Failure, match="is of trans type 'saga', not 'tcc'"):
-            await bench.transactions.abort(replace(request(), trans_type="tcc"))
-
-    run_virtually(run())
-
-
-def test_a_call_in_flight_is_not_made_again_because_everything_is_made_due() -> None:
-    """PROTOCOL §3, §9: resetCronTime takes no lease from a driver."""
-
-    async def run() -> None:
-        calls = 0
-
-        async def slow(_branch: Branch) -> Answer:
-            nonlocal calls
-            calls += 1
-            await asyncio.sleep(2.5)
-            return SUCCESS
-
-        bench = Bench(slow)
-        driven = asyncio.create_task(bench.transactions.submit(request(1)))
-        looking = asyncio.create_task(bench.recovery.run())
-        await asyncio.sleep(1)
-        assert await bench.operators.reset_cron_time(timeout=0, limit=10) == (0, False)
-        await driven
-        looking.cancel()
-        assert (bench.row.status, calls) == (Status.SUCCEED, 1)
-
-    run_virtually(run())
-
-
-def test_what_another_coordinator_drives_is_due_when_its_lease_is_over() -> None:
-    """PROTOCOL §3, §9: resetNextCronTime; the back-off of 300 s that the row waits for is cut short."""
-
-    async def run() -> None:
-        bench = Bench(succeed)
-        now = bench.tools.clock.now()
-        row = Transaction(
-            *("g", "saga", Status.SUBMITTED),
-            next_cron_interval=300,
-            next_cron_time=now + timedelta(seconds=300),
-            owner="b/1/1",
-        )
-        branches = saga.branches_of(request(1))
-        assert await bench.store.insert(row, branches, timeout=5)
-        looking = asyncio.create_task(bench.recovery.run())
-        await bench.operators.reset_next_cron_time("g")
-        await asyncio.sleep(Timing().lease(Options()) - 1)
-        assert bench.row.owner == "b/1/1"  # b may be in the middle of a call
-        await asyncio.sleep(7)
-        assert bench.row.status is Status.SUCCEED
-        looking.cancel()
-
-    run_virtually(run())
-
-
-def test_a_transaction_waiting_for_its_time_can_be_made_due_now() -> None:
-    """PROTOCOL §3: resetNextCronTime, resetCronTime."""
-
-    async def run() -> None:
-        answers = [Answer(Result.UNKNOWN)]
-
-        async def behaviour(_branch: Branch) -> Answer:
-            return answers.pop() if answers else SUCCESS
-
-        bench = Bench(behaviour)
-        with pytest.raises(Failure):
-            await bench.transactions.submit(request(1, retry_interval=1000))
-        looking = asyncio.create_task(bench.recovery.run())
-        await asyncio.sleep(5)
-        assert bench.row.status is Status.SUBMITTED
-        assert await bench.operators.reset_cron_time(timeout=5000, limit=10) == (0, False)
-        assert await bench.operators.reset_cron_time(timeout=None, limit=10) == (1, False)
-        await asyncio.sleep(1)
-        assert bench.row.status is Status.SUCCEED
-        await bench.operators.reset_next_cron_time("g")
-        looking.cancel()
-
-    run_virtually(run())
-
-
-def test_a_reset_is_due_at_once_and_not_in_the_next_second() -> None:
-    """PROTOCOL §3: resetNextCronTime; asking for it all the time must not push the retry away."""
-
-    async def run() -> None:
-        answers = [Answer(Result.UNKNOWN)]
-
-        async def behaviour(_branch: Branch) -> Answer:
-            return answers.pop() if answers else SUCCESS
-
-        bench = Bench(behaviour)
-        await asyncio.sleep(0.4)
-        with pytest.raises(Failure):
-            await bench.transactions.submit(request(1, retry_interval=1000))
-        looking = asyncio.create_task(bench.recovery.run())
-        await asyncio.sleep(0.1)
-        await bench.operators.reset_next_cron_time("g")
-        await asyncio.sleep(0.1)
-        assert bench.row.status is Status.SUCCEED
-        looking.cancel()
 
     run_virtually(run())
 

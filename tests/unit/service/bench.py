@@ -92,6 +92,9 @@ class Bench:
         self.caller = Scripted(behaviour)
         self._nodes = 0
         self.first = self.node()
+        self.tools, self.recovery = self.first.tools, self.first.recovery
+        self.store = self.tools.store
+        self.operators = self.first.operations.operators
         self.transactions = self.first.operations.transactions
         self.branches = self.first.operations.branches
         self.workflows = self.first.operations.workflows
@@ -130,7 +133,7 @@ class Bench:
         """(branch_id, op, status) of each, first registered first."""
         return [(b.branch_id, b.op, b.status) for b in self.rows.branches["g"]]
 
-    async def store(self, trans_type: str, status: Status, **values: Any) -> None:
+    async def put(self, trans_type: str, status: Status, **values: Any) -> None:
         """Put a transaction `g` there as it is, with two branches where its type has such."""
         row = Transaction("g", trans_type, status, owner="other/1/1", next_cron_interval=10, **values)
         ops = {"tcc": ("cancel", "confirm"), "xa": ("rollback", "commit"), "saga": ("compensate", "action")}
@@ -139,7 +142,7 @@ class Bench:
             for name in ("01", "02")
             for op in ops.get(trans_type, ("action",))
         ]
-        assert await self.first.tools.store.insert(row, branches, timeout=5)
+        assert await self.store.insert(row, branches, timeout=5)
 
     async def after(self, seconds: float) -> Status:
         """Let recovery work for so long; where the transaction stands then."""

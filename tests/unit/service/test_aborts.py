@@ -26,7 +26,7 @@ ROLLED_BACK = {
 async def test_every_type_in_every_status(trans_type: str, status: Status) -> None:
     """PROTOCOL §5: tcc and xa in prepared or aborting, msg in prepared; else FAILURE, nothing changed."""
     bench = Bench()
-    await bench.store(trans_type, status)
+    await bench.put(trans_type, status)
     before = bench.row
     asked = replace(request(trans_type, wait_result=True), rollback_reason="no stock")
     if (trans_type, status) in ROLLED_BACK:
@@ -48,7 +48,7 @@ async def test_every_type_in_every_status(trans_type: str, status: Status) -> No
 async def test_the_requests_type_is_not_believed(stored: str, asked: str) -> None:
     """PROTOCOL §5 (better): missing, or not the stored one: FAILURE, so that `tcc` aborts no saga."""
     bench = Bench()
-    await bench.store(stored, Status.PREPARED)
+    await bench.put(stored, Status.PREPARED)
     if asked == stored:
         return
     with pytest.raises(
@@ -74,7 +74,7 @@ async def test_a_reason_given_later_replaces_the_first_and_none_keeps_it() -> No
         return answers.pop() if answers else SUCCESS
 
     bench = Bench(behaviour)
-    await bench.store("tcc", Status.PREPARED)
+    await bench.put("tcc", Status.PREPARED)
     asked = request("tcc", wait_result=True)
     for given, kept in (("first", "first"), ("", "first"), ("second", "second")):
         with pytest.raises(Ongoing):
@@ -88,7 +88,7 @@ async def test_a_reason_given_later_replaces_the_first_and_none_keeps_it() -> No
 async def test_without_wait_result_the_answer_comes_before_the_calls() -> None:
     """PROTOCOL §5, process."""
     bench = Bench()
-    await bench.store("xa", Status.PREPARED)
+    await bench.put("xa", Status.PREPARED)
     await bench.transactions.abort(request("xa"))
     assert bench.row.status is Status.ABORTING
     assert bench.caller.called == []
@@ -101,7 +101,7 @@ async def test_a_submit_and_an_abort_at_the_same_moment_have_one_outcome(trans_t
     """PROTOCOL §9: compare-and-set on the status: one stands, the other is told."""
     for first in ("submit", "abort"):
         bench = Bench()
-        await bench.store(trans_type, Status.PREPARED)
+        await bench.put(trans_type, Status.PREPARED)
         wishes = {"submit": bench.transactions.submit, "abort": bench.transactions.abort}
         order = [first, *wishes.keys() - {first}]
         asked = request(trans_type, wait_result=True)

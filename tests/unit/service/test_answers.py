@@ -137,3 +137,33 @@ async def test_a_submit_at_another_coordinator_waits_for_the_one_that_drives() -
     await other.submit(replace(asked, steps=asked.steps[:1], payloads=asked.payloads[:1]))
     await running
     assert bench.caller.called == ["action 01", "action 02"]
+
+
+@virtually
+async def test_two_submits_of_one_gid_have_one_driver_and_one_answer() -> None:
+    """PROTOCOL §5: no second driver while the first holds its lease."""
+
+    async def slow(_branch: Branch) -> Answer:
+        await asyncio.sleep(1)
+        return SUCCESS
+
+    bench = Bench(slow)
+    await asyncio.gather(*(bench.transactions.submit(request("saga", wait_result=True)) for _ in range(5)))
+    assert bench.caller.called == ["action 01", "action 02"]
+
+
+@virtually
+async def test_only_the_answer_of_wait_result_is_bounded() -> None:
+    """PROTOCOL §5: at most RequestTimeout + 2 s; the driver goes on."""
+
+    async def slow(_branch: Branch) -> Answer:
+        await asyncio.sleep(2.5)
+        return SUCCESS
+
+    bench = Bench(slow)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(Failure, match="wait result not return success: FAILURE"):
+        await bench.transactions.submit(request("saga", 4, wait_result=True))
+    assert asyncio.get_running_loop().time() - started == pytest.approx(5, abs=0.1)
+    await asyncio.sleep(20)
+    assert bench.row.status is Status.SUCCEED

@@ -105,7 +105,7 @@ async def test_an_unknown_gid_is_failure(trans_type: str) -> None:
 async def test_only_a_prepared_transaction_takes_branches(trans_type: str, status: Status) -> None:
     """PROTOCOL §5."""
     bench = Bench()
-    await bench.store(trans_type, status)
+    await bench.put(trans_type, status)
     before = bench.branch_rows
     with pytest.raises(Failure, match=NONE_PREPARED):
         await bench.branches.register(branch(trans_type, "03"))
@@ -117,7 +117,7 @@ async def test_only_a_prepared_transaction_takes_branches(trans_type: str, statu
 async def test_an_ended_workflow_takes_no_progress(status: Status) -> None:
     """PROTOCOL §5."""
     bench = Bench()
-    await bench.store("workflow", status)
+    await bench.put("workflow", status)
     with pytest.raises(Failure, match=NONE_PREPARED):
         await bench.branches.register(branch("workflow", "03"))
 
@@ -128,7 +128,7 @@ async def test_an_ended_workflow_takes_no_progress(status: Status) -> None:
 async def test_a_transaction_of_another_type_is_failure(stored: str, asked: str) -> None:
     """PROTOCOL §5 (better): the request's trans_type is not believed."""
     bench = Bench()
-    await bench.store(stored, Status.PREPARED)
+    await bench.put(stored, Status.PREPARED)
     before = bench.branch_rows
     if stored == asked:
         await bench.branches.register(branch(asked, "03"))

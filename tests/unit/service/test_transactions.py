@@ -54,7 +54,7 @@ async def test_no_steps_is_succeed(trans_type: str) -> None:
 async def test_what_is_past_submitting_is_failure(trans_type: str, status: Status) -> None:
     """PROTOCOL §5."""
     bench = Bench()
-    await bench.store(trans_type, status)
+    await bench.put(trans_type, status)
     before = bench.row
     with pytest.raises(Failure, match=f"^current status '{status}', cannot sumbmit. FAILURE$"):
         await bench.transactions.submit(request(trans_type))
@@ -65,7 +65,7 @@ async def test_what_is_past_submitting_is_failure(trans_type: str, status: Statu
 async def test_a_gid_of_another_type_is_neither_submitted_nor_prepared() -> None:
     """PROTOCOL §5 (better)."""
     bench = Bench()
-    await bench.store("tcc", Status.PREPARED)
+    await bench.put("tcc", Status.PREPARED)
     with pytest.raises(Failure, match=r"is of trans type 'tcc', not 'saga', cannot sumbmit. FAILURE"):
         await bench.transactions.submit(request("saga"))
     with pytest.raises(Failure, match=r"is of trans type 'tcc', not 'xa', cannot prepare. FAILURE"):
@@ -280,7 +280,7 @@ async def test_a_client_that_is_being_asked_is_not_asked_twice_at_once(
     await bench.transactions.prepare(request(trans_type, timeout_to_fail=11))
     other = asyncio.create_task(bench.node().recovery.run())
     await asked.wait()
-    operators = bench.first.operations.operators
+    operators = bench.operators
     if makes_due == "one":
         await operators.reset_next_cron_time("g")
     else:
@@ -296,7 +296,7 @@ async def test_what_is_prepared_can_be_made_due_now(trans_type: str) -> None:
     """PROTOCOL §3: it waits for its client, nobody drives it."""
     bench = Bench()
     await bench.transactions.prepare(request(trans_type, timeout_to_fail=600, retry_interval=500))
-    assert await bench.first.operations.operators.reset_cron_time(timeout=60, limit=10) == (1, False)
+    assert await bench.operators.reset_cron_time(timeout=60, limit=10) == (1, False)
     await bench.after(1)
     # A message's sender has its time-out all the same; a workflow's client is called back.
     assert bench.caller.called == ([] if trans_type == "msg" else ["transfer 00"])

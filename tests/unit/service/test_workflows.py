@@ -79,7 +79,7 @@ async def test_unknown_and_foreign_gids() -> None:
     bench = Bench()
     with pytest.raises(NotFound, match=r"^no TransGlobal with gid: g found$"):
         await bench.transactions.submit(ended("succeed"))
-    await bench.store("tcc", Status.PREPARED)
+    await bench.put("tcc", Status.PREPARED)
     with pytest.raises(Failure, match=r"is of trans type 'tcc', not 'workflow', cannot sumbmit. FAILURE"):
         await bench.transactions.submit(ended("succeed"))
     with pytest.raises(Failure, match=r"is of trans type 'tcc', not 'workflow', cannot prepare. FAILURE"):
