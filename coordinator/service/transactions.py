@@ -5,7 +5,7 @@ from random import Random
 
 from coordinator.drive import assigned
 from coordinator.engine import Engine
-from coordinator.errors import Failure
+from coordinator.errors import Failure, Invalid
 from coordinator.gid import new_gid
 from coordinator.model import Status, Transaction, TransactionRequest, TransType
 from coordinator.patterns import msg
@@ -59,7 +59,16 @@ class Transactions:
         """
         if request.trans_type == TransType.WORKFLOW:
             return await self._workflows.submit(request)
-        branches = validated_branches(request, await self._topics.subscribers(topics_of(request)))
+        try:
+            subscribers = await self._topics.subscribers(topics_of(request))
+        except Invalid:
+            if await self._lookup.read(request.gid) is None:
+                raise
+            # Of what was prepared the stored branches count, whoever has unsubscribed since.
+            validated_branches(replace(request, steps=(), payloads=()), {})
+            self._engine.require_room()
+            return await self._submit_existing(request)
+        branches = validated_branches(request, subscribers)
         self._engine.require_room()
         owner = self._engine.new_owner()
         lease = self._engine.lease(owner, request.options)

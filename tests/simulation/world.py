@@ -15,7 +15,7 @@ from coordinator.model import BranchKey, Result, Status, TransType
 from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.recovery import Recovery
 from coordinator.service import Operations, build_operations
-from coordinator.tools import Tools
+from coordinator.tools import Pattern, Tools
 from tests.simulation.branches import SimulatedBranches
 from tests.simulation.seen import Seen, Story
 from tests.simulation.twin import Faults, Rows, TwinStore, virtual_now
@@ -23,7 +23,7 @@ from tests.simulation.twin import Faults, Rows, TwinStore, virtual_now
 __all__ = ["Coordinator", "CountingObserver", "Lost", "Place", "Seen", "VirtualClock", "World"]
 
 T = TypeVar("T")
-PATTERNS = {
+PATTERNS: dict[str, Pattern] = {
     TransType.SAGA: saga,
     TransType.MSG: msg,
     TransType.TCC: tcc,

@@ -24,14 +24,14 @@ from coordinator.model import (
 from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.recovery import Recovery
 from coordinator.service import Operations, build_operations
-from coordinator.tools import Tools
+from coordinator.tools import Pattern, Tools
 from tests.simulation.twin import Rows, TwinStore
 from tests.simulation.virtual_loop import run_virtually
 from tests.simulation.world import CountingObserver, Seen, VirtualClock
 
 P = ParamSpec("P")
 Behaviour = Callable[[Branch], Awaitable[Answer]]
-PATTERNS = {
+PATTERNS: dict[str, Pattern] = {
     TransType.SAGA: saga,
     TransType.MSG: msg,
     TransType.TCC: tcc,

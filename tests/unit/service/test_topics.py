@@ -96,6 +96,20 @@ async def test_a_prepared_message_keeps_the_subscribers_it_was_prepared_with() -
     assert bench.caller.called == ["action 01"]
 
 
+@virtually
+async def test_a_prepared_message_is_submitted_though_its_topic_is_gone() -> None:
+    """PROTOCOL §5: its sender has committed; its stored branches are used."""
+    bench = Bench()
+    await bench.topics.subscribe("orders", "http://one/", "")
+    await bench.transactions.prepare(to_topic())
+    await bench.topics.delete("orders")
+    with pytest.raises(Invalid, match="custom_data"):
+        await bench.transactions.submit(replace(to_topic(), custom_data="x" * 1025))
+    await bench.transactions.submit(to_topic())
+    assert bench.row.status is Status.SUCCEED
+    assert bench.caller.called == ["action 01"]
+
+
 @pytest.mark.parametrize(
     ("call", "arguments", "says"),
     [
