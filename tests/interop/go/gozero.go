@@ -1,0 +1,4 @@
+package main
+
+func serveBankRPC(string)     {}
+func serveRegisterAPI(string) {}
