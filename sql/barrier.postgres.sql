@@ -1,5 +1,6 @@
 -- The barrier of a business database (PostgreSQL): one row for each operation of a branch that was called.
 -- Run once in each business database; services write to it inside their own local transactions.
+-- The constraint keeps its name: Go clients insert "ON CONFLICT ON CONSTRAINT uniq_barrier".
 CREATE SCHEMA IF NOT EXISTS dtm_barrier;
 
 CREATE TABLE IF NOT EXISTS dtm_barrier.barrier (
@@ -12,6 +13,6 @@ CREATE TABLE IF NOT EXISTS dtm_barrier.barrier (
   reason varchar(45) NOT NULL DEFAULT '',     -- the operation that inserted this row
   create_time timestamp(0) with time zone NOT NULL DEFAULT now(),
   update_time timestamp(0) with time zone NOT NULL DEFAULT now(),
-  CONSTRAINT gid_branch_op_barrier UNIQUE (gid, branch_id, op, barrier_id)
+  CONSTRAINT uniq_barrier UNIQUE (gid, branch_id, op, barrier_id)
 );
 CREATE INDEX IF NOT EXISTS barrier_create_time ON dtm_barrier.barrier (create_time);

@@ -44,7 +44,20 @@ POSTGRES = Requirement(
     apt_package="postgresql",
     elsewhere="PostgreSQL 14 or newer, with postgres and initdb on PATH",
 )
-ALL = (MARIADB, POSTGRES, ETCD, CURL)
+REDIS = Requirement(
+    name="redis",
+    programs=("redis-server",),
+    apt_package="redis-server",
+    elsewhere="Redis 6 or newer, with redis-server on PATH",
+)
+GO = Requirement(
+    name="go",
+    programs=("go",),
+    apt_package="golang-go (1.24 or newer)",
+    elsewhere="Go 1.24 or newer",
+)
+# What `make servers` gets by apt; Go is not among it, because distributions carry old ones.
+ALL = (MARIADB, POSTGRES, REDIS, ETCD, CURL)
 
 
 class MissingProgram(Exception):

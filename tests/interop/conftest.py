@@ -1,0 +1,97 @@
+"""Fixtures of the interop tests: everything is started once, and each program runs once, whoever asks for it."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.interop.lines import Line, Program, run_program
+from tests.interop.servers import SETTINGS, build_go, business_stores, coordinator_addresses
+from tests.support import programs
+from tests.support.servers import MariaDBServer
+from tests.support.under_test import CoordinatorProcess
+
+# Without a server of the reference there is nothing to compare; the summary below says so.
+collect_ignore = [] if os.environ.get("DTM_REFERENCE_URL") else ["test_reference.py"]
+
+Run = Callable[[Program], list[Line]]
+_seen: dict[Line, None] = {}  # every line of this session, in order
+
+
+@pytest.fixture(scope="session")
+def stores(_mariadb: MariaDBServer) -> Iterator[Mapping[str, str]]:
+    """Return where the business databases are, as environment variables."""
+    try:
+        with business_stores(_mariadb.start()) as addresses:
+            yield addresses
+    except programs.MissingProgram as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CoordinatorProcess]:
+    """Return the coordinator that all programs talk to."""
+    process = CoordinatorProcess(tmp_path_factory.mktemp("coordinator"), settings=SETTINGS)
+    try:
+        yield process.start()
+    finally:
+        process.close()
+
+
+@pytest.fixture(scope="session")
+def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Go program, built."""
+    try:
+        return build_go(tmp_path_factory.mktemp("go"))
+    except programs.MissingProgram as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def client_programs(go_program: Path) -> dict[str, Program]:
+    """Return the programs by name."""
+    go = "Go: dtmcli, dtmgrpc, workflow (github.com/dtm-labs/client 1.18.7)"
+    python = (sys.executable, "-m")
+    return {
+        it.name: it
+        for it in (
+            Program(go, "go-http", (str(go_program), "run", "http")),
+            Program(go, "go-grpc", (str(go_program), "run", "grpc")),
+            Program("Python: dtmcli 1.7.7.0", "dtmcli", (*python, "tests.interop.python.dtmcli_client")),
+            Program("Python: grpcio", "grpcio", (*python, "tests.interop.python.grpcio_client")),
+        )
+    }
+
+
+@pytest.fixture(scope="session")
+def run(stores: Mapping[str, str], coordinator: CoordinatorProcess) -> Run:
+    """Return a function that runs a program against our coordinator, once a session."""
+    done: dict[str, list[Line]] = {}
+
+    def once(program: Program) -> list[Line]:
+        if program.name not in done:
+            done[program.name] = run_program(program, {**stores, **coordinator_addresses(coordinator)})
+            note(done[program.name])
+        return done[program.name]
+
+    return once
+
+
+def note(lines: list[Line]) -> None:
+    """Keep lines for the summary."""
+    _seen.update(dict.fromkeys(lines))
+
+
+def pytest_terminal_summary(terminalreporter: object) -> None:
+    """Print one line per client, pattern and protocol."""
+    if not _seen:
+        return
+    reporter = cast("pytest.TerminalReporter", terminalreporter)
+    reporter.section("other people's clients")
+    for line in _seen:
+        reporter.write_line(str(line))
+    if collect_ignore:
+        reporter.write_line("not run  a server of the reference beside ours: DTM_REFERENCE_URL is not set")

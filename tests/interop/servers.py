@@ -1,0 +1,71 @@
+"""What the clients' programs need beside a coordinator: business databases, Redis, and the Go program itself."""
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.support import programs
+from tests.support.ports import is_listening
+from tests.support.processes import Process
+from tests.support.servers import MariaDBServer, PostgresServer, ThrowAwayServer
+from tests.support.under_test import ROOT, CoordinatorProcess
+
+GO_FOLDER = ROOT / "tests" / "interop" / "go"
+GO_BUILD_SECONDS = 550  # the first time on a machine; with a warm cache it takes a few
+ACCOUNT = "CREATE TABLE account (name varchar(128) PRIMARY KEY, balance int NOT NULL, held int NOT NULL);"
+# A coordinator that looks often, so that a nudge is followed soon.
+SETTINGS = {"TransCronInterval": 1, "ConfigUpdateInterval": 1}
+
+
+class RedisServer(ThrowAwayServer):
+    """Redis on 127.0.0.1, nothing on disk."""
+
+    requirement = programs.REDIS
+
+    def _prepare(self) -> Process:
+        path = programs.find("redis-server")
+        assert path is not None
+        arguments = ("--bind", self.host, "--port", str(self.port), "--save", "", "--appendonly", "no")
+        return Process([path, *arguments], name="redis", folder=self.folder, ready=lambda: is_listening(self.port))
+
+
+@contextmanager
+def business_stores(mariadb: MariaDBServer) -> Iterator[Mapping[str, str]]:
+    """Yield the addresses of all the stores as the environment that the programs read.
+
+    Raises MissingProgram when the machine lacks one of them.
+    """
+    barrier = (ROOT / "sql" / "barrier.mysql.sql").read_text("utf-8")
+    postgres_barrier = (ROOT / "sql" / "barrier.postgres.sql").read_text("utf-8")
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        postgres = stack.enter_context(PostgresServer("-c", "max_prepared_transactions=50"))
+        mariadb.database().execute(barrier)
+        business = mariadb.create_database(schema=ACCOUNT)
+        stack.callback(lambda: mariadb.start().drop_database(business.name))
+        other = postgres.create_database(schema=ACCOUNT + postgres_barrier)
+        yield {
+            "INTEROP_MYSQL": f"mysql://root:@{business.host}:{business.port}/{business.name}",
+            "INTEROP_POSTGRES": f"postgres://root:none@{other.host}:{other.port}/{other.name}",
+            "INTEROP_REDIS": f"{redis.host}:{redis.port}",
+        }
+
+
+def coordinator_addresses(coordinator: CoordinatorProcess) -> Mapping[str, str]:
+    """Return where the coordinator is, as the programs read it."""
+    return {"INTEROP_HTTP": coordinator.http_url, "INTEROP_GRPC": coordinator.grpc_address}
+
+
+def build_go(folder: Path) -> Path:
+    """Build the Go program and return it; raises MissingProgram without Go, AssertionError when it does not build."""
+    programs.require(programs.GO)
+    target = folder / "interop"
+    command = ["go", "build", "-buildvcs=false", "-o", str(target), "."]
+    began = time.monotonic()
+    done = subprocess.run(
+        command, cwd=GO_FOLDER, capture_output=True, text=True, timeout=GO_BUILD_SECONDS, check=False
+    )
+    assert done.returncode == 0, f"go build failed after {time.monotonic() - began:.0f} s:\n{done.stderr}"
+    return target
