@@ -1,5 +1,6 @@
 """Fixtures of the interop tests: everything is started once, and each program runs once, whoever asks for it."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -8,16 +9,19 @@ from typing import cast
 
 import pytest
 
-from tests.interop.lines import Line, Program, run_program
+from tests.interop import go_zero as go_zero_scenarios
+from tests.interop.lines import Line, Program, line_of, run_program
 from tests.interop.servers import SETTINGS, build_go, business_stores, coordinator_addresses
 from tests.support import programs
-from tests.support.servers import MariaDBServer
+from tests.support.servers import EtcdServer, MariaDBServer
 from tests.support.under_test import CoordinatorProcess
 
 # Without a server of the reference there is nothing to compare; the summary below says so.
 collect_ignore = [] if os.environ.get("DTM_REFERENCE_URL") else ["test_reference.py"]
 
 Run = Callable[[Program], list[Line]]
+GoZero = Callable[[], list[Line]]
+GO_ZERO = "Go: go-zero 1.3.5 with dtmdriver-gozero 0.0.7"
 _seen: dict[Line, None] = {}  # every line of this session, in order
 
 
@@ -76,6 +80,28 @@ def run(stores: Mapping[str, str], coordinator: CoordinatorProcess) -> Run:
             done[program.name] = run_program(program, {**stores, **coordinator_addresses(coordinator)})
             note(done[program.name])
         return done[program.name]
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def go_zero(
+    stores: Mapping[str, str], _etcd: EtcdServer, go_program: Path, tmp_path_factory: pytest.TempPathFactory
+) -> GoZero:
+    """Return a function that runs go-zero's two directions, once a session."""
+    done: list[Line] = []
+
+    def once() -> list[Line]:
+        if not done:
+            folder = tmp_path_factory.mktemp("go-zero")
+            with go_zero_scenarios.world(folder, go_program, _etcd.start(), stores) as it:
+                for pattern, scenario in (
+                    ("service in etcd, a branch of a saga from Python", go_zero_scenarios.service_as_a_branch),
+                    ("api whose saga calls Python services in etcd", go_zero_scenarios.api_in_front),
+                ):
+                    done.append(line_of(GO_ZERO, pattern, "grpc", functools.partial(scenario, it)))
+            note(done)
+        return done
 
     return once
 
