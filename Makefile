@@ -88,6 +88,10 @@ test-unit test-simulation: test-%: $(DEV_STAMP)  ## only tests/<folder>: no serv
 test-integration test-interop test-chaos test-docs: test-%: $(DEV_STAMP) servers  ## only tests/<folder>
 	@$(PYTEST) $(SEED_OPTION) tests/$*
 
+.PHONY: compatibility
+compatibility: $(DEV_STAMP) servers  ## run other people's clients, and write docs/compatibility.md from it
+	@WRITE_COMPATIBILITY=1 $(PYTEST) tests/interop
+
 .PHONY: simulate
 simulate: $(DEV_STAMP)  ## random histories in virtual time; SEED=7 repeats one
 	@$(PYTEST) $(SEED_OPTION) tests/simulation

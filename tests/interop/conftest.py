@@ -1,5 +1,6 @@
-"""Fixtures of the interop tests: everything is started once, and each program runs once, whoever asks for it."""
+"""Fixtures of the interop tests: everything is started once, each program runs once, whoever asks for it."""
 
+import contextlib
 import functools
 import os
 import sys
@@ -9,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from tests.interop import curl
 from tests.interop import go_zero as go_zero_scenarios
 from tests.interop.lines import Line, Program, line_of, run_program
 from tests.interop.servers import SETTINGS, build_go, business_stores, coordinator_addresses
@@ -39,10 +41,8 @@ def stores(_mariadb: MariaDBServer) -> Iterator[Mapping[str, str]]:
 def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CoordinatorProcess]:
     """Return the coordinator that all programs talk to."""
     process = CoordinatorProcess(tmp_path_factory.mktemp("coordinator"), settings=SETTINGS)
-    try:
+    with contextlib.closing(process):
         yield process.start()
-    finally:
-        process.close()
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +96,10 @@ def go_zero(
             folder = tmp_path_factory.mktemp("go-zero")
             with go_zero_scenarios.world(folder, go_program, _etcd.start(), stores) as it:
                 for pattern, scenario in (
-                    ("service in etcd, a branch of a saga from Python", go_zero_scenarios.service_as_a_branch),
+                    (
+                        "service in etcd, a branch of a saga from Python",
+                        go_zero_scenarios.service_as_a_branch,
+                    ),
                     ("api whose saga calls Python services in etcd", go_zero_scenarios.api_in_front),
                 ):
                     done.append(line_of(GO_ZERO, pattern, "grpc", functools.partial(scenario, it)))
@@ -104,6 +107,24 @@ def go_zero(
         return done
 
     return once
+
+
+@pytest.fixture(scope="session")
+def curl_lines(tmp_path_factory: pytest.TempPathFactory) -> list[Line]:
+    """Return what the documents' curl examples print at a coordinator of their own, compared."""
+    process = CoordinatorProcess(tmp_path_factory.mktemp("curl"), settings=SETTINGS)
+    with contextlib.closing(process):
+        found = curl.answers(process.start())
+    if writing():
+        curl.write(found)
+    lines = curl.lines(found)
+    note(lines)
+    return lines
+
+
+def writing() -> bool:
+    """Return whether docs/compatibility.md and the curl answers are written anew (`make compatibility`)."""
+    return bool(os.environ.get("WRITE_COMPATIBILITY"))
 
 
 def note(lines: list[Line]) -> None:

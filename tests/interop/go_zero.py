@@ -147,7 +147,9 @@ def api_in_front(it: World) -> None:
             key = f"{etcd['Key']}/"
             _wait_for(lambda key=key: _registered(it.etcd, key), f"{name}.rpc is not in etcd", branch)  # type: ignore[misc]
             clients[name] = {"Etcd": etcd}
-        _wait_for(lambda: _registered(it.etcd, "dtmservice/"), "the coordinator is not in etcd", it.coordinator)
+        _wait_for(
+            lambda: _registered(it.etcd, "dtmservice/"), "the coordinator is not in etcd", it.coordinator
+        )
         settings = {
             "Name": "register.api",
             "Host": HOST,
@@ -165,8 +167,9 @@ def api_in_front(it: World) -> None:
 
 
 def _registers(it: World, url: str, front: Process) -> None:
-    done, undone = _post(url, {"name": "ann", "gender": "female", "score": 10}), _post(
-        url, {"name": "bob", "gender": "male", "score": SCORE_LIMIT + 1}
+    done, undone = (
+        _post(url, {"name": "ann", "gender": "female", "score": 10}),
+        _post(url, {"name": "bob", "gender": "male", "score": SCORE_LIMIT + 1}),
     )
     assert (done[0], undone[0]) == (200, 409), f"{done} {undone}\n{front.output()}"
     statuses = [it.coordinator.query(answer["gid"])["transaction"]["status"] for _, answer in (done, undone)]

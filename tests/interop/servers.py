@@ -1,4 +1,4 @@
-"""What the clients' programs need beside a coordinator: business databases, Redis, and the Go program itself."""
+"""What the clients' programs need beside a coordinator: business databases, Redis, the Go program itself."""
 
 import subprocess
 import time
@@ -28,7 +28,8 @@ class RedisServer(ThrowAwayServer):
         path = programs.find("redis-server")
         assert path is not None
         arguments = ("--bind", self.host, "--port", str(self.port), "--save", "", "--appendonly", "no")
-        return Process([path, *arguments], name="redis", folder=self.folder, ready=lambda: is_listening(self.port))
+        command = [path, *arguments]
+        return Process(command, name="redis", folder=self.folder, ready=lambda: is_listening(self.port))
 
 
 @contextmanager
@@ -44,7 +45,6 @@ def business_stores(mariadb: MariaDBServer) -> Iterator[Mapping[str, str]]:
         postgres = stack.enter_context(PostgresServer("-c", "max_prepared_transactions=50"))
         mariadb.database().execute(barrier)
         business = mariadb.create_database(schema=ACCOUNT)
-        stack.callback(lambda: mariadb.start().drop_database(business.name))
         other = postgres.create_database(schema=ACCOUNT + postgres_barrier)
         yield {
             "INTEROP_MYSQL": f"mysql://root:@{business.host}:{business.port}/{business.name}",
@@ -59,7 +59,10 @@ def coordinator_addresses(coordinator: CoordinatorProcess) -> Mapping[str, str]:
 
 
 def build_go(folder: Path) -> Path:
-    """Build the Go program and return it; raises MissingProgram without Go, AssertionError when it does not build."""
+    """Build the Go program and return it.
+
+    Raises MissingProgram without Go, AssertionError when it does not build.
+    """
     programs.require(programs.GO)
     target = folder / "interop"
     command = ["go", "build", "-buildvcs=false", "-o", str(target), "."]

@@ -69,8 +69,14 @@ func (ws *workflows) holding(w *workflow.Workflow, p plan, payload order) error 
 
 // local is an XA branch in the workflow's own process.
 func (ws *workflows) local(w *workflow.Workflow, account string, amount int) error {
+	accounts := ws.bank.ledgers["mysql"].(*sqlLedger)
+	detached := detachment{ledger: accounts}
+	defer detached.wait()
 	_, err := w.NewBranch().DoXa(ws.bank.environment.database("mysql"), func(db *sql.DB) ([]byte, error) {
-		return nil, ws.bank.ledgers["mysql"].(*sqlLedger).change(db, account, amount)
+		if err := detached.noteConnection(db); err != nil {
+			return nil, err
+		}
+		return nil, accounts.change(db, account, amount)
 	})
 	return err
 }

@@ -1,1 +1,1 @@
-"""Programs that use other people's Python clients; each runs as a process of its own and prints a line a pattern."""
+"""Programs that use other people's Python clients; each is a process of its own and prints a line a pattern."""

@@ -77,7 +77,9 @@ def post(operation: str, body: object) -> tuple[int, dict[str, Any]]:
 
 def query(gid: str) -> dict[str, Any]:
     """Return what the query call prints."""
-    with urllib.request.urlopen(f"{API}/query?{urllib.parse.urlencode({'gid': gid})}", timeout=10) as response:
+    with urllib.request.urlopen(
+        f"{API}/query?{urllib.parse.urlencode({'gid': gid})}", timeout=10
+    ) as response:
         answer: dict[str, Any] = json.load(response)
     return answer
 
@@ -89,7 +91,7 @@ def status(gid: str) -> str:
 
 
 def ends(gid: str, expected: str, rows: str, *, nudged: bool = False) -> None:
-    """Wait for a final status and compare the rows. nudged: make it due whenever nothing happens for a while."""
+    """Wait for a final status and compare the rows. nudged: made due whenever nothing happens for a while."""
     deadline, last = time.monotonic() + FINAL_SECONDS, time.monotonic()
     while (found := query(gid))["transaction"]["status"] not in {"succeed", "failed"}:
         assert time.monotonic() < deadline, f"not final after {FINAL_SECONDS} s: {found}"

@@ -84,7 +84,7 @@ class Bank(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_GET = do_POST  # noqa: N815 - the base class's name
+    do_GET = do_POST
 
     def log_message(self, *_: object) -> None:
         pass
@@ -252,7 +252,9 @@ def msg_refused() -> None:
     it, source, target = message(gid)
     try:
         in_transaction(
-            lambda cursor: it.do_and_submit_db(url("query"), cursor, lambda inner: change(inner, source, -300))
+            lambda cursor: it.do_and_submit_db(
+                url("query"), cursor, lambda inner: change(inner, source, -300)
+            )
         )
     except Refused:
         pass

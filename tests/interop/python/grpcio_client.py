@@ -33,7 +33,13 @@ def generated() -> tuple[Any, Any]:
     with tempfile.TemporaryDirectory() as folder:
         include = Path(protoc.__file__).parent / "_proto"
         arguments = [
-            *("protoc", f"-I{PROTO}", f"-I{include}", f"--python_out={folder}", f"--grpc_python_out={folder}"),
+            *(
+                "protoc",
+                f"-I{PROTO}",
+                f"-I{include}",
+                f"--python_out={folder}",
+                f"--grpc_python_out={folder}",
+            ),
             "dtmgimp.proto",
         ]
         if protoc.main(arguments) != 0:
@@ -166,9 +172,7 @@ def tcc_aborted() -> None:
     dtm.Prepare(request(gid, "tcc"), timeout=10)
     registered(gid)
     dtm.Abort(request(gid, "tcc", TransOptions=WAITING, RollbackReason="changed my mind"), timeout=10)
-    ends(
-        gid, "failed", "01 cancel succeed, 01 confirm prepared, 02 cancel succeed, 02 confirm prepared"
-    )
+    ends(gid, "failed", "01 cancel succeed, 01 confirm prepared, 02 cancel succeed, 02 confirm prepared")
     assert query(gid)["transaction"]["rollback_reason"] == "changed my mind"
     refused(dtm.Abort, request(new_gid(), "tcc"), grpc.StatusCode.INTERNAL, "no TransGlobal with gid")
 

@@ -40,7 +40,7 @@ class BranchService(AbstractContextManager["BranchService"]):
                 self.end_headers()
                 self.wfile.write(text.encode())
 
-            do_GET = do_POST  # noqa: N815 - the base class's name
+            do_GET = do_POST
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -1,12 +1,13 @@
 """Make the recorded calls at a server, and say where its answers differ from the recorded ones.
 
-http.json has a call an entry: what is sent, what came back, and what the branches were asked meanwhile. In it
-stand for what no two runs have alike: {run} (a prefix of every gid), {branch} (the branch service's url), TIME,
+http.json has a call an entry: what is sent, what came back, and what the branches were asked meanwhile.
+What no two runs have alike is replaced: {run} (a prefix of every gid), {branch} (the branch service's url), TIME,
 OWNER, NEWGID, POSITION; row ids are 0.
 """
 
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -43,14 +44,18 @@ def entries() -> list[dict[str, Any]]:
     return found
 
 
-def differences(url: str) -> list[Difference]:
-    """Make all calls at `url` (`http://host:port`) and compare."""
+def differences(url: str, *, pause_seconds: float = 0) -> list[Difference]:
+    """Make all calls at `url` (`http://host:port`) and compare.
+
+    pause_seconds: after each call, for a server that answers before it has written.
+    """
     found: list[Difference] = []
     run = uuid.uuid4().hex[:8]
     with BranchService() as branches:
         for entry in entries():
             filled = json.loads(json.dumps(entry).replace("{run}", run).replace("{branch}", branches.url))
-            actual = _without_what_changes(_call(url, filled, branches), run, branches.url)
+            actual = without_what_changes(_call(url, filled, branches), run, branches.url)
+            time.sleep(pause_seconds)
             for field in COMPARED:
                 if field in entry:
                     found += (
@@ -81,7 +86,7 @@ def _call(url: str, entry: dict[str, Any], branches: BranchService) -> dict[str,
     return {
         "status": status,
         "content_type": headers.get("content-type", "").partition(";")[0],
-        "answer": _parsed(text),
+        "answer": parsed(text),
         "branch_calls": branches.asked(gid, since=before, at_least=expected) if gid else [],
     }
 
@@ -93,19 +98,21 @@ def _gid_of(body: object) -> str:
     return gid if isinstance(gid, str) else ""
 
 
-def _parsed(text: str) -> object:
+def parsed(text: str) -> object:
+    """Return the JSON value, or the text itself when it is none."""
     try:
         return json.loads(text)
     except ValueError:
         return text
 
 
-def _without_what_changes(value: Any, run: str, branch: str, key: str = "") -> Any:
+def without_what_changes(value: Any, run: str, branch: str, key: str = "") -> Any:
+    """Replace what no two runs have alike. run, branch: what {run} and {branch} stand for this time."""
     match value:
         case dict():
-            return {name: _without_what_changes(it, run, branch, name) for name, it in value.items()}
+            return {name: without_what_changes(it, run, branch, name) for name, it in value.items()}
         case list():
-            return [_without_what_changes(it, run, branch) for it in value]
+            return [without_what_changes(it, run, branch) for it in value]
         case bool():
             return value
         case int() if key == "id":
