@@ -12,19 +12,10 @@ DOCUMENT = ROOT / "docs" / "compatibility.md"
 PROTOCOLS = ("http", "grpc", "json-rpc")
 NAMES = {"http": "HTTP", "grpc": "gRPC", "json-rpc": "JSON-RPC"}
 
-HEAD = """\
-# Compatibility
-
-Clients that others wrote, unchanged, and what they are seen to do with this coordinator. The lists are made
-from a run of `tests/interop`, which is part of `make test`; a test compares them with every later run.
-
-```sh
-make compatibility
-```
-
-runs it all and writes this file anew. Each pattern checks what the client returns, what the coordinator's rows
-say afterwards, and what is in the business tables.
-"""
+FROM, TO = (
+    "<!-- made by make compatibility: from here -->\n",
+    "<!-- made by make compatibility: to here -->\n",
+)
 
 RECORDED = """
 ## Recorded answers of the reference
@@ -36,38 +27,19 @@ calls that branches saw are alike, except:
 |---|---|---|
 """
 
-REFERENCE = """
-## A server of the reference beside ours
 
-```sh
-DTM_REFERENCE_URL=http://localhost:36789 DTM_REFERENCE_GRPC=localhost:36790 make test-interop
-```
+def document(written: str, lines: Iterable[Line]) -> str:
+    """Return the document with its lists made anew; the words around them stay.
 
-runs the same programs against that server, too, and prints a table of what differs. It should run with
-`UPDATE_BRANCH_SYNC=1`, so that its rows are there when it answers, and `TRANS_CRON_INTERVAL=1`. With
-`DTM_REFERENCE_MYSQL=host:port` (user root, no password, database dtm) a coordinator of ours joins its database,
-and each finishes what the other began. Without these variables that part is not run.
-
-## What is the clients' own
-
-- Go, HTTP and JSON-RPC: the error of a call to the coordinator is the answer's text, so `errors.Is(err,
-  dtmcli.ErrFailure)` is false for a `Submit` whatever server answers. Over gRPC `dtmgrpc.GrpcError2DtmError` tells.
-- Go, XA in MySQL and MariaDB: the client prepares a branch, closes its connection, and takes the error XAER_NOTA of
-  a commit for "committed already". A commit that arrives before the database has noticed the closed connection gets
-  that error, too: the branch stays prepared and holds its locks, though the transaction is `succeed`. `XA RECOVER`
-  shows such a branch. The programs here wait for the database before they answer.
-- Python, dtmcli 1.7.7.0: a concurrent saga ends in an AttributeError inside the client; `tcc_global_transaction`
-  returns an empty gid when it was rolled back.
-"""
-
-
-def document(lines: Iterable[Line]) -> str:
-    """Return the whole document. lines: of all clients, in the order in which they shall stand."""
-    parts = [HEAD]
+    lines: of all clients, in the order in which they shall stand.
+    """
+    before, _, rest = written.partition(FROM)
+    _, _, after = rest.partition(TO)
+    parts = []
     for client, group in groupby(lines, key=lambda line: line.client):
         parts.append(f"\n## {client}\n\n{_table(list(group))}")
-    parts.append(RECORDED.format(count=len(entries())) + _allowed() + REFERENCE)
-    return "".join(parts)
+    parts.append(RECORDED.format(count=len(entries())) + _allowed())
+    return f"{before}{FROM}{''.join(parts)}\n{TO}{after}"
 
 
 def _table(lines: Sequence[Line]) -> str:

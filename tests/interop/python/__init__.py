@@ -1,1 +1,1 @@
-"""Programs that use other people's Python clients; each is a process of its own and prints a line a pattern."""
+"""Programs that use other people's Python clients; each prints a line for each of its patterns."""

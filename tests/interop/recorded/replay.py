@@ -1,8 +1,8 @@
 """Make the recorded calls at a server, and say where its answers differ from the recorded ones.
 
 http.json has a call an entry: what is sent, what came back, and what the branches were asked meanwhile.
-What no two runs have alike is replaced: {run} (a prefix of every gid), {branch} (the branch service's url), TIME,
-OWNER, NEWGID, POSITION; row ids are 0.
+What no two runs have alike is replaced: {run} (a prefix of every gid), {branch} (the branch service's
+url), TIME, OWNER, NEWGID, POSITION; row ids are 0.
 """
 
 import json
