@@ -13,6 +13,7 @@ from tests.support.servers import MariaDBServer, PostgresServer, ThrowAwayServer
 from tests.support.under_test import ROOT, CoordinatorProcess
 
 GO_FOLDER = ROOT / "tests" / "interop" / "go"
+OFFLINE = ("dial tcp", "no such host", "i/o timeout", "proxyconnect", "network is unreachable")
 GO_BUILD_SECONDS = 550  # the first time on a machine; with a warm cache it takes a few
 ACCOUNT = "CREATE TABLE account (name varchar(128) PRIMARY KEY, balance int NOT NULL, held int NOT NULL);"
 # A coordinator that looks often, so that a nudge is followed soon.
@@ -61,7 +62,7 @@ def coordinator_addresses(coordinator: CoordinatorProcess) -> Mapping[str, str]:
 def build_go(folder: Path) -> Path:
     """Build the Go program and return it.
 
-    Raises MissingProgram without Go, AssertionError when it does not build.
+    Raises MissingProgram without Go or its modules, AssertionError when it does not build.
     """
     programs.require(programs.GO)
     target = folder / "interop"
@@ -70,5 +71,7 @@ def build_go(folder: Path) -> Path:
     done = subprocess.run(
         command, cwd=GO_FOLDER, capture_output=True, text=True, timeout=GO_BUILD_SECONDS, check=False
     )
+    if done.returncode != 0 and any(words in done.stderr for words in OFFLINE):
+        raise programs.MissingProgram(f"go: its modules cannot be fetched:\n{done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, f"go build failed after {time.monotonic() - began:.0f} s:\n{done.stderr}"
     return target

@@ -1,11 +1,18 @@
 """The same programs against a server of the reference; collected only where DTM_REFERENCE_URL names one."""
 
+import asyncio
 import os
+import sqlite3
+import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from branches.proto.user import UserRequest
+from coordinator.client import Dtm, Ongoing, Status
+from tests.conftest import StartBranch
 from tests.interop import mixed_fleet
 from tests.interop.conftest import Run, note
 from tests.interop.lines import Line, Program, line_of, run_program
@@ -52,6 +59,40 @@ def test_both_servers_do_the_same_but_for_what_ours_does_better(
 def test_the_reference_still_answers_as_recorded() -> None:
     found = [str(it) for it in differences(URL, pause_seconds=0.15) if it.path != "answer.version"]
     assert not found, "\n".join(found)
+
+
+async def test_our_client_and_our_services_work_with_the_reference(
+    start_branch: StartBranch, tmp_path: Path, unused_port: int
+) -> None:
+    """It calls them with content-type application/grpc+dtm_raw."""
+    database = tmp_path / "user.db"
+    settings = {
+        "Name": "user.rpc",
+        "ListenOn": f"127.0.0.1:{unused_port}",
+        "DataSource": f"sqlite:///{database}",
+    }
+    service = start_branch("user", settings, port=unused_port)
+    save, undo = (f"{service.address}/user.User/{method}" for method in ("saveUser", "saveUserCallback"))
+    async with Dtm(f"grpc://{GRPC}") as dtm:
+        ann = bytes(UserRequest(id="7", name="ann", gender="female"))
+        await dtm.saga(wait_result=True).add(save, undo, ann).submit()
+        undone = dtm.saga(wait_result=True, timeout_to_fail=1)
+        undone.add(save, undo, bytes(UserRequest(id="8", name="bob", gender="male")))
+        undone.add("127.0.0.1:1/nobody.Here/Listens", "", b"")
+        with pytest.raises(Ongoing):
+            await undone.submit()
+    async with Dtm(URL) as dtm:
+        await _until_failed(dtm, undone.gid)
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT id, name FROM user").fetchall() == [(7, "ann")]
+
+
+async def _until_failed(dtm: Dtm, gid: str) -> None:
+    deadline = time.monotonic() + 30
+    while (stored := await dtm.query(gid)) is None or not stored.is_final:
+        assert time.monotonic() < deadline, stored
+        await asyncio.sleep(0.2)  # the reference has no event for its outside
+    assert stored.status is Status.FAILED
 
 
 @pytest.mark.skipif(not MYSQL, reason="DTM_REFERENCE_MYSQL is not set")

@@ -53,8 +53,8 @@ REDIS = Requirement(
 GO = Requirement(
     name="go",
     programs=("go",),
-    apt_package="golang-go (1.24 or newer)",
-    elsewhere="Go 1.24 or newer",
+    apt_package="golang-go (1.22 or newer)",
+    elsewhere="Go 1.22 or newer",
 )
 # What `make servers` gets by apt; Go is not among it, because distributions carry old ones.
 ALL = (MARIADB, POSTGRES, REDIS, ETCD, CURL)

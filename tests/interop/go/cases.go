@@ -164,6 +164,13 @@ func (r *testRun) has(store, account string, expected int) {
 // wasCalled checks what the branches were asked, in order.
 func (r *testRun) wasCalled(expected string) { equal("branch calls", r.bank.calls(r.gid), expected) }
 
+// lastHeader is the header x-team of the last branch call.
+func (r *testRun) lastHeader() string {
+	r.bank.lock.Lock()
+	defer r.bank.lock.Unlock()
+	return r.bank.headers[r.gid]
+}
+
 func check(holds bool, format string, values ...any) {
 	if !holds {
 		panic(unmet(fmt.Sprintf(format, values...)))

@@ -1,6 +1,6 @@
 module dtm-coordinator/interop
 
-go 1.24
+go 1.22
 
 require (
 	github.com/dtm-labs/client v1.18.7

@@ -24,6 +24,7 @@ func init() {
 	add("msg: query-prepared says rolled back", msgQueryRolledBack)
 	add("msg: DoAndSubmitDB after query-prepared", msgTooLate)
 	add("msg: delayed", msgDelayed)
+	addFor("http", "msg: concurrent", msgConcurrent) // over gRPC this client has no way to say so
 	add("msg: failure of a step is retried", msgRetried)
 	add("msg: topic", msgTopic)
 	add("msg: unknown topic", msgUnknownTopic)
@@ -175,6 +176,18 @@ func msgRetried(r *testRun) {
 	r.endsNudged("succeed", "01 action succeed")
 	r.wasCalled("01 action, 01 action, 01 action, 01 action")
 	r.has("mysql", to, 130)
+}
+
+func msgConcurrent(r *testRun) {
+	it, from, to := r.message()
+	it.add(r.url("Move"), order{Store: "mysql", Account: from, Amount: -30})
+	it.Concurrent = true
+	together := meeting(2)
+	r.script("01 action", together)
+	r.script("02 action", together)
+	succeeds(it.submit())
+	r.ends("succeed", "01 action succeed, 02 action succeed")
+	r.transferred(from, to)
 }
 
 func topicRequest(topic, url string) *dtmgpb.DtmTopicRequest {

@@ -17,6 +17,7 @@ func init() {
 	add("tcc: nested, rolled back", tccNestedRefused)
 	add("tcc: confirm ongoing, asked again", tccConfirmOngoing)
 	add("tcc: confirm unknown, retried", tccConfirmUnknown)
+	add("tcc: branch_headers", tccHeaders)
 	add("tcc: timeout_to_fail while trying", tccTimeout)
 }
 
@@ -117,6 +118,16 @@ func tccConfirmUnknown(r *testRun) {
 	check(!errors.Is(dtmgrpc.GrpcError2DtmError(err), dtmcli.ErrFailure), "unknown became a failure: %v", err)
 	r.endsNudged("succeed", tccConfirmed)
 	r.wasCalled("01 try, 02 try, 02 confirm, 01 confirm, 01 confirm, 01 confirm")
+	r.transferred(from, to)
+}
+
+func tccHeaders(r *testRun) {
+	from, to := r.open("mysql", "from"), r.open("mysql", "to")
+	succeeds(r.tccTransfer(from, to, func(base *dtmimp.TransBase) {
+		base.WaitResult, base.BranchHeaders = true, map[string]string{"x-team": "blue"}
+	}))
+	r.ends("succeed", tccConfirmed)
+	equal("header x-team at the last confirm", r.lastHeader(), "blue")
 	r.transferred(from, to)
 }
 

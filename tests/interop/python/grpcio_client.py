@@ -232,6 +232,27 @@ def workflow_progress() -> None:
     refused(dtm.Submit, asked, grpc.StatusCode.INTERNAL)
 
 
+@case("errors: status codes", "grpc")
+def errors() -> None:
+    gid = new_gid()
+    refused(dtm.Submit, request(gid, "magic"), grpc.StatusCode.INTERNAL)
+    refused(dtm.Abort, request(gid, "tcc"), grpc.StatusCode.INTERNAL, f"no TransGlobal with gid: {gid} found")
+    dtm.Prepare(request(gid, "tcc"), timeout=10)
+    dtm.Prepare(request(gid, "tcc"), timeout=10)
+    branch = pb.DtmBranchRequest(
+        Gid=gid, TransType="magic", BranchID="01", Data={"confirm": URL, "cancel": URL}
+    )
+    refused(dtm.RegisterBranch, branch, grpc.StatusCode.UNKNOWN, "unknow trans type: magic")
+    branch.TransType = "tcc"
+    dtm.RegisterBranch(branch, timeout=10)
+    branch.Data["confirm"] += "Other"
+    refused(dtm.RegisterBranch, branch, grpc.StatusCode.UNKNOWN)
+    refused(dtm.Subscribe, pb.DtmTopicRequest(URL=URL), grpc.StatusCode.UNKNOWN, "empty topic")
+    refused(dtm.Subscribe, pb.DtmTopicRequest(Topic="t"), grpc.StatusCode.UNKNOWN, "empty url")
+    nobody = pb.DtmTopicRequest(Topic=f"topic-{uuid.uuid4().hex}", URL=URL)
+    refused(dtm.Unsubscribe, nobody, grpc.StatusCode.UNKNOWN, "no such a topic")
+
+
 def reflect(version: str, **question: Any) -> Any:
     """Ask one question over a reflection stream; both versions have the same messages."""
     ask = channel.stream_stream(
