@@ -20,14 +20,14 @@ func init() {
 	add("msg: DoAndSubmitDB", msgDoAndSubmit)
 	add("msg: DoAndSubmitDB, refused by the business", msgRefused)
 	add("msg: DoAndSubmitDB, business unsure", msgUnsure)
-	add("msg: query-prepared says committed", msgQueryCommitted)
-	add("msg: query-prepared says rolled back", msgQueryRolledBack)
+	addFor("http grpc json-rpc", "msg: query-prepared says committed", msgQueryCommitted)
+	addFor("http grpc json-rpc", "msg: query-prepared says rolled back", msgQueryRolledBack)
 	add("msg: DoAndSubmitDB after query-prepared", msgTooLate)
 	add("msg: delayed", msgDelayed)
 	addFor("http", "msg: concurrent", msgConcurrent) // over gRPC this client has no way to say so
 	add("msg: failure of a step is retried", msgRetried)
 	add("msg: topic", msgTopic)
-	add("msg: unknown topic", msgUnknownTopic)
+	addFor("http grpc json-rpc", "msg: unknown topic", msgUnknownTopic)
 }
 
 // msg is the client's own, whatever the protocol.

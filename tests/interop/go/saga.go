@@ -17,14 +17,14 @@ func init() {
 	add("saga: concurrent", sagaConcurrent)
 	add("saga: orders", sagaOrders)
 	add("saga: orders, rolled back", sagaOrdersRolledBack)
-	add("saga: ongoing, asked again", sagaOngoing)
-	add("saga: unknown answer, retried", sagaRetried)
+	addFor("http grpc json-rpc", "saga: ongoing, asked again", sagaOngoing)
+	addFor("http grpc json-rpc", "saga: unknown answer, retried", sagaRetried)
 	add("saga: timeout_to_fail", sagaTimeout)
 	add("saga: retry_limit", sagaRetryLimit)
 	add("saga: retry_interval", sagaRetryInterval)
 	add("saga: request_timeout", sagaRequestTimeout)
 	add("saga: branch_headers", sagaHeaders)
-	add("saga: submitted twice", sagaTwice)
+	addFor("http grpc json-rpc", "saga: submitted twice", sagaTwice)
 	add("saga: no steps", sagaEmpty)
 }
 

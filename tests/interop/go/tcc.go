@@ -11,12 +11,12 @@ import (
 )
 
 func init() {
-	add("tcc", tccSucceeds)
-	add("tcc: try refused", tccRefused)
+	addFor("http grpc json-rpc", "tcc", tccSucceeds)
+	addFor("http grpc json-rpc", "tcc: try refused", tccRefused)
 	add("tcc: nested", tccNested)
 	add("tcc: nested, rolled back", tccNestedRefused)
 	add("tcc: confirm ongoing, asked again", tccConfirmOngoing)
-	add("tcc: confirm unknown, retried", tccConfirmUnknown)
+	addFor("http grpc json-rpc", "tcc: confirm unknown, retried", tccConfirmUnknown)
 	add("tcc: branch_headers", tccHeaders)
 	add("tcc: timeout_to_fail while trying", tccTimeout)
 }
@@ -32,10 +32,17 @@ func (r *testRun) tcc(custom func(*dtmimp.TransBase), business func(try func(met
 				})
 			})
 	}
-	return dtmcli.TccGlobalTransaction2(r.server(), r.gid, func(it *dtmcli.Tcc) { custom(&it.TransBase) },
+	prepare := func(it *dtmcli.Tcc) {
+		custom(&it.TransBase)
+		if r.protocol == "json-rpc" {
+			it.Protocol = dtmimp.Jrpc
+		}
+	}
+	return dtmcli.TccGlobalTransaction2(r.server(), r.gid, prepare,
 		func(it *dtmcli.Tcc) (*resty.Response, error) {
 			return nil, business(func(method string, payload order) error {
-				_, err := it.CallBranch(payload, r.url(method), r.url("Hold"), r.url("Hold"))
+				try := r.bank.url(method) // the client calls it itself, over plain HTTP
+				_, err := it.CallBranch(payload, try, r.url("Hold"), r.url("Hold"))
 				return err
 			})
 		})
