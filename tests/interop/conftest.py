@@ -22,7 +22,9 @@ from tests.support.under_test import CoordinatorProcess
 collect_ignore = [] if os.environ.get("DTM_REFERENCE_URL") else ["test_reference.py"]
 
 Run = Callable[[Program], list[Line]]
+ClientProgram = Callable[[str], Program]
 GoZero = Callable[[], list[Line]]
+NAMES = ("go-http", "go-grpc", "dtmcli", "grpcio")
 GO_ZERO = "Go: go-zero 1.3.5 with dtmdriver-gozero 0.0.7"
 _seen: dict[Line, None] = {}  # every line of this session, in order
 
@@ -55,19 +57,26 @@ def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client_programs(go_program: Path) -> dict[str, Program]:
-    """Return the programs by name."""
+def client_program(request: pytest.FixtureRequest) -> ClientProgram:
+    """Return a function that gives the program of that name; only those in Go need Go."""
     go = "Go: dtmcli, dtmgrpc, workflow (github.com/dtm-labs/client 1.18.7)"
-    python = (sys.executable, "-m")
-    return {
-        it.name: it
-        for it in (
-            Program(go, "go-http", (str(go_program), "run", "http")),
-            Program(go, "go-grpc", (str(go_program), "run", "grpc")),
-            Program("Python: dtmcli 1.7.7.0", "dtmcli", (*python, "tests.interop.python.dtmcli_client")),
-            Program("Python: grpcio", "grpcio", (*python, "tests.interop.python.grpcio_client")),
-        )
-    }
+
+    def find(name: str) -> Program:
+        match name:
+            case "go-http" | "go-grpc":
+                program: Path = request.getfixturevalue("go_program")
+                return Program(go, name, (str(program), "run", name.removeprefix("go-")))
+            case "dtmcli":
+                return Program("Python: dtmcli 1.7.7.0", name, _python("dtmcli_client"))
+            case "grpcio":
+                return Program("Python: grpcio", name, _python("grpcio_client"))
+        raise LookupError(name)
+
+    return find
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", f"tests.interop.python.{module}")
 
 
 @pytest.fixture(scope="session")

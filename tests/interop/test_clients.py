@@ -5,21 +5,17 @@ from collections.abc import Mapping
 import pytest
 
 from tests.conftest import StartCoordinator
-from tests.interop.conftest import Run
-from tests.interop.lines import Program, run_program
+from tests.interop.conftest import NAMES, ClientProgram, Run
+from tests.interop.lines import run_program
 from tests.interop.servers import SETTINGS, coordinator_addresses
 from tests.support.servers import Database
 
 pytestmark = pytest.mark.timeout(600)  # the Go program may have to be built from nothing
 
-NAMES = ("go-http", "go-grpc", "dtmcli", "grpcio")
-
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_pattern_of_the_client_passes(
-    name: str, run: Run, client_programs: Mapping[str, Program]
-) -> None:
-    lines = run(client_programs[name])
+def test_every_pattern_of_the_client_passes(name: str, run: Run, client_program: ClientProgram) -> None:
+    lines = run(client_program(name))
     others = [str(line) for line in lines if line.result != "passed"]
     assert not others, "\n".join(others)
     assert len(lines) == len({(line.pattern, line.protocol) for line in lines}), "a pattern has two lines"
@@ -30,17 +26,13 @@ def test_every_pattern_of_the_client_passes(
 def test_every_pattern_passes_on_the_other_stores(
     store: str,
     name: str,
-    client_programs: Mapping[str, Program],
+    client_program: ClientProgram,
     stores: Mapping[str, str],
     start_coordinator: StartCoordinator,
     request: pytest.FixtureRequest,
 ) -> None:
     database: Database = request.getfixturevalue(f"{store}_database")
     coordinator = start_coordinator(store=database, settings=SETTINGS)
-    lines = run_program(client_programs[name], {**stores, **coordinator_addresses(coordinator)})
+    lines = run_program(client_program(name), {**stores, **coordinator_addresses(coordinator)})
     others = [str(line) for line in lines if line.result != "passed"]
     assert not others, "\n".join(others)
-
-
-def test_the_names_are_those_of_all_programs(client_programs: Mapping[str, Program]) -> None:
-    assert set(NAMES) == set(client_programs)

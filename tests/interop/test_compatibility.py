@@ -1,21 +1,20 @@
 """docs/compatibility.md says what a run says."""
 
 import re
-from collections.abc import Mapping
 
 import pytest
 
 from tests.interop.compatibility import DOCUMENT, document
-from tests.interop.conftest import GoZero, Run, writing
-from tests.interop.lines import Line, Program
+from tests.interop.conftest import NAMES, ClientProgram, GoZero, Run, writing
+from tests.interop.lines import Line
 
 pytestmark = pytest.mark.timeout(600)  # alone, it runs every program
 
 
 def test_the_document_has_every_client_pattern_and_protocol(
-    run: Run, client_programs: Mapping[str, Program], go_zero: GoZero, curl_lines: list[Line]
+    run: Run, client_program: ClientProgram, go_zero: GoZero, curl_lines: list[Line]
 ) -> None:
-    lines = [line for program in client_programs.values() for line in run(program)]
+    lines = [line for name in NAMES for line in run(client_program(name))]
     written = DOCUMENT.read_text(encoding="utf-8")
     made = document(written, [*lines, *go_zero(), *curl_lines])
     if writing():

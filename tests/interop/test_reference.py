@@ -14,8 +14,8 @@ from branches.proto.user import UserRequest
 from coordinator.client import Dtm, Ongoing, Status
 from tests.conftest import StartBranch
 from tests.interop import mixed_fleet
-from tests.interop.conftest import Run, note
-from tests.interop.lines import Line, Program, line_of, run_program
+from tests.interop.conftest import NAMES, ClientProgram, Run, note
+from tests.interop.lines import Line, line_of, run_program
 from tests.interop.recorded.replay import differences
 
 pytestmark = pytest.mark.timeout(600)
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.timeout(600)
 URL = os.environ["DTM_REFERENCE_URL"]
 GRPC = os.environ.get("DTM_REFERENCE_GRPC", "localhost:36790")
 MYSQL = os.environ.get("DTM_REFERENCE_MYSQL", "")
-NAMES = ("go-http", "go-grpc", "dtmcli", "grpcio")
 
 NO_PAYLOAD = "§10: a JSON-RPC call without a payload has params all the same; the reference never gets it out"
 # What the reference is expected not to do, and the rule of ours that says better.
@@ -38,18 +37,18 @@ BETTER = {
 
 @pytest.fixture(scope="module")
 def reference(
-    client_programs: Mapping[str, Program], stores: Mapping[str, str]
+    client_program: ClientProgram, stores: Mapping[str, str]
 ) -> Mapping[tuple[str, str, str], Line]:
     """Return what the programs say of the reference, by client, pattern and protocol."""
     where = {**stores, "INTEROP_HTTP": URL, "INTEROP_GRPC": GRPC}
-    lines = [line for name in NAMES for line in run_program(client_programs[name], where)]
+    lines = [line for name in NAMES for line in run_program(client_program(name), where)]
     return {(it.client, it.pattern, it.protocol): it for it in lines}
 
 
 def test_both_servers_do_the_same_but_for_what_ours_does_better(
-    reference: Mapping[tuple[str, str, str], Line], run: Run, client_programs: Mapping[str, Program]
+    reference: Mapping[tuple[str, str, str], Line], run: Run, client_program: ClientProgram
 ) -> None:
-    ours = {(it.client, it.pattern, it.protocol): it for name in NAMES for it in run(client_programs[name])}
+    ours = {(it.client, it.pattern, it.protocol): it for name in NAMES for it in run(client_program(name))}
     assert ours.keys() == reference.keys()
     differing = [key for key in ours if ours[key].result != reference[key].result]
     print("differences between the reference and ours:")
