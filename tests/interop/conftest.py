@@ -121,9 +121,10 @@ def go_zero(
 @pytest.fixture(scope="session")
 def curl_lines(tmp_path_factory: pytest.TempPathFactory) -> list[Line]:
     """Return what the documents' curl examples print at a coordinator of their own, compared."""
-    process = CoordinatorProcess(tmp_path_factory.mktemp("curl"), settings=SETTINGS)
+    folder = tmp_path_factory.mktemp("curl")
+    process = CoordinatorProcess(folder / "coordinator", settings=SETTINGS)
     with contextlib.closing(process):
-        found = curl.answers(process.start())
+        found = curl.answers(process.start(), folder)
     if writing():
         curl.write(found)
     lines = curl.lines(found)

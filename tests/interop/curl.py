@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.interop.lines import Line, line_of
 from tests.interop.recorded.replay import parsed, without_what_changes
-from tests.support.documents import ROOT, SHELL_LANGUAGES, documents, fenced_blocks, split_commands
+from tests.support.documents import SHELL_LANGUAGES, documents, fenced_blocks, split_commands
 from tests.support.under_test import CoordinatorProcess
 
 CLIENT = "curl"
@@ -25,21 +25,29 @@ def examples() -> Iterator[tuple[Path, str]]:
                         yield document, command
 
 
-def answers(coordinator: CoordinatorProcess) -> dict[str, object]:
-    """Run them all; return what each prints, without what changes from run to run."""
-    return {f"{document.name}: {command}": _answer(command, coordinator) for document, command in examples()}
+def answers(coordinator: CoordinatorProcess, folder: Path) -> dict[str, object]:
+    """Run them all in `folder`; return what each prints, without what changes from run to run."""
+    return {
+        f"{document.name}: {command}": _answer(command, coordinator, folder)
+        for document, command in examples()
+    }
 
 
-def _answer(command: str, coordinator: CoordinatorProcess) -> object:
+def _answer(command: str, coordinator: CoordinatorProcess, folder: Path) -> object:
     here = command.replace("localhost:36789", f"127.0.0.1:{coordinator.http_port}")
     done = subprocess.run(
-        ["bash", "-c", here], capture_output=True, text=True, timeout=30, check=False, cwd=ROOT
+        ["bash", "-c", here], capture_output=True, text=True, timeout=30, check=False, cwd=folder
     )
     if done.returncode != 0:
         raise AssertionError(f"{command}\nexit code {done.returncode}: {done.stderr}")
     value = parsed(done.stdout)
-    if isinstance(value, str) and METRIC in value:
-        return "Prometheus text"
+    match value:
+        case str() if METRIC in value:
+            return "Prometheus text"
+        case {"openapi": _}:
+            return "an OpenAPI document"
+        case {"version": _}:
+            return "the version"
     port = f"127.0.0.1:{coordinator.http_port}"
     return without_what_changes(value, "{run}", port)
 
