@@ -21,7 +21,7 @@ def main() -> int:
     if not absent:
         return 0
     if shutil.which("apt-get") and (prefix := _privilege()) is not None:
-        packages = [server.apt_package for server in absent]
+        packages = [package for server in absent for package in server.apt_package.split()]
         _say(f"installing {' and '.join(packages)} with apt (once on this machine) ...")
         _apt(prefix, packages)
     for server in absent:

@@ -16,7 +16,7 @@ class Requirement:
 
     name: str
     programs: tuple[str, ...]  # all of them are needed
-    apt_package: str  # on Debian and Ubuntu
+    apt_package: str  # on Debian and Ubuntu; several are separated by blanks
     elsewhere: str  # what to install on other systems
 
 
@@ -28,9 +28,9 @@ MARIADB = Requirement(
 )
 ETCD = Requirement(
     name="etcd",
-    programs=("etcd",),
-    apt_package="etcd-server",
-    elsewhere="etcd 3.4 or newer, with etcd on PATH",
+    programs=("etcd", "etcdctl"),
+    apt_package="etcd-server etcd-client",
+    elsewhere="etcd 3.4 or newer, with etcd and etcdctl on PATH",
 )
 CURL = Requirement(
     name="curl",
