@@ -12,7 +12,7 @@ from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
 from coordinator.patterns import msg, tcc, workflow, xa
 from coordinator.patterns.decision import Abort, Decision, Finish, Round, Submit
 from coordinator.service import branches as registration
-from coordinator.service.workflows import Workflows
+from coordinator.service import workflows
 from coordinator.store.base import Assign, Change, Changed
 from tests.simulation.history import ALL_TYPES, run_history
 from tests.simulation.twin import TwinStore
@@ -169,15 +169,7 @@ def a_workflows_interval_is_doubled(patch: Patch) -> None:
 
 
 def a_workflow_can_be_submitted_twice(patch: Patch) -> None:
-    submit = Workflows.submit
-
-    async def again(workflows: Workflows, request: Any) -> None:
-        patch_prepared = frozenset({Status.PREPARED, Status.SUCCEED, Status.FAILED})
-        with pytest.MonkeyPatch.context() as inner:
-            inner.setattr("coordinator.service.workflows._PREPARED", patch_prepared)
-            await submit(workflows, request)
-
-    patch.setattr(Workflows, "submit", again)
+    patch.setattr(workflows, "_PREPARED", frozenset({Status.PREPARED, Status.SUCCEED, Status.FAILED}))
 
 
 def a_workflows_progress_is_forgotten(patch: Patch) -> None:
