@@ -45,6 +45,8 @@ from coordinator.client._request import branch_of
 from coordinator.client._saga import Saga
 from coordinator.client._submitted import Submitted
 from coordinator.client._tcc import Tcc
+from coordinator.client._workflow import Workflow
+from coordinator.client._workflows import WorkflowFunction, Workflows, workflow
 from coordinator.client._xa import Xa
 from coordinator.client._xa_branch import XaBranch, XaTransaction
 from coordinator.model import BranchStatus, Status
@@ -80,6 +82,9 @@ __all__ = [
     "TransactionOptions",
     "TransactionView",
     "Unreachable",
+    "Workflow",
+    "WorkflowFunction",
+    "Workflows",
     "Xa",
     "XaBranch",
     "XaTransaction",
@@ -92,4 +97,5 @@ __all__ = [
     "query_prepared",
     "query_prepared_handler",
     "query_prepared_service",
+    "workflow",
 ]
