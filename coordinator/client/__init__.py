@@ -18,6 +18,7 @@ from coordinator.client._barrier_databases import BarrierDatabase
 from coordinator.client._barrier_mysql import CursorBarrier, MySqlBarrier
 from coordinator.client._barrier_rules import BarrierRow, Outcome
 from coordinator.client._barrier_sqlite import SqliteBarrier
+from coordinator.client._barrier_table import create_barrier_table
 from coordinator.client._branch_calls import BranchAnswer
 from coordinator.client._context import BranchContext, as_current, current_branch
 from coordinator.client._dtm import Dtm
@@ -92,6 +93,7 @@ __all__ = [
     "barrier",
     "branch_middleware",
     "branch_of",
+    "create_barrier_table",
     "current_branch",
     "error_response",
     "query_prepared",

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from coordinator.client._answers import Result, raise_for_answer
+from coordinator.client._answers import Result, message_of, raise_for_answer
 from coordinator.client._errors import DtmError
 from coordinator.client._transport import (
     BranchRegistration,
@@ -132,17 +132,8 @@ class HttpTransport:
 
 def _raise_for(status: int, answer: str, gid: str, *, only_forward: bool = False) -> None:
     result = _RESULTS.get(status, Result.ERROR)
-    text = _message(answer) if result is not Result.ERROR else f"HTTP {status} {_message(answer)}"
+    text = message_of(answer) if result is not Result.ERROR else f"HTTP {status} {message_of(answer)}"
     raise_for_answer(result, text, gid, only_forward=only_forward)
-
-
-def _message(answer: str) -> str:
-    try:
-        decoded = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        return answer
-    message = decoded.get("message") if isinstance(decoded, dict) else None
-    return message if isinstance(message, str) else answer
 
 
 def _json_object(answer: str) -> dict[str, Any]:

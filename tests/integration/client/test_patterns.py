@@ -174,3 +174,17 @@ async def test_time_travel_takes_no_time(dtm_kit: Kit) -> None:
     stored = await dtm_kit.dtm.query(saga.gid)
     assert stored is not None and stored.status is Status.FAILED
     assert stored.rollback_reason.startswith("Timeout after 3600 seconds")
+
+
+async def test_the_end_of_a_transaction_can_be_waited_for(dtm_kit: Kit) -> None:
+    dtm, url = dtm_kit.dtm, dtm_kit.branches.http_url
+    dtm_kit.branches.answer("/in", Says.FAILURE)
+    saga = dtm.saga().add(f"{url}/in")
+    await saga.submit()
+    assert (await dtm.wait(saga.gid)).status is Status.FAILED
+    dtm_kit.branches.answer("/in", Says.ONGOING)
+    await dtm.saga("g2").add(f"{url}/in").submit()
+    with pytest.raises(Ongoing, match=r"g2 is submitted after 0\.2 s"):
+        await dtm.wait("g2", timeout=0.2)
+    with pytest.raises(DtmError, match="no transaction nobody"):
+        await dtm.wait("nobody")
