@@ -13,9 +13,11 @@ Async, over HTTP and gRPC with the same methods. For the services that are calle
 """
 
 from coordinator.client._aiohttp import branch_middleware, error_response
-from coordinator.client._barrier import Barrier, BarrierTransaction, barrier
+from coordinator.client._asgi import BranchMiddleware
+from coordinator.client._barrier import Barrier, BarrierTransaction, barrier, with_barrier
 from coordinator.client._barrier_databases import BarrierDatabase
 from coordinator.client._barrier_mysql import CursorBarrier, MySqlBarrier
+from coordinator.client._barrier_redis import RedisBarrier, RedisCommands, redis_query_prepared
 from coordinator.client._barrier_rules import BarrierRow, Outcome
 from coordinator.client._barrier_sqlite import SqliteBarrier
 from coordinator.client._barrier_table import create_barrier_table
@@ -60,6 +62,7 @@ __all__ = [
     "BarrierTransaction",
     "BranchAnswer",
     "BranchContext",
+    "BranchMiddleware",
     "BranchServer",
     "BranchStatus",
     "BranchView",
@@ -75,6 +78,8 @@ __all__ = [
     "Ongoing",
     "Outcome",
     "Payload",
+    "RedisBarrier",
+    "RedisCommands",
     "Saga",
     "SqliteBarrier",
     "Status",
@@ -99,5 +104,7 @@ __all__ = [
     "query_prepared",
     "query_prepared_handler",
     "query_prepared_service",
+    "redis_query_prepared",
+    "with_barrier",
     "workflow",
 ]
