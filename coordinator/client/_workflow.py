@@ -194,14 +194,14 @@ class Workflow:
         xid = self._xid(branch_id)
         done_before = self._log.find(branch_id, BUSINESS)
         try:
-            await database.begin(xid)
+            inserted = await self._begin_xa(database, branch_id)
         except DuplicateId as error:
             # An attempt that died between its prepare and its record; or one that still lives.
             if done_before is not None and await database.is_prepared(xid):
                 return done_before
             raise Ongoing(f"XA step {branch_id} is being done by another process", gid=self.gid) from error
         try:
-            if not await database.insert_ignore(xa_row(self._branch(branch_id, Op.ACTION), Op.ACTION)):
+            if not inserted:
                 raise DtmError(f"XA step {branch_id} has been ended by another process", gid=self.gid)
             data = as_json(await business())
             if done_before is None:
@@ -211,6 +211,16 @@ class Workflow:
             raise
         await database.prepare(xid)
         return data
+
+    async def _begin_xa(self, database: XaDatabase, branch_id: str) -> bool:
+        """Begin; return whether this is the first to have come. Raises DuplicateId, with nothing begun."""
+        xid = self._xid(branch_id)
+        await database.begin(xid)
+        try:
+            return await database.insert_ignore(xa_row(self._branch(branch_id, Op.ACTION), Op.ACTION))
+        except BaseException:
+            await database.abandon(xid)
+            raise
 
     def _branch(self, branch_id: str, op: Op) -> BranchContext:
         return BranchContext(self.gid, TransType.WORKFLOW, branch_id, op)

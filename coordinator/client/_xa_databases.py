@@ -32,7 +32,7 @@ class XaDatabase(Protocol):
         ...
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
-        """Insert the row unless its key is there; return whether it was inserted."""
+        """Insert the row unless its key is there; return whether it was inserted. Raises DuplicateId."""
         ...
 
     async def prepare(self, xid: str) -> None:

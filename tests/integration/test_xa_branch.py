@@ -1,4 +1,4 @@
-"""The branch's side of XA on a real MariaDB (PROTOCOL §7, §12): nothing dangles, whoever dies when."""
+"""The branch's side of XA on MariaDB and PostgreSQL (PROTOCOL §7, §12): nothing dangles, whoever dies."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiomysql
+import asyncpg
 import pytest
 
 from coordinator.client import BranchContext, Dtm, DtmError, Failure
@@ -22,20 +23,27 @@ URL = "http://me/xa"
 class Bank:
     """One account in a database, and the XA calls that change it."""
 
+    server = "mariadb"
+    begin = "XA START '{}'"
+    prepare = ("XA END '{}'", "XA PREPARE '{}'")
+    end = "XA {} '{}'"
+
     def __init__(self, database: Database, dtm: Dtm) -> None:
         self.database = database
         self.dtm = dtm
 
-    async def connect(self) -> aiomysql.Connection:
+    async def connect(self) -> Any:
         one = self.database
         return await aiomysql.connect(host=one.host, port=one.port, user=one.user, db=one.name)
+
+    async def execute(self, connection: Any, sql: str) -> None:
+        await connection.query(sql)
 
     async def call(self, op: str, gid: str = "g1", *, refuse: bool = False) -> bool:
         branch = BranchContext(gid, "xa", "01", op, URL)
         async with self.dtm.xa_branch(branch, self.connect) as transaction:
             if transaction.runs:
-                async with transaction.connection.cursor() as cursor:
-                    await cursor.execute("UPDATE account SET balance = balance + 30")
+                await self.execute(transaction.connection, "UPDATE account SET balance = balance + 30")
                 if refuse:
                     raise Failure("account is locked")
             return transaction.runs
@@ -47,8 +55,29 @@ class Bank:
         return int((await self.rows("SELECT balance FROM account"))[0][0])
 
     async def dangling(self, gid: str = "g1") -> list[str]:
-        ids = [row[3].decode() for row in await self.rows("XA RECOVER")]
+        ids = await self.prepared_ids()
         return [xid for xid in ids if xid.startswith(gid)]
+
+    async def prepared_ids(self) -> list[str]:
+        return [row[3].decode() for row in await self.rows("XA RECOVER")]
+
+
+class PostgresBank(Bank):
+    server = "postgres"
+    begin = "BEGIN"
+    prepare = ("PREPARE TRANSACTION '{}'",)
+    end = "{} PREPARED '{}'"
+
+    async def connect(self) -> Any:
+        one = self.database
+        return await asyncpg.connect(host=one.host, port=one.port, user=one.user, database=one.name)
+
+    async def execute(self, connection: Any, sql: str) -> None:
+        await connection.execute(sql)
+
+    async def prepared_ids(self) -> list[str]:
+        query = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+        return [str(row[0]) for row in await self.rows(query)]
 
 
 @pytest.fixture
@@ -57,19 +86,22 @@ async def fake() -> AsyncIterator[Fake]:
         yield fake
 
 
-@pytest.fixture
-async def bank(mariadb_database: Database, fake: Fake) -> AsyncIterator[Bank]:
-    sql = (ROOT / "sql" / "barrier.mysql.sql").read_text(encoding="utf-8")
-    await asyncio.to_thread(mariadb_database.execute, sql)
+@pytest.fixture(params=["mariadb", "postgres"])
+async def bank(request: pytest.FixtureRequest, fake: Fake) -> AsyncIterator[Bank]:
+    over_mariadb = request.param == "mariadb"
+    database: Database = request.getfixturevalue(f"{request.param}_database")
+    kind = "mysql" if over_mariadb else "postgres"
+    schema = (ROOT / "sql" / f"barrier.{kind}.sql").read_text(encoding="utf-8")
     await asyncio.to_thread(
-        mariadb_database.execute,
-        "TRUNCATE dtm_barrier.barrier; CREATE TABLE account (balance int); INSERT INTO account VALUES (0)",
+        database.execute,
+        f"{schema}TRUNCATE dtm_barrier.barrier;CREATE TABLE account (balance int);"
+        "INSERT INTO account VALUES (0)",
     )
     async with Dtm(fake.url) as dtm:
-        bank = Bank(mariadb_database, dtm)
+        bank = Bank(database, dtm) if over_mariadb else PostgresBank(database, dtm)
         yield bank
         for xid in await bank.dangling(""):  # of a test that failed; its locks would hang the next one
-            await bank.rows(f"XA ROLLBACK '{xid}'")
+            await bank.rows(bank.end.format("ROLLBACK", xid))
 
 
 async def test_the_action_prepares_and_the_commit_commits(bank: Bank, fake: Fake) -> None:
@@ -160,7 +192,7 @@ async def test_actions_commits_and_rollbacks_of_many_transactions_at_once(bank: 
             try:
                 await bank.call("action", gid)
                 break
-            except aiomysql.OperationalError:
+            except (aiomysql.OperationalError, asyncpg.PostgresError):
                 await bank.call("rollback", gid)
                 return
         await bank.call(op, gid)
@@ -195,33 +227,39 @@ async def test_a_commit_while_the_preparing_connection_is_still_open_is_not_lost
     columns = "trans_type, gid, branch_id, op, barrier_id, reason"
     values = "'xa', 'g1', '01', 'action', '01', 'action'"
     for sql in (
-        "XA START 'g1-01'",
+        bank.begin.format("g1-01"),
         f"INSERT INTO dtm_barrier.barrier ({columns}) VALUES ({values})",
         "UPDATE account SET balance = balance + 30",
-        "XA END 'g1-01'",
-        "XA PREPARE 'g1-01'",
+        *(one.format("g1-01") for one in bank.prepare),
     ):
-        await connection.query(sql)
+        await bank.execute(connection, sql)
     commit = asyncio.create_task(bank.call("commit"))
-    done, _ = await asyncio.wait({commit}, timeout=0.5)
-    assert not done, "MariaDB says 'unknown id' here; that must not be taken for 'committed before'"
-    connection.close()
+    if bank.server == "mariadb":
+        done, _ = await asyncio.wait({commit}, timeout=0.5)
+        assert not done, "MariaDB says 'unknown id' here; that must not be taken for 'committed before'"
+    closing = connection.close()
+    if closing is not None:
+        await closing
     await commit
     assert (await bank.balance(), await bank.dangling()) == (30, [])
 
 
 CRASHING_BRANCH = """
-import asyncio, sys, aiomysql
+import asyncio, sys, aiomysql, asyncpg
 from coordinator.client import BranchContext, Dtm
 
-async def main(url, host, port, name, where):
+async def main(url, server, host, port, name, where):
     async with Dtm(url) as dtm:
         branch = BranchContext("g1", "xa", "01", "action", "http://me/xa")
-        connect = lambda: aiomysql.connect(host=host, port=int(port), user="root", db=name)
+        if server == "mariadb":
+            connect = lambda: aiomysql.connect(host=host, port=int(port), user="root", db=name)
+        else:
+            connect = lambda: asyncpg.connect(host=host, port=int(port), user="root", database=name)
         block = dtm.xa_branch(branch, connect)
         transaction = await block.__aenter__()
-        async with transaction.connection.cursor() as cursor:
-            await cursor.execute("UPDATE account SET balance = balance + 30")
+        connection = transaction.connection
+        execute = connection.query if server == "mariadb" else connection.execute
+        await execute("UPDATE account SET balance = balance + 30")
         if where == "after-prepare":
             await block._database.prepare(block._xid)  # and the connection stays open until the crash
         print("now", flush=True)
@@ -250,7 +288,7 @@ async def test_a_branch_killed_before_prepare_leaves_nothing(bank: Bank, fake: F
 async def crash(bank: Bank, fake: Fake, where: str) -> None:
     """Run a branch in a process of its own, kill -9 it at the place."""
     database = bank.database
-    arguments = (fake.url, database.host, str(database.port), database.name, where)
+    arguments = (fake.url, bank.server, database.host, str(database.port), database.name, where)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", CRASHING_BRANCH, *arguments),
         cwd=ROOT,
@@ -263,19 +301,27 @@ async def crash(bank: Bank, fake: Fake, where: str) -> None:
     await process.wait()
 
 
-async def test_a_database_that_crashed_keeps_what_is_prepared(bank: Bank, mariadb: Any) -> None:
+async def test_a_database_that_crashed_keeps_what_is_prepared(
+    bank: Bank, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue(bank.server)
     await bank.call("action")
-    await asyncio.to_thread(mariadb.kill)
-    await asyncio.to_thread(mariadb.start)
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.start)
     assert await bank.dangling() == ["g1-01"]
     await bank.call("commit")
     assert (await bank.balance(), await bank.dangling()) == (30, [])
 
 
-async def test_an_id_that_is_too_long_for_mysql_is_explained(bank: Bank) -> None:
-    with pytest.raises(DtmError, match="more than 64 bytes"):
-        await bank.call("action", gid="g" * 70)
-    await bank.rows("SELECT 1")
+async def test_an_id_that_is_too_long_is_explained(bank: Bank) -> None:
+    bytes_max = {"mariadb": 64, "postgres": 199}[bank.server]
+    gid = "g" * 126 if bank.server == "mariadb" else "g" * 128
+    if len(gid) + len("-01") > bytes_max:
+        with pytest.raises(DtmError, match=f"more than {bytes_max} bytes"):
+            await bank.call("action", gid)
+    else:
+        await bank.call("action", gid)
+        await bank.call("commit", gid)
 
 
 async def test_an_id_with_quotes_is_an_id(bank: Bank) -> None:

@@ -371,6 +371,7 @@ class PostgresServer(ThrowAwayServer):
             "port": self.port,
             "unix_socket_directories": sockets,
             "max_connections": 200,
+            "max_prepared_transactions": 100,  # XA
             "shared_buffers": "32MB",
             "fsync": "on",
         }
