@@ -1,7 +1,7 @@
 """The same client against a Go dtm server; collected only where DTM_REFERENCE_URL names one.
 
-DTM_REFERENCE_URL: its HTTP address. DTM_REFERENCE_GRPC: its gRPC one, `localhost:36790` if not given. It must run
-with UpdateBranchSync 1: otherwise it answers for the steps of a workflow before it has stored them.
+DTM_REFERENCE_URL: its HTTP address. DTM_REFERENCE_GRPC: its gRPC one, `localhost:36790` if not given.
+UpdateBranchSync must be 1: otherwise it answers for the steps of a workflow before it has stored them.
 """
 
 import os
