@@ -25,10 +25,11 @@ from coordinator.model import TransType
 class Dtm:
     """A coordinator, as an async context manager with one pooled connection.
 
-    url: `http://host:36789` or `grpc://host:36790`; the methods are the same, and so are the errors. Branches
-    are called with the same protocol unless their url says otherwise. timeout: seconds for one operation, all
-    attempts included. A submit with wait_result gets its request_timeout on top. A coordinator that does not
-    answer is asked again within that time, with growing pauses: submitting one gid twice is safe. Raises
+    url: `http://host:36789`, `grpc://host:36790`, or `etcd://host:2379/dtmservice` (gRPC to whichever
+    coordinators are registered); the methods are the same, and so are the errors. Branches are called with
+    the same protocol unless their url says otherwise. timeout: seconds for one operation, all attempts
+    included. A submit with wait_result gets its request_timeout on top. A coordinator that does not answer is
+    asked again within that time, with growing pauses: submitting one gid twice is safe. Raises
     InvalidUse for a url of another scheme.
 
     Example:
