@@ -26,7 +26,7 @@ _GRPC_RESULTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class BranchCall:
-    """One call of one branch. more: further fields of the context, for XA `phase2_url`."""
+    """One call of one branch. more: further fields of the context, such as XA's `phase2_url`."""
 
     url: str
     payload: bytes

@@ -31,6 +31,11 @@ class DiscoveredTransport:
         self._transports: dict[str, GrpcTransport] = {}
         self._turn = 0
 
+    @property
+    def address(self) -> str:
+        """See Transport."""
+        return self._target
+
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
         await self._with_one(lambda one: one.operate(operation, request, timeout))

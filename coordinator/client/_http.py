@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -34,6 +35,11 @@ class HttpTransport:
         self._base_url = base_url
         # The time-out of each call is its own; aiohttp's default of five minutes for all would only hide it.
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+
+    @property
+    def address(self) -> str:
+        """See Transport."""
+        return f"{self._base_url}/api/dtmsvr"
 
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
@@ -66,7 +72,7 @@ class HttpTransport:
     ) -> None:
         """See Transport."""
         if operation is TopicOperation.DELETE:
-            status, answer = await self._exchange("DELETE", f"topic/{topic}", timeout)
+            status, answer = await self._exchange("DELETE", f"topic/{quote(topic, safe='')}", timeout)
         else:
             params = {"topic": topic, "url": url, **({"remark": remark} if remark else {})}
             status, answer = await self._exchange("GET", operation, timeout, params=params)

@@ -80,6 +80,11 @@ class Transport(Protocol):
 
     protocol: str  # what the branches are called with unless their url says otherwise: `http` or `grpc`
 
+    @property
+    def address(self) -> str:
+        """Where the coordinator is, as branches of Go clients are told it by their callers."""
+        ...
+
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """Hand the transaction in; return once the coordinator said success."""
         ...

@@ -1,4 +1,4 @@
-"""XA from end to end on a real MariaDB, over HTTP and gRPC (PROTOCOL §7, §12): nothing dangles at the end."""
+"""XA from end to end on MariaDB and PostgreSQL, over HTTP and gRPC (PROTOCOL §7, §12): nothing dangles."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import aiomysql
+import asyncpg
 import pytest
 
 from coordinator.client import Failure, Status, Workflow, Workflows, workflow
 from coordinator.testing import Call, Says
 from tests.integration.client.conftest import World
-from tests.support.servers import Database
+from tests.support.servers import Database, PostgresDatabase
 
 ROOT = Path(__file__).resolve().parents[3]
 OUT, IN = "/bank.Bank/Out", "/bank.Bank/In"
@@ -23,6 +24,7 @@ class Bank:
     def __init__(self, database: Database, world: World) -> None:
         self.database = database
         self.world = world
+        self.postgres = isinstance(database, PostgresDatabase)
         self.refuse_in = False
         self.lose: set[str] = set()  # operations whose first answer is lost after they were done
         for path in (OUT, IN):
@@ -37,16 +39,19 @@ class Bank:
             return Says.BROKEN
         return b"{}"
 
-    async def change(self, connection: aiomysql.Connection, path: str) -> int:
+    async def change(self, connection: Any, path: str) -> int:
         account, amount = (1, -30) if path == OUT else (2, 30)
         if path == IN and self.refuse_in:
             raise Failure("account 2 is locked")
-        async with connection.cursor() as cursor:
-            statement = "UPDATE account SET balance = balance + %s WHERE id = %s"
-            return int(await cursor.execute(statement, (amount, account)))
+        statement = f"UPDATE account SET balance = balance + {amount} WHERE id = {account}"
+        if self.postgres:
+            return int(str(await connection.execute(statement)).split()[1])
+        return int(await connection.query(statement))
 
-    async def connect(self) -> aiomysql.Connection:
+    async def connect(self) -> Any:
         one = self.database
+        if self.postgres:
+            return await asyncpg.connect(host=one.host, port=one.port, user=one.user, database=one.name)
         return await aiomysql.connect(host=one.host, port=one.port, user=one.user, db=one.name)
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -55,21 +60,28 @@ class Bank:
     async def balances(self) -> tuple[int, ...]:
         return tuple(row[0] for row in await self.rows("SELECT balance FROM account ORDER BY id"))
 
+    async def prepared_ids(self) -> list[str]:
+        if self.postgres:
+            query = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+            return [str(row[0]) for row in await self.rows(query)]
+        return [row[3].decode() for row in await self.rows("XA RECOVER")]
+
     async def dangling(self) -> int:
-        return len(await self.rows("XA RECOVER"))
+        return len(await self.prepared_ids())
 
 
-@pytest.fixture
-async def bank(mariadb_database: Database, world: World) -> AsyncIterator[Bank]:
-    sql = (ROOT / "sql" / "barrier.mysql.sql").read_text(encoding="utf-8")
-    accounts = (
-        "CREATE TABLE account (id int PRIMARY KEY, balance int); INSERT INTO account VALUES (1,100),(2,0)"
-    )
-    await asyncio.to_thread(mariadb_database.execute, f"{sql}TRUNCATE dtm_barrier.barrier; {accounts}")
-    bank = Bank(mariadb_database, world)
+@pytest.fixture(params=["mariadb", "postgres"])
+async def bank(request: pytest.FixtureRequest, world: World) -> AsyncIterator[Bank]:
+    database: Database = request.getfixturevalue(f"{request.param}_database")
+    kind = "mysql" if request.param == "mariadb" else "postgres"
+    schema = (ROOT / "sql" / f"barrier.{kind}.sql").read_text(encoding="utf-8")
+    accounts = "CREATE TABLE account (id int PRIMARY KEY, balance int)"
+    values = "INSERT INTO account VALUES (1, 100), (2, 0)"
+    await asyncio.to_thread(database.execute, f"{schema}TRUNCATE dtm_barrier.barrier; {accounts}; {values}")
+    bank = Bank(database, world)
     yield bank
-    for row in await bank.rows("XA RECOVER"):  # of a test that failed; its locks would hang the next one
-        await bank.rows(f"XA ROLLBACK '{row[3].decode()}'")
+    for xid in await bank.prepared_ids():  # of a test that failed; its locks would hang the next one
+        await bank.rows(f"ROLLBACK PREPARED '{xid}'" if bank.postgres else f"XA ROLLBACK '{xid}'")
 
 
 async def transfer(world: World, gid: str = "g1") -> None:
@@ -133,10 +145,10 @@ def both(bank: Bank, name: str = "both", crash: str = "") -> Any:
 
     @workflow(name)
     async def function(wf: Workflow, data: Any) -> list[int]:
-        async def out(connection: aiomysql.Connection) -> int:
+        async def out(connection: Any) -> int:
             return await bank.change(connection, OUT)
 
-        async def into(connection: aiomysql.Connection) -> int:
+        async def into(connection: Any) -> int:
             changed = await bank.change(connection, IN)
             if crash == "in business":
                 raise Crash
