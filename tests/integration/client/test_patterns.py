@@ -36,7 +36,7 @@ async def test_a_saga_that_is_ongoing_succeeds_later(world: World) -> None:
         await saga.submit()
     await world.kit.advance(9)
     assert (await world.stored(saga.gid)).status is Status.SUBMITTED
-    await world.kit.advance(31)
+    await world.kit.advance(60)
     assert (await world.stored(saga.gid)).status is Status.SUCCEED
 
 
@@ -131,7 +131,7 @@ async def test_a_delayed_message_waits(world: World) -> None:
     await msg.submit()
     await world.kit.advance(58)
     assert world.branches.calls == []
-    await world.kit.advance(13)
+    await world.kit.advance(20)
     assert world.branches.ops() == ["action"]
 
 

@@ -121,7 +121,7 @@ async def test_an_action_whose_answer_is_lost_is_rolled_back(world: World, bank:
 async def test_a_commit_whose_answer_is_lost_is_repeated_and_commits_once(world: World, bank: Bank) -> None:
     bank.lose = {"commit"}
     await transfer(world)
-    await world.kit.advance(25)
+    await world.kit.advance(40)
     assert (await world.stored("g1")).status is Status.SUCCEED
     assert (await bank.balances(), await bank.dangling()) == ((70, 30), 0)
 
