@@ -1,5 +1,5 @@
 # Everything a person does with this checkout; `make` lists it. Nothing here needs root, except that
-# `make test` may ask apt for MariaDB, PostgreSQL and etcd on a machine that lacks them.
+# `make test` may ask apt for MariaDB, PostgreSQL, etcd and Redis on a machine that lacks them.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -77,7 +77,7 @@ servers: $(DEV_STAMP)
 	@$(BIN)/python -m tests.support.install_servers
 
 .PHONY: test
-test: $(DEV_STAMP) servers  ## every test; gets MariaDB, PostgreSQL and etcd first where it can
+test: $(DEV_STAMP) servers  ## every test; gets MariaDB, PostgreSQL, etcd and Redis first where it can
 	@$(PYTEST) $(SEED_OPTION)
 
 .PHONY: test-unit test-simulation

@@ -82,6 +82,22 @@ def check(context: click.Context, file: Path | None) -> None:
         click.echo(f"{key:<33} {value:<24} {loaded.sources.get(key, '')}".rstrip())
 
 
+@main.command("barrier-table")
+@click.option("--url", required=True, metavar="URL", help="mysql://…, postgresql://… or sqlite:///FILE.")
+@click.pass_context
+def barrier_table(context: click.Context, url: str) -> None:
+    """Create the barrier's table in a business database, unless it is there."""
+    import asyncio
+
+    from coordinator.client import DtmError, create_barrier_table
+
+    try:
+        click.echo(f"ok: {asyncio.run(create_barrier_table(url))}")
+    except DtmError as error:
+        click.echo(f"dtm: {error}", err=True)
+        context.exit(EXIT_START_FAILED)
+
+
 def _run(file: Path | None, *, debug: bool, reset: bool) -> int:
     """Run the server until it is told to stop; returns the exit code."""
     from coordinator.config import ConfigError, load_settings

@@ -28,6 +28,7 @@ from tests.support.servers import (
     MariaDBServer,
     PostgresDatabase,
     PostgresServer,
+    RedisServer,
     ThrowAwayServer,
 )
 from tests.support.under_test import BranchProcess, CoordinatorProcess, Store
@@ -116,6 +117,17 @@ def _postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def _etcd() -> Iterator[EtcdServer]:
     yield from _session_server(EtcdServer)
+
+
+@pytest.fixture(scope="session")
+def _redis() -> Iterator[RedisServer]:
+    yield from _session_server(RedisServer)
+
+
+@pytest.fixture
+def redis_server(_redis: RedisServer) -> RedisServer:
+    """Return the session's Redis, running; keys of earlier tests may be in it."""
+    return _redis.start()
 
 
 @pytest.fixture

@@ -13,11 +13,14 @@ Async, over HTTP and gRPC with the same methods. For the services that are calle
 """
 
 from coordinator.client._aiohttp import branch_middleware, error_response
-from coordinator.client._barrier import Barrier, BarrierTransaction, barrier
+from coordinator.client._asgi import BranchMiddleware
+from coordinator.client._barrier import Barrier, BarrierTransaction, barrier, with_barrier
 from coordinator.client._barrier_databases import BarrierDatabase
 from coordinator.client._barrier_mysql import CursorBarrier, MySqlBarrier
+from coordinator.client._barrier_redis import RedisBarrier, RedisCommands, redis_query_prepared
 from coordinator.client._barrier_rules import BarrierRow, Outcome
 from coordinator.client._barrier_sqlite import SqliteBarrier
+from coordinator.client._barrier_table import create_barrier_table
 from coordinator.client._branch_calls import BranchAnswer
 from coordinator.client._context import BranchContext, as_current, current_branch
 from coordinator.client._dtm import Dtm
@@ -45,6 +48,8 @@ from coordinator.client._request import branch_of
 from coordinator.client._saga import Saga
 from coordinator.client._submitted import Submitted
 from coordinator.client._tcc import Tcc
+from coordinator.client._workflow import Workflow
+from coordinator.client._workflows import WorkflowFunction, Workflows, workflow
 from coordinator.client._xa import Xa
 from coordinator.client._xa_branch import XaBranch, XaTransaction
 from coordinator.model import BranchStatus, Status
@@ -57,6 +62,7 @@ __all__ = [
     "BarrierTransaction",
     "BranchAnswer",
     "BranchContext",
+    "BranchMiddleware",
     "BranchServer",
     "BranchStatus",
     "BranchView",
@@ -72,6 +78,8 @@ __all__ = [
     "Ongoing",
     "Outcome",
     "Payload",
+    "RedisBarrier",
+    "RedisCommands",
     "Saga",
     "SqliteBarrier",
     "Status",
@@ -80,6 +88,9 @@ __all__ = [
     "TransactionOptions",
     "TransactionView",
     "Unreachable",
+    "Workflow",
+    "WorkflowFunction",
+    "Workflows",
     "Xa",
     "XaBranch",
     "XaTransaction",
@@ -87,9 +98,13 @@ __all__ = [
     "barrier",
     "branch_middleware",
     "branch_of",
+    "create_barrier_table",
     "current_branch",
     "error_response",
     "query_prepared",
     "query_prepared_handler",
     "query_prepared_service",
+    "redis_query_prepared",
+    "with_barrier",
+    "workflow",
 ]

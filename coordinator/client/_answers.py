@@ -3,6 +3,8 @@
 import re
 from enum import Enum, auto
 
+import orjson
+
 from coordinator.client._errors import FAILURE_WORD, ONGOING_WORD, DtmError, Failure, Ongoing
 from coordinator.model import Status
 
@@ -64,6 +66,16 @@ def result_of_text(result: Result, text: str) -> Result:
     if result is Result.ONGOING or ONGOING_WORD in text:
         return Result.ONGOING
     return Result.FAILURE if FAILURE_WORD in text else result
+
+
+def message_of(answer: str) -> str:
+    """Return the `message` of a JSON answer, and any other answer as it is."""
+    try:
+        decoded = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return answer
+    message = decoded.get("message") if isinstance(decoded, dict) else None
+    return message if isinstance(message, str) else answer
 
 
 def already(failure: Failure) -> Status | None:

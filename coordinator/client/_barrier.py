@@ -1,13 +1,15 @@
 """The barrier: one branch call has its effect once, in the caller's own local transaction (PROTOCOL §12)."""
 
+import functools
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from coordinator.client._barrier_databases import barrier_database
 from coordinator.client._barrier_rules import Outcome, judge, plan
-from coordinator.client._context import BranchContext
+from coordinator.client._context import BranchContext, current_branch
 from coordinator.client._request import Source, branch_of
 
 ConnectionT = TypeVar("ConnectionT")
@@ -101,3 +103,32 @@ def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barr
         await barrier(current_branch(), connection).call(take_thirty)
     """
     return Barrier(branch_of(source), connection, table)
+
+
+def with_barrier(
+    lend: Callable[[], AbstractAsyncContextManager[Any]], *, repeated: Callable[[], T], table: str = ""
+) -> Callable[[Callable[..., Awaitable[T]]], Callable[..., Awaitable[T]]]:
+    """Decorate a branch handler: it runs once for each branch call, in one transaction with the barrier.
+
+    The handler gets the keyword `connection`, lent by `lend()` (`pool.acquire`, or whatever returns an async
+    context manager). repeated: makes the answer of a call that is not to run, a success. The context is
+    `current_branch()`: the framework's adapter must be there. table: as for `barrier`.
+
+    Example:
+        @with_barrier(pool.acquire, repeated=web.Response)
+        async def withdraw(request: web.Request, *, connection: aiomysql.Connection) -> web.Response:
+            ...
+    """
+
+    def decorate(handler: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        @functools.wraps(handler)
+        async def guarded(*arguments: Any, **named: Any) -> T:
+            branch = current_branch()
+            async with lend() as connection, barrier(branch, connection, table=table) as transaction:
+                if transaction.runs:
+                    return await handler(*arguments, connection=connection, **named)
+            return repeated()
+
+        return guarded
+
+    return decorate

@@ -14,7 +14,7 @@ from grpclib.const import Status as GrpcStatus
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
-from coordinator.client._answers import Result, raise_for_branch, result_of_text
+from coordinator.client._answers import Result, message_of, raise_for_branch, result_of_text
 from coordinator.client._errors import DtmError, InvalidUse
 
 _HTTP_RESULTS: Final = {200: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
@@ -26,7 +26,7 @@ _GRPC_RESULTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class BranchCall:
-    """One call of one branch. more: further fields of the context, for XA `phase2_url`."""
+    """One call of one branch. more: further fields of the context, such as XA's `phase2_url`."""
 
     url: str
     payload: bytes
@@ -108,9 +108,11 @@ class BranchCaller:
             raise _no_answer(call, error, timeout) from error
         text = body.decode(errors="replace")
         result = result_of_text(_HTTP_RESULTS.get(status, Result.ERROR), text)
-        raise_for_branch(
-            result, text if result is not Result.ERROR else f"HTTP {status} {text}", call.gid, call.url
-        )
+        if result is not Result.SUCCESS:
+            text = message_of(text)
+        if result is Result.ERROR:
+            text = f"HTTP {status} {text}"
+        raise_for_branch(result, text, call.gid, call.url)
         return BranchAnswer(body)
 
     async def _over_grpc(self, call: BranchCall, timeout: float) -> BranchAnswer:

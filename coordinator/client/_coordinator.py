@@ -48,6 +48,11 @@ class Coordinator:
         """What branches are called with unless their url says otherwise: `http` or `grpc`."""
         return self._transport.protocol
 
+    @property
+    def told_to_branches(self) -> dict[str, str]:
+        """What branches of TCC and XA are told beside their context: Go's go on with this coordinator."""
+        return {"dtm": self._transport.address}
+
     async def close(self) -> None:
         """Close all connections."""
         await self._branches.close()

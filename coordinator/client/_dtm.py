@@ -1,13 +1,15 @@
 """`Dtm`: one connection to a coordinator, and everything that begins with it."""
 
+import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self, Unpack
 from uuid import uuid4
 
+from coordinator.client._attempts import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
-from coordinator.client._errors import InvalidUse
+from coordinator.client._errors import DtmError, InvalidUse, Ongoing
 from coordinator.client._msg import Msg
 from coordinator.client._options import TransactionOptions, make_options
 from coordinator.client._query import TransactionView, read_query
@@ -23,10 +25,11 @@ from coordinator.model import TransType
 class Dtm:
     """A coordinator, as an async context manager with one pooled connection.
 
-    url: `http://host:36789` or `grpc://host:36790`; the methods are the same, and so are the errors. Branches
-    are called with the same protocol unless their url says otherwise. timeout: seconds for one operation, all
-    attempts included. A submit with wait_result gets its request_timeout on top. A coordinator that does not
-    answer is asked again within that time, with growing pauses: submitting one gid twice is safe. Raises
+    url: `http://host:36789`, `grpc://host:36790`, or `etcd://host:2379/dtmservice` (gRPC to whichever
+    coordinators are registered); the methods are the same, and so are the errors. Branches are called with
+    the same protocol unless their url says otherwise. timeout: seconds for one operation, all attempts
+    included. A submit with wait_result gets its request_timeout on top. A coordinator that does not answer is
+    asked again within that time, with growing pauses: submitting one gid twice is safe. Raises
     InvalidUse for a url of another scheme.
 
     Example:
@@ -185,6 +188,24 @@ class Dtm:
         Raises Unreachable, InvalidUse over gRPC, DtmError.
         """
         return read_query(await self.coordinator.query(gid), gid)
+
+    async def wait(self, gid: str, *, timeout: float = 30.0) -> TransactionView:
+        """Return the transaction as soon as it is final. HTTP only. timeout: seconds.
+
+        Raises Ongoing when it is not final in time, DtmError for an unknown gid, and what `query` raises.
+        """
+        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS
+        deadline = loop.time() + timeout
+        while True:
+            stored = await self.query(gid)
+            if stored is None:
+                raise DtmError(f"no transaction {gid}", gid=gid)
+            if stored.is_final:
+                return stored
+            if loop.time() + pause > deadline:
+                raise Ongoing(f"transaction {gid} is {stored.status} after {timeout} s", gid=gid)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     @property
     def coordinator(self) -> Coordinator:

@@ -39,6 +39,11 @@ class GrpcTransport:
         self._channel = Channel(host, port)
         self._stub = dtmgimp.DtmStub(self._channel)
 
+    @property
+    def address(self) -> str:
+        """See Transport."""
+        return self._address
+
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
         message = _dtm_request(request)

@@ -4,11 +4,12 @@ import base64
 import binascii
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
 
-from coordinator.client._answers import Result, raise_for_answer
+from coordinator.client._answers import Result, message_of, raise_for_answer
 from coordinator.client._errors import DtmError
 from coordinator.client._transport import (
     BranchRegistration,
@@ -34,6 +35,11 @@ class HttpTransport:
         self._base_url = base_url
         # The time-out of each call is its own; aiohttp's default of five minutes for all would only hide it.
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+
+    @property
+    def address(self) -> str:
+        """See Transport."""
+        return f"{self._base_url}/api/dtmsvr"
 
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
@@ -66,7 +72,7 @@ class HttpTransport:
     ) -> None:
         """See Transport."""
         if operation is TopicOperation.DELETE:
-            status, answer = await self._exchange("DELETE", f"topic/{topic}", timeout)
+            status, answer = await self._exchange("DELETE", f"topic/{quote(topic, safe='')}", timeout)
         else:
             params = {"topic": topic, "url": url, **({"remark": remark} if remark else {})}
             status, answer = await self._exchange("GET", operation, timeout, params=params)
@@ -132,17 +138,8 @@ class HttpTransport:
 
 def _raise_for(status: int, answer: str, gid: str, *, only_forward: bool = False) -> None:
     result = _RESULTS.get(status, Result.ERROR)
-    text = _message(answer) if result is not Result.ERROR else f"HTTP {status} {_message(answer)}"
+    text = message_of(answer) if result is not Result.ERROR else f"HTTP {status} {message_of(answer)}"
     raise_for_answer(result, text, gid, only_forward=only_forward)
-
-
-def _message(answer: str) -> str:
-    try:
-        decoded = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        return answer
-    message = decoded.get("message") if isinstance(decoded, dict) else None
-    return message if isinstance(message, str) else answer
 
 
 def _json_object(answer: str) -> dict[str, Any]:

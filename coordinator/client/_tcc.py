@@ -49,7 +49,14 @@ class Tcc:
             )
         )
         call = BranchCall(
-            try_url, encoded, self.gid, TransType.TCC, branch_id, Op.TRY, headers=self._options.branch_headers
+            try_url,
+            encoded,
+            self.gid,
+            TransType.TCC,
+            branch_id,
+            Op.TRY,
+            headers=self._options.branch_headers,
+            more=self._coordinator.told_to_branches,
         )
         return await self._coordinator.call_branch(call, self._options.request_timeout)
 

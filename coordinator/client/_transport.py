@@ -80,6 +80,11 @@ class Transport(Protocol):
 
     protocol: str  # what the branches are called with unless their url says otherwise: `http` or `grpc`
 
+    @property
+    def address(self) -> str:
+        """Where the coordinator is, as branches of Go clients are told it by their callers."""
+        ...
+
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """Hand the transaction in; return once the coordinator said success."""
         ...
@@ -114,12 +119,17 @@ class Transport(Protocol):
 def open_transport(url: str) -> Transport:
     """Return the transport of a url, without connecting yet. Call inside a running event loop.
 
-    `http://host[:36789]`, `https://…` (with or without `/api/dtmsvr` behind it) or `grpc://host[:36790]`.
+    `http://host[:36789]`, `https://…` (with or without `/api/dtmsvr` behind it), `grpc://host[:36790]`,
+    `etcd://host:2379,host:2379/dtmservice` or `direct:///host:36790,host:36790`.
     Raises InvalidUse for anything else.
     """
     from coordinator.client._grpc import GrpcTransport
     from coordinator.client._http import HttpTransport
 
+    if _is_discovered(url):
+        from coordinator.client._discovered import DiscoveredTransport, checked_target
+
+        return DiscoveredTransport(checked_target(url))
     scheme, host, port, path = _split(url)
     if scheme == "grpc":
         return GrpcTransport(host, port or DEFAULT_GRPC_PORT)
@@ -132,7 +142,17 @@ def open_transport(url: str) -> Transport:
 
 def check_url(url: str) -> None:
     """Raise InvalidUse for a url that no transport takes."""
-    _split(url)
+    if _is_discovered(url):
+        # Only now: whoever names an address needs no etcd client.
+        from coordinator.client._discovered import checked_target
+
+        checked_target(url)
+    else:
+        _split(url)
+
+
+def _is_discovered(url: str) -> bool:
+    return url.startswith(("etcd://", "discov://", "direct://"))
 
 
 def _split(url: str) -> tuple[str, str, int | None, str]:
@@ -144,6 +164,7 @@ def _split(url: str) -> tuple[str, str, int | None, str]:
     if parts.scheme not in ("http", "https", "grpc"):
         raise InvalidUse(
             f"coordinator url {url!r}: write http://host:{DEFAULT_HTTP_PORT} or grpc://host:{DEFAULT_GRPC_PORT}"
+            ", or etcd://host:2379/dtmservice where it is registered"
         )
     if not parts.hostname:
         raise InvalidUse(f"coordinator url {url!r} names no host")

@@ -45,7 +45,7 @@ class Xa:
             self._parent.next_branch_id(),
             Op.ACTION,
             headers=self._options.branch_headers,
-            more={PHASE_TWO_URL: url},
+            more={PHASE_TWO_URL: url, **self._coordinator.told_to_branches},
             always_post=True,
         )
         return await self._coordinator.call_branch(call, self._options.request_timeout)

@@ -12,7 +12,7 @@ from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
 from coordinator.client._errors import DtmError, Failure, InvalidUse, NoBranchContext
 from coordinator.client._transport import BranchRegistration
-from coordinator.client._xa_databases import Busy, XaDatabase, xa_database
+from coordinator.client._xa_databases import Busy, DuplicateId, XaDatabase, xa_database
 from coordinator.model import Op
 
 Connect: TypeAlias = Callable[[], Awaitable[Any]]
@@ -92,6 +92,16 @@ class XaBranch:
             await self._close()
 
     async def _begin(self, database: XaDatabase) -> None:
+        branch = self._branch
+        try:
+            await self._begin_registered(database)
+        except DuplicateId as error:
+            raise DtmError(
+                f"XA branch {branch.branch_id} is being done, or is prepared, by an earlier call of it",
+                gid=branch.gid,
+            ) from error
+
+    async def _begin_registered(self, database: XaDatabase) -> None:
         branch = self._branch
         await database.begin(self._xid)
         try:

@@ -32,7 +32,7 @@ class XaDatabase(Protocol):
         ...
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
-        """Insert the row unless its key is there; return whether it was inserted."""
+        """Insert the row unless its key is there; return whether it was inserted. Raises DuplicateId."""
         ...
 
     async def prepare(self, xid: str) -> None:
@@ -114,26 +114,19 @@ class MySqlXa:
 
     async def insert_alone(self, row: BarrierRow) -> bool:
         """See XaDatabase."""
-        await self._connection.query(f"SET SESSION innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
+        await self._statement_by_statement()
         try:
-            await self._connection.begin()
-            inserted = await self._barrier.insert_ignore(row)
-            await self._connection.commit()
+            return await self._barrier.insert_ignore(row)
         except mysql_errors.MySQLError as error:
-            await self._barrier.rollback()
             raise _busy_or_same(error) from error
-        return inserted
 
     async def reason_of(self, row: BarrierRow) -> str:
         """See XaDatabase."""
-        await self._connection.query(f"SET SESSION innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
+        await self._statement_by_statement()
         try:
-            reason = await self._barrier.reason_of(row)
-            await self._connection.rollback()
+            return await self._barrier.reason_of(row)
         except mysql_errors.MySQLError as error:
-            await self._barrier.rollback()
             raise _busy_or_same(error) from error
-        return reason
 
     async def is_prepared(self, xid: str) -> bool:
         """See XaDatabase. MySQL 8 wants the privilege XA_RECOVER_ADMIN for this."""
@@ -146,7 +139,13 @@ class MySqlXa:
         if not self._connection.closed:
             await self._connection.ensure_closed()
 
+    async def _statement_by_statement(self) -> None:
+        # Each its own transaction: without autocommit MariaDB takes XA COMMIT for a part of another one.
+        await self._connection.autocommit(True)
+        await self._connection.query(f"SET SESSION innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
+
     async def _end(self, how: str, xid: str) -> bool:
+        await self._statement_by_statement()
         try:
             await self._execute(how, xid)
         except mysql_errors.MySQLError as error:

@@ -37,7 +37,14 @@ class PostgresXa:
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See XaDatabase."""
-        return await self._barrier.insert_ignore(row)
+        # Another attempt of the same branch holds the key until the whole transaction ends: no use waiting.
+        await self._connection.execute("SET LOCAL lock_timeout = '1s'")
+        try:
+            inserted = await self._barrier.insert_ignore(row)
+        except asyncpg.LockNotAvailableError as error:
+            raise DuplicateId(f"{row.gid}-{row.branch_id}") from error
+        await self._connection.execute("SET LOCAL lock_timeout TO DEFAULT")
+        return inserted
 
     async def prepare(self, xid: str) -> None:
         """See XaDatabase."""

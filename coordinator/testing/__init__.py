@@ -2,11 +2,13 @@
 
 pytest_plugins = ["coordinator.testing.plugin"]  # in conftest.py
 
-async def test_a_full_account_takes_nothing(dtm_kit):
+async def test_a_full_account_takes_nothing(dtm_kit: Kit) -> None:
     dtm_kit.branches.answer("/deposit", Says.FAILURE)
-    ...
+    …
+    await dtm_kit.advance(35)
 """
 
 from coordinator.testing._branches import Call, FakeBranches, Says, Scripted
+from coordinator.testing._kit import Kit, TravellingClock
 
-__all__ = ["Call", "FakeBranches", "Says", "Scripted"]
+__all__ = ["Call", "FakeBranches", "Kit", "Says", "Scripted", "TravellingClock"]

@@ -14,7 +14,15 @@ from grpclib.const import Status as GrpcStatus
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
-from coordinator.client import BranchContext, BranchServer, Failure, Ongoing, branch_of
+from coordinator.client import (
+    BranchContext,
+    BranchServer,
+    DtmError,
+    Failure,
+    Ongoing,
+    branch_of,
+    error_response,
+)
 
 HOST: Final = "127.0.0.1"
 WAIT_SECONDS: Final = 10.0
@@ -55,7 +63,8 @@ class Call:
         return orjson.loads(self.payload) if self.payload else None
 
 
-# bytes or JSON: a success with that body. A function: gets the call, returns one of the others.
+# bytes or JSON: a success with that body. A function: gets the call, returns one of the others or raises
+# DtmError, as a branch would.
 Scripted: TypeAlias = Says | bytes | Mapping[str, Any] | Callable[[Call], Awaitable[Any]]
 
 
@@ -136,7 +145,10 @@ class FakeBranches:
 
     async def _serve_http(self, request: web.Request) -> web.StreamResponse:
         call = Call(request.path, branch_of(request), await request.read(), request.headers)
-        answer = await self._answer_to(call)
+        try:
+            answer = await self._answer_to(call)
+        except DtmError as error:
+            return error_response(error)
         match answer:
             case Says.FAILURE | Says.ONGOING:
                 status = 409 if answer is Says.FAILURE else 425

@@ -9,8 +9,12 @@ from typing import Any, Protocol
 
 import aiomysql
 import aiosqlite
+import asyncpg
 import pytest
 from pymysql.constants import CLIENT
+from sqlalchemy import NullPool, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from coordinator.client import (
     BarrierError,
@@ -24,7 +28,7 @@ from coordinator.client import (
     barrier,
 )
 from coordinator.client._barrier_rules import BarrierRow
-from tests.support.servers import Database
+from tests.support.servers import Database, PostgresDatabase
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 CONCURRENT_CALLS = 50
@@ -115,15 +119,76 @@ class MariaDBBusiness:
         return await asyncio.to_thread(self._database.execute, sql)
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+class PostgresBusiness:
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def prepare(self) -> None:
+        schema = (SQL / "barrier.postgres.sql").read_text(encoding="utf-8")
+        accounts = "CREATE TABLE account (balance int); INSERT INTO account VALUES (0)"
+        await asyncio.to_thread(self._database.execute, schema + accounts)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[asyncpg.Connection]:
+        one = self._database
+        connection = await asyncpg.connect(host=one.host, port=one.port, user=one.user, database=one.name)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def add(self, connection: asyncpg.Connection, amount: int) -> None:
+        if not connection.is_in_transaction():  # for what a caller does before its barrier
+            await connection.execute("BEGIN")
+        await connection.execute("UPDATE account SET balance = balance + $1", amount)
+
+    async def balance(self) -> int:
+        return int(str((await self._rows("SELECT balance FROM account"))[0][0]))
+
+    async def barrier_rows(self) -> list[tuple[str, ...]]:
+        return await self._rows(
+            "SELECT branch_id, op, barrier_id, reason FROM dtm_barrier.barrier ORDER BY id"
+        )
+
+    async def _rows(self, sql: str) -> list[Any]:
+        return await asyncio.to_thread(self._database.execute, sql)
+
+
+class SqlAlchemyBusiness:
+    """The same accounts and barrier, reached through an AsyncSession."""
+
+    def __init__(self, inner: "SqliteBusiness | MariaDBBusiness | PostgresBusiness", url: str) -> None:
+        self._inner = inner
+        options = {"connect_args": {"timeout": 30}} if url.startswith("sqlite") else {}
+        self._engine = create_async_engine(url, poolclass=NullPool, **options)
+        self.prepare, self.balance, self.barrier_rows = inner.prepare, inner.balance, inner.barrier_rows
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(self._engine) as session:
+            yield session
+
+    async def add(self, session: AsyncSession, amount: int) -> None:
+        await session.execute(text("UPDATE account SET balance = balance + :amount"), {"amount": amount})
+
+
+@pytest.fixture(
+    params=[f"{by}{name}" for by in ("", "sqlalchemy-") for name in ("sqlite", "mariadb", "postgres")]
+)
 async def business(request: pytest.FixtureRequest, tmp_path: Path) -> Business:
-    made: SqliteBusiness | MariaDBBusiness
-    if request.param == "sqlite":
+    made: SqliteBusiness | MariaDBBusiness | PostgresBusiness
+    if request.param.endswith("sqlite"):
         made = SqliteBusiness(tmp_path / "business.db")
+        url = f"sqlite+aiosqlite:///{tmp_path / 'business.db'}"
+    elif request.param.endswith("postgres"):
+        one: PostgresDatabase = request.getfixturevalue("postgres_database")
+        url = f"postgresql+asyncpg://{one.user}@{one.host}:{one.port}/{one.name}"
+        made = PostgresBusiness(one)
     else:
-        made = MariaDBBusiness(request.getfixturevalue("mariadb_database"))
+        database: Database = request.getfixturevalue("mariadb_database")
+        made, url = MariaDBBusiness(database), database.url
     await made.prepare()
-    return made
+    return SqlAlchemyBusiness(made, url) if request.param.startswith("sqlalchemy") else made
 
 
 def branch(op: str, gid: str = "g1") -> BranchContext:
@@ -260,7 +325,10 @@ async def test_fifty_actions_and_compensations_at_once_leave_nothing(business: B
         *(call(business, op, 30 if op == "action" else -30) for op in ops), return_exceptions=True
     )
     # A deadlock may have a victim in MySQL; such a branch answers Internal and is called again.
-    assert all(isinstance(result, (Outcome, aiomysql.OperationalError)) for result in results), results
+    assert all(
+        isinstance(result, (Outcome, aiomysql.OperationalError, asyncpg.DeadlockDetectedError, DBAPIError))
+        for result in results
+    ), results
     await call(business, "compensate", -30)
     assert await business.balance() == 0
 

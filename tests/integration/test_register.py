@@ -354,9 +354,9 @@ def test_a_port_that_is_taken_ends_with_1_and_a_sentence(name: str, tmp_path: Pa
 def test_an_api_with_a_coordinator_address_of_another_kind(tmp_path: Path) -> None:
     rpc_client = {"Endpoints": ["h:1"]}
     settings = {"Name": "a", "Port": 0, "UserRpc": rpc_client, "ScoreRpc": rpc_client}
-    done = run("api", tmp_path, {**settings, "DtmServer": "etcd://h:1/dtmservice"})
+    done = run("api", tmp_path, {**settings, "DtmServer": "redis://h:1/dtmservice"})
     assert done.returncode == 1
-    assert "DtmServer: coordinator url 'etcd://h:1/dtmservice': write http://host:36789" in done.stderr
+    assert "DtmServer: coordinator url 'redis://h:1/dtmservice': write http://host:36789" in done.stderr
 
 
 # ---- the demo

@@ -7,9 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.support import programs
-from tests.support.ports import is_listening
-from tests.support.processes import Process
-from tests.support.servers import MariaDBServer, PostgresServer, ThrowAwayServer
+from tests.support.servers import MariaDBServer, PostgresServer, RedisServer
 from tests.support.under_test import ROOT, CoordinatorProcess
 
 GO_FOLDER = ROOT / "tests" / "interop" / "go"
@@ -18,19 +16,6 @@ GO_BUILD_SECONDS = 550  # the first time on a machine; with a warm cache it take
 ACCOUNT = "CREATE TABLE account (name varchar(128) PRIMARY KEY, balance int NOT NULL, held int NOT NULL);"
 # A coordinator that looks often, so that a nudge is followed soon.
 SETTINGS = {"TransCronInterval": 1, "ConfigUpdateInterval": 1}
-
-
-class RedisServer(ThrowAwayServer):
-    """Redis on 127.0.0.1, nothing on disk."""
-
-    requirement = programs.REDIS
-
-    def _prepare(self) -> Process:
-        path = programs.find("redis-server")
-        assert path is not None
-        arguments = ("--bind", self.host, "--port", str(self.port), "--save", "", "--appendonly", "no")
-        command = [path, *arguments]
-        return Process(command, name="redis", folder=self.folder, ready=lambda: is_listening(self.port))
 
 
 @contextmanager

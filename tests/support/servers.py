@@ -1,4 +1,4 @@
-"""Throw-away MariaDB, PostgreSQL and etcd: own ports, own temporary folder, ended by their own pid.
+"""Throw-away MariaDB, PostgreSQL, etcd and Redis: own ports, own folder, ended by their own pid.
 
     with MariaDBServer() as server:
         database = server.create_database(schema="CREATE TABLE t (id int)")
@@ -28,7 +28,7 @@ import pymysql
 from pymysql.constants import CLIENT
 
 from tests.support import programs
-from tests.support.ports import HOST, answers, free_port
+from tests.support.ports import HOST, answers, free_port, is_listening
 from tests.support.processes import Process, as_user
 
 
@@ -371,6 +371,7 @@ class PostgresServer(ThrowAwayServer):
             "port": self.port,
             "unix_socket_directories": sockets,
             "max_connections": 200,
+            "max_prepared_transactions": 100,  # XA
             "shared_buffers": "32MB",
             "fsync": "on",
         }
@@ -446,6 +447,24 @@ class EtcdServer(ThrowAwayServer):
         return Process(
             command, name="etcd", environment=environment, ready=lambda: answers(f"{client}/health")
         )
+
+
+class RedisServer(ThrowAwayServer):
+    """A single Redis on 127.0.0.1, without a password; it keeps nothing over a restart."""
+
+    requirement = programs.REDIS
+
+    @property
+    def url(self) -> str:
+        """`redis://host:port`."""
+        return f"redis://{self.host}:{self.port}"
+
+    def _prepare(self) -> Process:
+        command = [
+            *(_path("redis-server"), "--port", str(self.port), "--bind", self.host),
+            *("--dir", str(self.folder), "--save", "", "--appendonly", "no"),
+        ]
+        return Process(command, name="redis", ready=lambda: is_listening(self.port))
 
 
 def _path(program: str) -> str:

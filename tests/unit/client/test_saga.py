@@ -221,7 +221,7 @@ async def test_a_coordinator_that_comes_back_is_used_again_by_the_same_client() 
     ("url", "sentence"),
     [
         ("localhost:36789", "write http://host:36789 or grpc://host:36790"),
-        ("etcd://localhost:2379/dtmservice", "write http://host:36789 or grpc://host:36790"),
+        ("etcd://localhost:2379", "coordinator url 'etcd://localhost:2379'"),
         ("http://", "names no host"),
         ("http://host:port", "port"),
     ],

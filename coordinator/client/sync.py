@@ -1,0 +1,290 @@
+"""The client for blocking code: Flask, Django, scripts. The async one does the work, in its own thread.
+
+    from coordinator.client.sync import Dtm
+
+    with Dtm("http://localhost:36789") as dtm:
+        saga = dtm.saga(wait_result=True)
+        saga.add(f"{bank}/TransOut", f"{bank}/TransOutRevert", {"amount": 30})
+        saga.submit()
+
+One `Dtm` may be used by many threads. The names, options, results and errors are those of
+`coordinator.client`. Workflows and the branch's side of XA are async only.
+"""
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar, Unpack
+
+from coordinator.client import _barrier, _dtm, _msg, _query_prepared, _saga, _tcc, _xa
+from coordinator.client._barrier_blocking import BlockingBarrier, InCaller
+from coordinator.client._branch_calls import BranchAnswer
+from coordinator.client._context import BranchContext
+from coordinator.client._options import TransactionOptions
+from coordinator.client._payload import Payload
+from coordinator.client._portal import Portal, at_once
+from coordinator.client._query import TransactionView
+from coordinator.client._request import Source, branch_of
+from coordinator.client._submitted import Submitted
+
+__all__ = ["Barrier", "Dtm", "Msg", "Saga", "Tcc", "Xa", "barrier", "query_prepared"]
+
+T = TypeVar("T")
+ConnectionT = TypeVar("ConnectionT")
+GlobalT = TypeVar("GlobalT", _tcc.Tcc, _xa.Xa)
+
+_ENVIRON_KEY: Final = "dtm.branch"
+
+
+class Saga:
+    """See `coordinator.client.Saga`."""
+
+    def __init__(self, saga: _saga.Saga, portal: Portal) -> None:
+        self._saga = saga
+        self._portal = portal
+        self.gid = saga.gid
+
+    def add(
+        self, action: str, compensate: str = "", payload: Payload = None, *, after: Iterable[int] = ()
+    ) -> "Saga":
+        """Append a step and return the saga."""
+        self._saga.add(action, compensate, payload, after=after)
+        return self
+
+    def submit(self) -> Submitted:
+        """Hand the saga in."""
+        return self._portal.call(lambda _: self._saga.submit())
+
+
+class Msg:
+    """See `coordinator.client.Msg`."""
+
+    def __init__(self, msg: _msg.Msg, portal: Portal) -> None:
+        self._msg = msg
+        self._portal = portal
+        self.gid = msg.gid
+
+    def add(self, url: str, payload: Payload = None) -> "Msg":
+        """Append a call and return the message."""
+        self._msg.add(url, payload)
+        return self
+
+    def add_topic(self, topic: str, payload: Payload = None) -> "Msg":
+        """Append a call of every subscriber; return the message."""
+        self._msg.add_topic(topic, payload)
+        return self
+
+    def submit(self) -> Submitted:
+        """Hand the message in."""
+        return self._portal.call(lambda _: self._msg.submit())
+
+    def prepare(self) -> None:
+        """Announce the message."""
+        self._portal.call(lambda _: self._msg.prepare())
+
+    def abort(self, reason: str = "") -> None:
+        """Give a prepared message up."""
+        self._portal.call(lambda _: self._msg.abort(reason))
+
+    def do_and_submit(
+        self, connection: ConnectionT, business: Callable[[ConnectionT], T], *, table: str = ""
+    ) -> T:
+        """Run `business(connection)` in a local transaction, with the message: both happen, or neither.
+
+        connection: of sqlite3, pymysql or psycopg; it is used in this thread alone.
+        """
+        database = BlockingBarrier(connection, table)
+
+        return self._portal.call(
+            lambda caller: self._msg.do_and_submit(
+                InCaller(database, caller), lambda _: caller.run(lambda: business(connection))
+            )
+        )
+
+
+class _Block(Generic[GlobalT]):
+    """A tcc or xa as a block of blocking code."""
+
+    def __init__(self, inner: GlobalT, portal: Portal) -> None:
+        self._inner: GlobalT = inner
+        self._portal = portal
+        self.gid = inner.gid
+
+    def __enter__(self) -> Self:
+        self._portal.call(lambda _: self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal.call(lambda _: self._inner.__aexit__(kind, error, traceback))
+
+
+class Tcc(_Block[_tcc.Tcc]):
+    """See `coordinator.client.Tcc`."""
+
+    def call_branch(self, payload: Payload, try_url: str, confirm_url: str, cancel_url: str) -> BranchAnswer:
+        """Register confirm and cancel, then call try; return what it answered."""
+        return self._portal.call(lambda _: self._inner.call_branch(payload, try_url, confirm_url, cancel_url))
+
+
+class Xa(_Block[_xa.Xa]):
+    """See `coordinator.client.Xa`."""
+
+    def call_branch(self, url: str, payload: Payload = None) -> BranchAnswer:
+        """Call a branch, which prepares its local transaction; return its answer."""
+        return self._portal.call(lambda _: self._inner.call_branch(url, payload))
+
+
+class Dtm:
+    """See `coordinator.client.Dtm`; a context manager of blocking code, with a thread of its own."""
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        self._dtm = _dtm.Dtm(url, timeout=timeout)
+        self._opened: Portal | None = None
+
+    def __enter__(self) -> Self:
+        if self._opened is None:
+            self._opened = Portal()
+            self._opened.call(lambda _: self._dtm.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.call(lambda _: self._dtm.__aexit__(kind, error, traceback))
+            opened.close()
+
+    @property
+    def _portal(self) -> Portal:
+        if self._opened is None:
+            _ = self._dtm.coordinator  # says how to open it
+        assert self._opened is not None, "the inner client is open and the portal is not"
+        return self._opened
+
+    def saga(
+        self,
+        gid: str | None = None,
+        *,
+        retry_limit: int = 0,
+        concurrent: bool = False,
+        **options: Unpack[TransactionOptions],
+    ) -> Saga:
+        """Begin a saga."""
+        return Saga(
+            self._dtm.saga(gid, retry_limit=retry_limit, concurrent=concurrent, **options), self._portal
+        )
+
+    def msg(
+        self,
+        gid: str | None = None,
+        *,
+        query_prepared: str = "",
+        delay: int = 0,
+        concurrent: bool = False,
+        **options: Unpack[TransactionOptions],
+    ) -> Msg:
+        """Begin a two-phase message."""
+        made = self._dtm.msg(
+            gid, query_prepared=query_prepared, delay=delay, concurrent=concurrent, **options
+        )
+        return Msg(made, self._portal)
+
+    def tcc(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Tcc:
+        """Return a TCC transaction, to be used as a block."""
+        return Tcc(self._dtm.tcc(gid, **options), self._portal)
+
+    def nested_tcc(self, source: Source, **options: Unpack[TransactionOptions]) -> Tcc:
+        """Return the TCC transaction that this try belongs to, for further `call_branch`."""
+        return Tcc(self._dtm.nested_tcc(_branch_of(source), **options), self._portal)
+
+    def xa(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Xa:
+        """Return an XA transaction, to be used as a block."""
+        return Xa(self._dtm.xa(gid, **options), self._portal)
+
+    def subscribe(self, topic: str, url: str, *, remark: str = "") -> None:
+        """Add a subscriber to a topic."""
+        self._portal.call(lambda _: self._dtm.subscribe(topic, url, remark=remark))
+
+    def unsubscribe(self, topic: str, url: str) -> None:
+        """Take a subscriber out of a topic."""
+        self._portal.call(lambda _: self._dtm.unsubscribe(topic, url))
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic with all its subscribers."""
+        self._portal.call(lambda _: self._dtm.delete_topic(topic))
+
+    def new_gid(self) -> str:
+        """Return a gid made by the coordinator."""
+        return self._portal.call(lambda _: self._dtm.new_gid())
+
+    def query(self, gid: str) -> TransactionView | None:
+        """Return what is stored of a transaction, None when the gid is unknown."""
+        return self._portal.call(lambda _: self._dtm.query(gid))
+
+    def wait(self, gid: str, *, timeout: float = 30.0) -> TransactionView:
+        """Return the transaction as soon as it is final."""
+        return self._portal.call(lambda _: self._dtm.wait(gid, timeout=timeout))
+
+
+class Barrier(Generic[ConnectionT]):
+    """One barrier on one blocking connection; made by `barrier`."""
+
+    def __init__(self, branch: BranchContext, connection: ConnectionT, table: str) -> None:
+        self._connection = connection
+        self._barrier = _barrier.Barrier(branch, BlockingBarrier(connection, table))
+
+    def call(self, business: Callable[[ConnectionT], T]) -> T | None:
+        """Run `business(connection)` if this call is the first of its kind, and commit both together."""
+        with self as transaction:
+            return business(self._connection) if transaction.runs else None
+
+    def __enter__(self) -> _barrier.BarrierTransaction[ConnectionT]:
+        transaction = at_once(self._barrier.__aenter__())
+        return _barrier.BarrierTransaction(self._connection, transaction.outcome)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        at_once(self._barrier.__aexit__(kind, error, traceback))
+
+
+def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barrier[ConnectionT]:
+    """Return the barrier for this branch call on this connection (PROTOCOL §12).
+
+    source: a BranchContext, or the request of Flask or Django. connection: of sqlite3, pymysql or psycopg.
+
+    Example:
+        with barrier(flask.request, connection) as transaction:
+            if transaction.runs:
+                connection.execute("UPDATE account SET balance = balance - 30 WHERE id = 1")
+    """
+    return Barrier(_branch_of(source), connection, table)
+
+
+def query_prepared(source: Source, connection: Any, *, table: str = "") -> None:
+    """Return when the local transaction of the message was committed; raise Failure when it never will be."""
+    database = BlockingBarrier(connection, table)
+    at_once(_query_prepared.query_prepared(_branch_of(source), database))
+
+
+def _branch_of(source: Source) -> BranchContext:
+    """Of a Flask or Django request, the same object each time; else as the async client reads it."""
+    for query_name, environ_name in (("args", "environ"), ("GET", "META")):
+        query, environ = getattr(source, query_name, None), getattr(source, environ_name, None)
+        if query is not None and isinstance(environ, dict):
+            if _ENVIRON_KEY not in environ:
+                environ[_ENVIRON_KEY] = BranchContext.from_query(query)
+            found: BranchContext = environ[_ENVIRON_KEY]
+            return found
+    return branch_of(source)

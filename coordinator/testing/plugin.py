@@ -1,0 +1,17 @@
+"""The kit as a pytest fixture; needs pytest-asyncio.
+
+pytest_plugins = ["coordinator.testing.plugin"]  # in the conftest.py at the top
+"""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from coordinator.testing import Kit
+
+
+@pytest_asyncio.fixture
+async def dtm_kit() -> AsyncIterator[Kit]:
+    """A fresh coordinator with scripted branches for one test."""
+    async with Kit() as kit:
+        yield kit

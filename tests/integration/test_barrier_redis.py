@@ -1,0 +1,135 @@
+"""The barrier in Redis: repeated, empty, dangling, concurrent, refused (PROTOCOL §12)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from coordinator.client import (
+    BranchContext,
+    Failure,
+    InvalidUse,
+    Outcome,
+    RedisBarrier,
+    barrier,
+    redis_query_prepared,
+)
+from tests.support.servers import RedisServer
+
+ACCOUNT = "balance:ann"
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_server.url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+def branch(op: str, gid: str = "g1") -> BranchContext:
+    return BranchContext(gid, "saga", "01", op)
+
+
+async def call(redis: Redis, op: str, amount: int, gid: str = "g1") -> Outcome | None:
+    async with RedisBarrier(branch(op, gid), redis) as commands:
+        commands.execute("INCRBY", ACCOUNT, amount)
+    return commands.outcome
+
+
+async def balance(redis: Redis) -> int:
+    return int(await redis.get(ACCOUNT) or 0)
+
+
+async def test_the_first_call_runs_and_leaves_its_key(redis: Redis) -> None:
+    async with RedisBarrier(branch("action"), redis) as commands:
+        commands.execute("INCRBY", ACCOUNT, 30)
+        commands.execute("GET", ACCOUNT)
+    assert (commands.outcome, commands.answers) == (Outcome.RUN, [30, b"30"])
+    assert await redis.get("g1-01-action-01") == b"action"
+    assert 0 < await redis.ttl("g1-01-action-01") <= 7 * 24 * 3600
+
+
+async def test_a_repeated_call_does_nothing(redis: Redis) -> None:
+    assert [await call(redis, "action", 30) for _ in range(2)] == [Outcome.RUN, Outcome.REPEATED]
+    assert await balance(redis) == 30
+
+
+async def test_a_compensation_undoes_once(redis: Redis) -> None:
+    await call(redis, "action", 30)
+    assert [await call(redis, "compensate", -30) for _ in range(2)] == [Outcome.RUN, Outcome.REPEATED]
+    assert await balance(redis) == 0
+
+
+async def test_an_empty_compensation_undoes_nothing_and_shuts_the_action_out(redis: Redis) -> None:
+    assert await call(redis, "compensate", -30) is Outcome.EMPTY
+    assert await call(redis, "compensate", -30) is Outcome.REPEATED
+    assert await call(redis, "action", 30) is Outcome.REPEATED
+    assert await balance(redis) == 0
+    assert await redis.get("g1-01-action-01") == b"compensate"
+
+
+async def test_fifty_calls_at_once_have_one_effect(redis: Redis) -> None:
+    outcomes = await asyncio.gather(*(call(redis, "action", 30) for _ in range(50)))
+    assert sorted(str(outcome) for outcome in outcomes if outcome is not Outcome.REPEATED) == ["Outcome.RUN"]
+    assert await balance(redis) == 30
+
+
+async def test_adjust_refuses_to_go_below_and_leaves_nothing(redis: Redis) -> None:
+    await redis.set(ACCOUNT, 20)
+    with pytest.raises(Failure, match="balance:ann would be -10"):
+        await RedisBarrier(branch("action"), redis).adjust(ACCOUNT, -30)
+    assert await balance(redis) == 20
+    assert await redis.exists("g1-01-action-01") == 0
+    assert await RedisBarrier(branch("action"), redis).adjust(ACCOUNT, -15) == 5
+    assert await RedisBarrier(branch("action"), redis).adjust(ACCOUNT, -15) is None
+
+
+async def test_a_script_of_one_s_own_gets_its_keys_and_arguments(redis: Redis) -> None:
+    script = "redis.call('HSET', KEYS[1], 'owner', ARGV[1]) return {KEYS[1], ARGV[1]}"
+    result = await RedisBarrier(branch("action"), redis).call(script, ["seat:7"], ["ann"])
+    assert result == [b"seat:7", b"ann"]
+    assert await redis.hget("seat:7", "owner") == b"ann"
+
+
+async def test_an_exception_in_the_block_sends_nothing(redis: Redis) -> None:
+    with pytest.raises(LookupError):
+        async with RedisBarrier(branch("action"), redis) as commands:
+            commands.execute("INCRBY", ACCOUNT, 30)
+            raise LookupError
+    assert await balance(redis) == 0
+    assert await call(redis, "action", 30) is Outcome.RUN
+
+
+async def test_a_command_that_redis_refuses_leaves_the_barrier_open(redis: Redis) -> None:
+    await redis.lpush("a-list", 1)
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        async with RedisBarrier(branch("action"), redis) as commands:
+            commands.execute("INCRBY", "a-list", 30)
+    assert await redis.exists("g1-01-action-01") == 0
+
+
+async def test_two_barriers_in_one_request_are_two(redis: Redis) -> None:
+    request = branch("action")
+    for _ in range(2):
+        assert await RedisBarrier(request, redis).adjust(ACCOUNT, 1) is not None
+    assert await balance(redis) == 2
+
+
+async def test_query_prepared(redis: Redis) -> None:
+    sender = BranchContext("g1", "msg", "00", "msg")
+    await RedisBarrier(sender, redis).adjust(ACCOUNT, 30)
+    await redis_query_prepared(sender, redis)
+    other = BranchContext("g2", "msg", "00", "msg")
+    for _ in range(2):
+        with pytest.raises(Failure, match="never committed"):
+            await redis_query_prepared(other, redis)
+    assert await RedisBarrier(other, redis).adjust(ACCOUNT, 30) is None, "the sender is shut out"
+    assert await balance(redis) == 30
+
+
+async def test_the_other_barrier_says_where_redis_is_served(redis: Redis) -> None:
+    with pytest.raises(InvalidUse, match="for Redis see RedisBarrier"):
+        barrier(branch("action"), redis)

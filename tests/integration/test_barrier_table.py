@@ -1,0 +1,61 @@
+"""`dtm barrier-table --url …` on each database (PROTOCOL §12)."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from coordinator.cli import main
+from tests.support.ports import free_port
+from tests.support.servers import Database, PostgresDatabase
+
+
+def barrier_table(url: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["barrier-table", "--url", url])
+    return done.exit_code, done.output
+
+
+def test_sqlite(tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    for _ in range(2):
+        assert barrier_table(f"sqlite:///{file}") == (0, f"ok: barrier in {file}\n")
+
+
+def test_mariadb(mariadb_database: Database) -> None:
+    one = mariadb_database
+    one.execute("DROP DATABASE IF EXISTS dtm_barrier")
+    for _ in range(2):
+        code, said = barrier_table(f"mysql+aiomysql://{one.user}:@{one.host}:{one.port}/{one.name}")
+        assert (code, said.startswith("ok: dtm_barrier.barrier in mysql+aiomysql://root@")) == (0, True), said
+    assert one.execute("SELECT count(*) FROM dtm_barrier.barrier") == [(0,)]
+
+
+def test_postgres(postgres_database: PostgresDatabase) -> None:
+    one = postgres_database
+    for _ in range(2):
+        code, said = barrier_table(f"postgresql://{one.user}@{one.host}:{one.port}/{one.name}")
+        assert (code, said.startswith("ok: dtm_barrier.barrier in postgresql://root@")) == (0, True), said
+    assert one.execute("SELECT count(*) FROM dtm_barrier.barrier") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("redis://h", "write mysql://user:password@host:3306/"),
+        ("sqlite:///", "name the file"),
+        ("sqlite:////no/such/folder/shop.db", "cannot create the barrier table in sqlite://"),
+        (
+            f"mysql://u:secret@127.0.0.1:{free_port()}/",
+            "cannot create the barrier table in mysql://u@127.0.0.1",
+        ),
+        (
+            f"postgres://u:secret@127.0.0.1:{free_port()}/d",
+            "cannot create the barrier table in postgres://u@",
+        ),
+    ],
+)
+def test_a_database_that_does_not_take_it_is_named_without_its_password(url: str, sentence: str) -> None:
+    code, said = barrier_table(url)
+    assert code == 1
+    assert sentence in said
+    assert "secret" not in said and "Traceback" not in said

@@ -1,0 +1,181 @@
+"""Starlette, FastAPI and grpcio: the context, and errors as answers (PROTOCOL §2, §10)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import fastapi
+import grpc
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from coordinator.client import (
+    BranchContext,
+    BranchMiddleware,
+    DtmError,
+    Failure,
+    InvalidUse,
+    NoBranchContext,
+    Ongoing,
+    as_current,
+    barrier,
+    branch_of,
+    create_barrier_table,
+    current_branch,
+    with_barrier,
+)
+from coordinator.client.grpcio import BranchInterceptor
+
+QUERY = {"gid": "g1", "trans_type": "saga", "branch_id": "01", "op": "action"}
+
+
+def take(what: str) -> dict[str, str]:
+    match what:
+        case "fail":
+            raise Failure("no money, and the FAILURE is not ONGOING")
+        case "wait":
+            raise Ongoing("not yet")
+        case "break":
+            raise DtmError("the table is missing")
+    return {"op": current_branch().op}
+
+
+def starlette_app() -> Any:
+    async def handler(request: Request) -> JSONResponse:
+        answer = take(request.path_params["what"])
+        assert branch_of(request) is current_branch()
+        return JSONResponse(answer)
+
+    application = Starlette(routes=[Route("/{what}", handler, methods=["POST"])])
+    application.add_middleware(BranchMiddleware)
+    return application
+
+
+def fastapi_app() -> Any:
+    application = fastapi.FastAPI()
+    application.add_middleware(BranchMiddleware)
+
+    @application.post("/{what}")
+    async def handler(what: str, request: fastapi.Request) -> dict[str, str]:
+        answer = take(what)
+        assert branch_of(request) is current_branch()
+        return answer
+
+    return application
+
+
+@pytest.fixture(params=[starlette_app, fastapi_app])
+async def web(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=request.param())
+    async with httpx.AsyncClient(transport=transport, base_url="http://branch") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "body"),
+    [
+        ("take", 200, {"op": "action"}),
+        ("fail", 409, {"dtm_result": "FAILURE", "message": "no money, and the failure is not ongoing"}),
+        ("wait", 425, {"dtm_result": "ONGOING", "message": "not yet"}),
+        ("break", 500, {"message": "the table is missing"}),
+    ],
+)
+async def test_answers_over_asgi(
+    web: httpx.AsyncClient, what: str, status: int, body: dict[str, str]
+) -> None:
+    response = await web.post(f"/{what}", params=QUERY)
+    assert (response.status_code, response.json()) == (status, body)
+
+
+async def test_a_call_without_context_is_told_so_over_asgi(web: httpx.AsyncClient) -> None:
+    response = await web.post("/take")
+    assert response.status_code == 400
+    assert "lacks gid, trans_type, branch_id, op" in response.json()["message"]
+
+
+async def answer_grpcio(request: bytes, context: Any) -> bytes:
+    answer = take(request.decode())
+    assert branch_of(context) is current_branch()
+    return answer["op"].encode()
+
+
+@pytest.fixture
+async def grpcio_call() -> AsyncIterator[Any]:
+    handler = grpc.unary_unary_rpc_method_handler(answer_grpcio)
+    server = grpc.aio.server(interceptors=[BranchInterceptor()])
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bank.Bank", {"In": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel.unary_unary("/bank.Bank/In")
+    await server.stop(0)
+
+
+METADATA = tuple((f"dtm-{name}", value) for name, value in QUERY.items())
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "text"),
+    [
+        ("fail", "ABORTED", "no money"),
+        ("wait", "FAILED_PRECONDITION", "not yet"),
+        ("break", "INTERNAL", "the table is missing"),
+    ],
+)
+async def test_answers_over_grpcio(grpcio_call: Any, what: str, code: str, text: str) -> None:
+    assert await grpcio_call(b"take", metadata=METADATA) == b"action"
+    with pytest.raises(grpc.aio.AioRpcError, match=text) as caught:
+        await grpcio_call(what.encode(), metadata=METADATA)
+    assert caught.value.code().name == code
+
+
+async def test_a_call_without_context_is_told_so_over_grpcio(grpcio_call: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match="lacks dtm-gid") as caught:
+        await grpcio_call(b"take")
+    assert caught.value.code().name == "INVALID_ARGUMENT"
+
+
+def test_a_request_that_nobody_knows_is_explained() -> None:
+    with pytest.raises(InvalidUse, match="carries no branch context that is known here"):
+        branch_of(object())
+
+
+async def test_a_decorated_handler_runs_once(tmp_path: Path) -> None:
+    file = tmp_path / "bank.db"
+    await create_barrier_table(f"sqlite:///{file}")
+
+    @asynccontextmanager
+    async def lend() -> AsyncIterator[aiosqlite.Connection]:
+        async with aiosqlite.connect(file) as connection:
+            yield connection
+
+    async with lend() as connection:
+        await connection.execute("CREATE TABLE account (balance int)")
+
+    class Bank:
+        @with_barrier(lend, repeated=lambda: "was done")
+        async def deposit(self, amount: int, *, connection: aiosqlite.Connection) -> str:
+            """Take the money."""
+            await connection.execute("INSERT INTO account VALUES (?)", (amount,))
+            return "done"
+
+    answers = []
+    for _ in range(2):
+        with as_current(BranchContext(**QUERY)):
+            answers.append(await Bank().deposit(30))
+    assert answers == ["done", "was done"]
+    assert Bank.deposit.__doc__ == "Take the money."
+    async with lend() as connection:
+        assert await connection.execute_fetchall("SELECT balance FROM account") == [(30,)]
+    with pytest.raises(NoBranchContext):
+        await Bank().deposit(30)
+    with pytest.raises(InvalidUse, match="an AsyncSession or AsyncConnection"):
+        from sqlalchemy import create_engine
+
+        barrier(BranchContext(**QUERY), create_engine("sqlite://"))
