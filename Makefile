@@ -22,6 +22,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 SOURCES := $(wildcard coordinator branches examples bench tests)
 TYPED := $(wildcard coordinator branches examples) tests/support
 PYTEST := $(BIN)/python -m pytest
+# One process a core, a file at a time: each has throw-away servers of its own. `make PARALLEL= test` runs them in turn.
+PARALLEL ?= --numprocesses=auto --dist=loadfile
 SEED_OPTION := $(if $(SEED),--seed=$(SEED))
 
 .PHONY: help
@@ -78,7 +80,7 @@ servers: $(DEV_STAMP)
 
 .PHONY: test
 test: $(DEV_STAMP) servers  ## every test; gets MariaDB, PostgreSQL, etcd and Redis first where it can
-	@$(PYTEST) $(SEED_OPTION)
+	@$(PYTEST) $(PARALLEL) $(SEED_OPTION)
 
 .PHONY: test-unit test-simulation
 test-unit test-simulation: test-%: $(DEV_STAMP)  ## only tests/<folder>: no server needed
