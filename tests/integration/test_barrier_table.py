@@ -6,7 +6,6 @@ import pytest
 from click.testing import CliRunner
 
 from coordinator.cli import main
-from tests.support.ports import free_port
 from tests.support.servers import Database, PostgresDatabase
 
 
@@ -45,11 +44,11 @@ def test_postgres(postgres_database: PostgresDatabase) -> None:
         ("sqlite:///", "name the file"),
         ("sqlite:////no/such/folder/shop.db", "cannot create the barrier table in sqlite://"),
         (
-            f"mysql://u:secret@127.0.0.1:{free_port()}/",
+            "mysql://u:secret@127.0.0.1:1/",
             "cannot create the barrier table in mysql://u@127.0.0.1",
         ),
         (
-            f"postgres://u:secret@127.0.0.1:{free_port()}/d",
+            "postgres://u:secret@127.0.0.1:1/d",
             "cannot create the barrier table in postgres://u@",
         ),
     ],
