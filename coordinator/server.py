@@ -33,7 +33,7 @@ from coordinator.settings import Settings
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
-from coordinator.telemetry.log import configure_logging
+from coordinator.telemetry.log_output import configure_logging
 from coordinator.telemetry.metrics import Gauges, Metrics
 from coordinator.tools import Tools
 

@@ -1,141 +1,163 @@
-"""Where log lines go, and what they look like (PROTOCOL §13).
+"""The one logger of coordinator and branches: go-zero's levels, fields beside the sentence, the real caller.
 
-JSON lines in the form of zap's production encoder (`level`, `ts`, `caller`, `msg`, then the fields that were
-bound) to files and pipes; readable text to a terminal. What libraries write through `logging` comes along.
+    log.info("rolling back: {}", reason, gid=transaction.gid)
+    log.with_context().with_duration(seconds).slow("the database took its time")
+
+Where lines go and what they look like is in `log_output`.
 """
 
-import inspect
-import json
-import logging
 import sys
+import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
 
-import orjson
-from aiohttp.http_exceptions import HttpProcessingError
 from loguru import logger
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
-from coordinator.telemetry.log_files import open_file
+# Beside loguru's own DEBUG 10, INFO 20, WARNING 30, ERROR 40. A level's number decides what LogLevel shows.
+STAT: Final = "STAT"  # figures that are written from time to time
+SLOW: Final = "SLOW"  # it worked, and took too long
+STACK: Final = "STACK"  # an error with the place it was noticed at
+ALERT: Final = "ALERT"  # somebody should look
+SEVERE: Final = "SEVERE"  # the program cannot go on
+_NUMBERS: Final = {STAT: 20, SLOW: 30, STACK: 40, ALERT: 45, SEVERE: 50}
+STACK_COOLDOWN_SECONDS: Final = 0.1  # go-zero's default
 
-if TYPE_CHECKING:
-    from loguru import Record
+for _name, _number in _NUMBERS.items():
+    logger.level(_name, no=_number)
 
-LEVELS: Final = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
-
-_SHOWN: Final = {"TRACE": "debug", "SUCCESS": "info", "WARNING": "warn", "CRITICAL": "error"}
-# Libraries say at `debug` what they do byte by byte, and grpclib at `info` that a client went away.
-_LIBRARY_LEVELS: Final = {"grpclib": logging.WARNING}
-_LINE: Final = "_line"  # the key in a record's extra under which the finished line travels
+_call: ContextVar[Mapping[str, object]] = ContextVar("log_call", default={})  # noqa: B039 - never changed
 
 
-def configure_logging(
-    level: str, outputs: Sequence[str], *, rotation: Mapping[str, Any] | None = None
-) -> None:
-    """Send log lines of `level` and above to the outputs, in place of what was set up before.
+class Log:
+    """Writes lines. Never changed: each `with_…` returns a new one that adds to every line.
 
-    level: debug, info, warn or error. outputs: `stderr`, `stdout` or paths of files, which are appended to.
-    rotation: None, or how files rotate, with lumberjack's keys: maxsize (MB, 100), maxage (days, 0 for ever),
-    maxbackups (0 for all), compress. Raises StartError for a file that cannot be written, or a bad rotation.
+    A sentence's `{}` are filled from the values behind it, and only when there are any; names given with `=`
+    become fields. exception: its trace comes along, without the values of variables.
     """
-    logger.remove()
-    name = LEVELS[level]
-    for output in dict.fromkeys(outputs):
-        if output in {"stderr", "stdout"}:
-            _add_stream(sys.stderr if output == "stderr" else sys.stdout, name)
-        else:
-            open_file(output, rotation, lambda sink, name=name, **how: _add(sink, name, _as_json, **how))
-    _take_over_logging(max(logging.INFO, logging.getLevelNamesMapping()[name]))
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, object] | None = None) -> None:
+        self._fields = dict(fields or {})
+
+    def debug(self, message: str, /, *values: object, **fields: object) -> None:
+        """What went well."""
+        self._write("DEBUG", message, values, fields)
+
+    def info(self, message: str, /, *values: object, **fields: object) -> None:
+        """What an operator wants to read although nothing is wrong."""
+        self._write("INFO", message, values, fields)
+
+    def stat(self, message: str, /, *values: object, **fields: object) -> None:
+        """Figures."""
+        self._write(STAT, message, values, fields)
+
+    def warning(
+        self, message: str, /, *values: object, exception: BaseException | None = None, **fields: object
+    ) -> None:
+        """Something is wrong and the program helps itself."""
+        self._write("WARNING", message, values, fields, exception)
+
+    def slow(self, message: str, /, *values: object, **fields: object) -> None:
+        """It worked, and took too long; ranks as a warning."""
+        self._write(SLOW, message, values, fields)
+
+    def error(
+        self, message: str, /, *values: object, exception: BaseException | None = None, **fields: object
+    ) -> None:
+        """Something is wrong and stays so."""
+        self._write("ERROR", message, values, fields, exception)
+
+    def alert(self, message: str, /, *values: object, **fields: object) -> None:
+        """Somebody should look now."""
+        self._write(ALERT, message, values, fields)
+
+    def severe(
+        self, message: str, /, *values: object, exception: BaseException | None = None, **fields: object
+    ) -> None:
+        """The program cannot go on. Shown as `fatal`, as zap and go-zero do; it ends nothing by itself."""
+        self._write(SEVERE, message, values, fields, exception)
+
+    def stack(self, message: str, /, *values: object, **fields: object) -> None:
+        """An error with the calls that led here; the same place is written once per cool-down."""
+        if stacks.may_write(_place()):
+            frames = "".join(traceback.format_stack(sys._getframe(1)))
+            self._write(STACK, message, values, {**fields, "stack": frames})
+
+    def with_fields(self, **fields: object) -> "Log":
+        """The same, with these fields on every line."""
+        return Log({**self._fields, **fields})
+
+    def with_context(self) -> "Log":
+        """The same, with `trace` and `span` of the span that runs here, and what `in_call` said."""
+        context = get_current_span().get_span_context()
+        ids = {}
+        if context.is_valid:
+            ids = {"trace": format_trace_id(context.trace_id), "span": format_span_id(context.span_id)}
+        return Log({**self._fields, **ids, **_call.get()})
+
+    def with_duration(self, seconds: float) -> "Log":
+        """The same, with `duration` in go-zero's form: `12.3ms`."""
+        return Log({**self._fields, "duration": f"{seconds * 1000:.1f}ms"})
+
+    def _write(
+        self,
+        level: str,
+        message: str,
+        values: tuple[object, ...],
+        fields: Mapping[str, object],
+        exception: BaseException | None = None,
+    ) -> None:
+        bound = logger.bind(**self._fields, **fields) if fields or self._fields else logger
+        # Never by loguru's own formatting when there is nothing to fill in: a message may hold braces.
+        bound.opt(depth=2, exception=exception).log(level, message, *values)
 
 
-def _add_stream(stream: TextIO, level: str) -> None:
-    _add(stream, level, _as_text if stream.isatty() else _as_json)
+class Stacks:
+    """Lets one place write its stack again only after a cool-down. cooldown_seconds: 0 is none."""
+
+    def __init__(
+        self,
+        cooldown_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        places_max: int = 1000,
+    ) -> None:
+        self.cooldown_seconds = cooldown_seconds
+        self._monotonic = monotonic
+        self._places_max = places_max
+        self._written: dict[tuple[str, int], float] = {}
+
+    def may_write(self, place: tuple[str, int]) -> bool:
+        """True when the place has not written within the cool-down; it counts as having written now."""
+        now = self._monotonic()
+        last = self._written.get(place)
+        if last is not None and now - last < self.cooldown_seconds:
+            return False
+        if len(self._written) >= self._places_max:
+            self._written.clear()
+        self._written[place] = now
+        return True
 
 
-def _add(sink: Any, level: str, form: "Callable[[Record], str]", **how: Any) -> None:
-    # diagnose would print the values of variables, passwords among them.
-    logger.add(sink, level=level, format=form, backtrace=False, diagnose=False, **how)
+def _place() -> tuple[str, int]:
+    frame = sys._getframe(2)
+    return frame.f_code.co_filename, frame.f_lineno
 
 
-def _as_json(record: "Record") -> str:
-    """Put the record's line into it, and say where it is: loguru formats what this returns."""
-    path = Path(record["file"].path)
-    moment = record["time"].astimezone(UTC)
-    line: dict[str, Any] = {
-        "level": _level(record),
-        "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "caller": f"{path.parent.name}/{path.name}:{record['line']}",
-        "msg": record["message"],
-    }
-    fields = {**_fields(record), **_error(record)}
-    record["extra"][_LINE] = _encode(line | {key: fields[key] for key in fields if key not in line})
-    return f"{{extra[{_LINE}]}}\n"
-
-
-def _as_text(record: "Record") -> str:
-    fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
-    record["extra"][_LINE] = fields
-    colour = {"warn": "yellow", "error": "red", "debug": "dim"}.get(_level(record), "green")
-    head = f"<dim>{{time:HH:mm:ss.SSS}}</dim> <{colour}>{_level(record):<5}</{colour}> {{message}}"
-    return f"{head} <dim>{{extra[{_LINE}]}}</dim>\n{{exception}}"
-
-
-def _level(record: "Record") -> str:
-    name = record["level"].name
-    return _SHOWN.get(name, name.lower())
-
-
-def _fields(record: "Record") -> dict[str, Any]:
-    return {key: value for key, value in record["extra"].items() if key != _LINE}
-
-
-def _error(record: "Record") -> dict[str, str]:
-    error = record["exception"]
-    if error is None or error.value is None:
-        return {}
-    trace = traceback.format_exception(error.type, error.value, error.traceback)
-    return {"error": repr(error.value), "stacktrace": "".join(trace)}
-
-
-def _encode(line: Mapping[str, Any]) -> str:
+@contextmanager
+def in_call(**fields: object) -> Iterator[None]:
+    """Let `with_context` add these fields (gid, branch) until the block ends."""
+    token = _call.set({**_call.get(), **fields})
     try:
-        return orjson.dumps(line, default=str).decode()
-    except orjson.JSONEncodeError:  # surrogates, huge integers: rare, and no reason to lose the line
-        return json.dumps(line, default=str)
+        yield
+    finally:
+        _call.reset(token)
 
 
-class _Forward(logging.Handler):
-    """Hands what is written through `logging` to loguru."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            level: str | int = logger.level(record.levelname).name
-        except ValueError:
-            level = record.levelno
-        depth = _depth_of_caller()
-        logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", record.getMessage())
-
-
-def _depth_of_caller() -> int:
-    """How many frames are between `_Forward.emit` and the line that wrote the record."""
-    frame, depth = inspect.currentframe(), 0
-    while frame is not None and (depth < 2 or frame.f_code.co_filename == logging.__file__):
-        frame, depth = frame.f_back, depth + 1
-    return depth - 1
-
-
-def _take_over_logging(level: int) -> None:
-    logging.basicConfig(handlers=[_Forward()], level=level, force=True)
-    logging.captureWarnings(True)
-    for name, least in _LIBRARY_LEVELS.items():
-        logging.getLogger(name).setLevel(max(level, least))
-    server = logging.getLogger("aiohttp.server")
-    server.removeFilter(_is_our_fault)
-    server.addFilter(_is_our_fault)
-
-
-def _is_our_fault(record: logging.LogRecord) -> bool:
-    """Whether aiohttp reports more than a client that does not speak HTTP (answered by 400, no news)."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+stacks: Final = Stacks(STACK_COOLDOWN_SECONDS)
+log: Final = Log()

@@ -1,33 +1,40 @@
-"""Log files: opened at start, rotated and cleared away as lumberjack's keys say (PROTOCOL §13)."""
+"""Log files: opened at start, rotated and cleared away as lumberjack's keys say (PROTOCOL §13).
+
+The file itself is loguru's: it opens a moved one anew, rotates and packs.
+"""
 
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from loguru._file_sink import FileSink  # not by logger.add(path): a full disk must be ours to meet
+
 from coordinator.errors import StartError
+from coordinator.telemetry.guarded import Guarded
 
 _MEGABYTE: Final = 1024 * 1024
 _DAY: Final = 86_400  # seconds
 _SIZE_DEFAULT: Final = 100  # megabytes, lumberjack's
 
 
-def open_file(path: str, rotation: Mapping[str, Any] | None, add: Callable[..., None]) -> None:
-    """Hand a log file to `add(path, **how)`, which opens it; rotation: None or lumberjack's keys.
+def open_file(path: str, how: Mapping[str, Any], *, say_lost: Callable[[int, str], str]) -> Guarded:
+    """Open a log file, appending. how: rotation, retention, compression or watch, as loguru takes them.
 
-    Raises StartError when the file cannot be written, or a key's value is no number.
+    say_lost: see Guarded. Raises StartError when the file cannot be written.
     """
-    how = {"watch": True} if rotation is None else _rotating(rotation)
     try:
-        add(path, encoding="utf-8", **how)
+        file = FileSink(path, encoding="utf-8", **how)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise StartError(
             f"the log file {path} cannot be written: {error.strerror or error}",
             "look at Log.Outputs in conf.yml, and at who may write there",
         ) from error
+    return Guarded(file, close=file.stop, say_lost=say_lost)
 
 
-def _rotating(rotation: Mapping[str, Any]) -> dict[str, Any]:
+def rotating(rotation: Mapping[str, Any]) -> dict[str, Any]:
+    """What loguru has to do for lumberjack's keys. Raises StartError when a key's value is no number."""
     backups_max, days_max = _number(rotation, "maxbackups"), _number(rotation, "maxage")
     how: dict[str, Any] = {"rotation": (_number(rotation, "maxsize") or _SIZE_DEFAULT) * _MEGABYTE}
     if backups_max or days_max:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.errors import StartError
-from coordinator.telemetry.log_files import clear_away, open_file
+from coordinator.telemetry.log_files import clear_away, rotating
 
 DAY = 86_400
 NOW = 1_800_000_000.0
@@ -46,13 +46,9 @@ def test_too_old_and_too_many_are_cleared_away(
 @pytest.mark.parametrize("value", ["10", 1.5, -1, True, [1]])
 def test_a_key_that_is_no_number_is_named(key: str, value: object) -> None:
     with pytest.raises(StartError) as raised:
-        open_file("dtm.log", {key: value}, lambda *_args, **_how: None)
+        rotating({key: value})
     assert raised.value.message.startswith(f"Log.RotationConfigJSON: {key} must be a whole number")
 
 
 def test_what_lumberjack_leaves_out_has_its_defaults() -> None:
-    seen: dict[str, object] = {}
-    open_file(
-        "dtm.log", {"maxage": None, "localtime": True, "other": 1}, lambda _path, **how: seen.update(how)
-    )
-    assert seen == {"encoding": "utf-8", "rotation": 100 * 1024 * 1024}
+    assert rotating({"maxage": None, "localtime": True, "other": 1}) == {"rotation": 100 * 1024 * 1024}

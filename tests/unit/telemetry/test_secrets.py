@@ -1,0 +1,59 @@
+"""No password, token or configured secret stands in a line."""
+
+import pytest
+
+from coordinator.telemetry.secrets import Secrets
+
+SECRET = "hun:ter/2@x"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mysql://root:hunter2@db:3306/dtm is away", "mysql://root:…@db:3306/dtm is away"),
+        (f"root:{SECRET}@tcp(db:3306)/user?a=b", "root:…@tcp(db:3306)/user?a=b"),
+        ("password=hunter2, user=root", "password=…, user=root"),
+        ('{"token": "hunter2", "gid": "g1"}', '{"token": "…", "gid": "g1"}'),
+        ("Authorization: Bearer hunter2.abc", "Authorization: Bearer …"),
+        ("api-key: hunter2", "api-key: …"),
+        ("https://hook/send?access_token=hunter2&x=1", "https://hook/send?access_token=…&x=1"),
+    ],
+)
+def test_a_secret_is_recognised_by_what_stands_around_it(text: str, shown: str) -> None:
+    assert Secrets().hidden(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Access denied for user 'root'@'localhost' (using password: YES)",
+        "url:http://127.0.0.1:8080/a return failed: no money FAILURE",
+        "etcd://h1:2379,h2:2379/user.rpc/user.User/saveUser answered nothing",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert Secrets().hidden(text) == text
+
+
+def test_what_the_configuration_says_is_secret_is_hidden_wherever_it_stands() -> None:
+    secrets = Secrets(["hunter2", "hunter2-longer", "", "abc"])
+    assert secrets.hidden("x hunter2-longer y hunter2 abc") == "x … y … abc"
+    assert secrets.hidden_field("url", "http://h/hunter2") == "http://h/…"
+
+
+@pytest.mark.parametrize(
+    "key", ["password", "Authorization", "db_password", "access_token", "branch_headers"]
+)
+def test_a_field_with_the_name_of_a_secret_shows_nothing(key: str) -> None:
+    assert Secrets().hidden_field(key, {"any": "thing"}) == "…"
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, None])
+def test_numbers_stay_numbers(value: object) -> None:
+    assert Secrets().hidden_field("count", value) is value
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("piece", ["x", ":", "token", "a:b@", "://", "password ", "@tcp"])
+def test_a_huge_line_is_no_trouble(piece: str) -> None:
+    assert Secrets().hidden(piece * (400_000 // len(piece)))
