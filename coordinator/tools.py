@@ -13,6 +13,7 @@ from coordinator.clock import Clock
 from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
 from coordinator.patterns.decision import Decision, Round
 from coordinator.store.base import Store
+from coordinator.telemetry.tracing import OFF, Tracing
 
 
 class Pattern(Protocol):
@@ -53,6 +54,7 @@ class Tools:
     patterns: Mapping[str, Pattern]  # by trans_type
     observer: Observer
     alerts: Alerts = field(default_factory=LoggedAlerts)
+    tracing: Tracing = OFF
 
     def ended(self, transaction: Transaction, status: Status) -> None:
         """Tell those who count and those who watch that the transaction reached this final status."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -18,7 +19,9 @@ from coordinator.api.grpc_wire import Encoded, GatheringServer, Methods, bounded
 from coordinator.api.ports import Operations, Readiness
 from coordinator.calls.deadlines import Deadlines
 from coordinator.errors import DtmError, NoResult
+from coordinator.model import BranchRequest, TransactionRequest
 from coordinator.telemetry.metrics import Metrics
+from coordinator.telemetry.tracing import OFF, Tracing
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 MESSAGE_SECONDS_MAX: Final = 30.0  # as long as an HTTP body may take
@@ -28,8 +31,11 @@ _STATUSES: Final = {status.value: status for status in Status}
 _INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
 _STOPPING: Final = "the coordinator is stopping"
 
+_TRACED: Final = frozenset({"Submit", "Prepare", "Abort", "RegisterBranch", "PrepareWorkflow"})
+
 T = TypeVar("T")
 R = TypeVar("R")
+AboutT = TypeVar("AboutT", TransactionRequest, BranchRequest)
 
 _Call = Callable[[Stream[Any, Any]], Awaitable[Encoded]]
 
@@ -44,7 +50,9 @@ class GrpcApi:
         metrics: Metrics,
         *,
         body_bytes_max: int = BODY_BYTES_MAX,
+        tracing: Tracing = OFF,
     ) -> None:
+        self._tracing = tracing
         self._operations = operations
         self._readiness = readiness
         self._metrics = metrics
@@ -73,13 +81,14 @@ class GrpcApi:
 
     def _dtm(self) -> Methods:
         decode, asked = self._messages, self._operations
+        request, branch_request = self._telling(decode.request), self._telling(decode.branch_request)
         calls: dict[str, _Call] = {
             "NewGid": self._new_gid,
-            "Submit": self._call(decode.request, asked.transactions.submit),
-            "Prepare": self._call(decode.request, asked.transactions.prepare),
-            "Abort": self._call(decode.request, asked.transactions.abort),
-            "RegisterBranch": self._call(decode.branch_request, asked.branches.register),
-            "PrepareWorkflow": self._call(decode.request, asked.workflows.prepare, decode.progresses),
+            "Submit": self._call(request, asked.transactions.submit),
+            "Prepare": self._call(request, asked.transactions.prepare),
+            "Abort": self._call(request, asked.transactions.abort),
+            "RegisterBranch": self._call(branch_request, asked.branches.register),
+            "PrepareWorkflow": self._call(request, asked.workflows.prepare, decode.progresses),
             "Subscribe": self._call(decode.topic_request, lambda it: asked.topics.subscribe(*it)),
             "Unsubscribe": self._call(decode.topic_request, lambda it: asked.topics.unsubscribe(*it[:2])),
             "DeleteTopic": self._call(decode.topic_request, lambda it: asked.topics.delete(it[0])),
@@ -88,13 +97,16 @@ class GrpcApi:
 
     def _handler(self, name: str, call: _Call) -> Handler:
         meter = self._metrics.request("grpc", name)
+        answer: _Call = partial(self._answer, name, call)
+        if name in _TRACED:
+            answer = self._tracing.grpc(f"/{SERVICE}/{name}", answer)
 
         async def handle(stream: Stream[Any, Any]) -> None:
             started = perf_counter()
             self._calls += 1
             ok = False
             try:
-                reply = await self._answer(name, call, stream)
+                reply = await answer(stream)
                 ok = True
                 await stream.send_message(reply)
                 await stream.send_trailing_metadata()
@@ -155,6 +167,16 @@ class GrpcApi:
             return self._empty if encode is None else Encoded(encode(result))
 
         return call
+
+    def _telling(self, decode: Callable[[bytes], AboutT]) -> Callable[[bytes], AboutT]:
+        """The decoder, which tells the trace what the request is about."""
+
+        def decode_and_tell(data: bytes) -> AboutT:
+            decoded = decode(data)
+            self._tracing.about(decoded.gid, decoded.trans_type)
+            return decoded
+
+        return decode_and_tell
 
     async def _protected(self, operation: Coroutine[Any, Any, R]) -> R:
         """Await an operation that goes on when the client goes away or its deadline passes."""

@@ -26,6 +26,7 @@ from coordinator.api.render import render_all, render_key_value, render_query, r
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Invalid
 from coordinator.model import TransactionRequest
 from coordinator.telemetry.metrics import Metrics, RequestMeter
+from coordinator.telemetry.tracing import OFF, Tracing
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 # A connection that sends no whole request for so long is closed. More than the 90 s after which Go clients
@@ -40,6 +41,7 @@ _INTERNAL_ERROR: Final = b'{"message":"internal error, the log of the coordinato
 _RESULTS: Final = {409: FAILURE_WORD, 425: ONGOING_WORD}
 
 _BASE: Final = "/api/dtmsvr/"
+_JSON_RPC: Final = "/api/json-rpc"
 _ANY: Final = "*"  # method of a route that takes all
 _TOPIC: Final = f"{_BASE}topic/"  # DELETE topic/{name}
 
@@ -64,10 +66,12 @@ class HttpApi:
         version: str,
         zone: tzinfo | None,
         body_bytes_max: int = BODY_BYTES_MAX,
+        tracing: Tracing = OFF,
     ) -> None:
         """`version` is what the call `version` answers; `zone` is what `query` and `all` show times in."""
         self._operations = operations
-        self._json_rpc = JsonRpc(operations)
+        self._tracing = tracing
+        self._json_rpc = JsonRpc(operations, tracing)
         self._json_rpc_meter = metrics.request("http", "json-rpc")
         self._readiness = readiness
         self._metrics = metrics
@@ -126,13 +130,6 @@ class HttpApi:
         transactions, operators = self._operations.transactions, self._operations.operators
         built: tuple[tuple[str, str, _Handler], ...] = (
             ("GET", "newGid", self._new_gid),
-            ("POST", "prepare", self._transaction_call(transactions.prepare)),
-            ("POST", "submit", self._transaction_call(transactions.submit)),
-            ("POST", "abort", self._transaction_call(transactions.abort)),
-            ("POST", "registerBranch", self._register),
-            ("POST", "registerTccBranch", self._register),
-            ("POST", "registerXaBranch", self._register),
-            ("POST", "prepareWorkflow", self._prepare_workflow),
             ("POST", "forceStop", self._gid_call(operators.force_stop)),
             ("POST", "resetNextCronTime", self._gid_call(operators.reset_next_cron_time)),
             ("GET", "query", self._query),
@@ -145,7 +142,20 @@ class HttpApi:
             ("GET", "version", self._show_version),
         )
         routes = {(method, _BASE + name): self._counted(answer, name) for method, name, answer in built}
-        routes["POST", "/api/json-rpc"] = _Route(self._answer_json_rpc)  # which counts itself
+        traced: tuple[tuple[str, _Handler], ...] = (
+            ("prepare", self._transaction_call(transactions.prepare)),
+            ("submit", self._transaction_call(transactions.submit)),
+            ("abort", self._transaction_call(transactions.abort)),
+            ("registerBranch", self._register),
+            ("registerTccBranch", self._register),
+            ("registerXaBranch", self._register),
+            ("prepareWorkflow", self._prepare_workflow),
+        )
+        for name, answer in traced:
+            path = _BASE + name
+            routes["POST", path] = self._counted(self._tracing.http("POST", path, answer), name)
+        json_rpc = self._tracing.http("POST", _JSON_RPC, self._answer_json_rpc)
+        routes["POST", _JSON_RPC] = _Route(json_rpc)  # which counts itself
         routes["GET", "/api/openapi.json"] = self._counted(self._show_document, "openapi.json")
         routes[_ANY, "/api/ping"] = _Route(self._ping)
         routes["GET", "/api/ready"] = _Route(self._ready)
@@ -157,7 +167,9 @@ class HttpApi:
 
     def _transaction_call(self, operation: Callable[[TransactionRequest], Awaitable[None]]) -> _Handler:
         async def answer(request: BaseRequest) -> Answer:
-            await operation(decode_transaction(await read_body(request, self._body_bytes_max)))
+            wanted = decode_transaction(await read_body(request, self._body_bytes_max))
+            self._tracing.about(wanted.gid, wanted.trans_type)
+            await operation(wanted)
             return self._answers.make(request, _SUCCESS)
 
         return answer
@@ -194,11 +206,13 @@ class HttpApi:
             registration = decode_registration(body)
         except Invalid as error:  # the one place where clients expect 400
             return self._json(request, {"message": error.message}, 400)
+        self._tracing.about(registration.gid, registration.trans_type)
         await self._operations.branches.register(registration)
         return self._answers.make(request, _SUCCESS)
 
     async def _prepare_workflow(self, request: BaseRequest) -> Answer:
         wanted = decode_transaction(await read_body(request, self._body_bytes_max))
+        self._tracing.about(wanted.gid, wanted.trans_type)
         return self._json(
             request, render_workflow(await self._operations.workflows.prepare(wanted), self._zone)
         )

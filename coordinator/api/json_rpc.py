@@ -10,6 +10,8 @@ from coordinator.api.decode import registration_from, transaction_from
 from coordinator.api.fields import JsonObject, wrong_type
 from coordinator.api.ports import Operations
 from coordinator.errors import DtmError
+from coordinator.model import TransactionRequest
+from coordinator.telemetry.tracing import OFF, Tracing
 
 _NOT_JSON: Final = -32700
 _BAD_REQUEST: Final = -32600
@@ -24,23 +26,30 @@ _Method = Callable[[JsonObject], Awaitable[Any]]
 class JsonRpc:
     """Five methods, whose params are the HTTP body of the call of that name."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, tracing: Tracing = OFF) -> None:
         transactions = operations.transactions
 
         async def new_gid(_params: JsonObject) -> Any:
             return {"gid": transactions.new_gid()}
 
         async def register(params: JsonObject) -> Any:
-            await operations.branches.register(registration_from(params))
+            registration = registration_from(params)
+            tracing.about(registration.gid, registration.trans_type)
+            await operations.branches.register(registration)
+
+        def transaction_of(params: JsonObject) -> TransactionRequest:
+            wanted = transaction_from(params)
+            tracing.about(wanted.gid, wanted.trans_type)
+            return wanted
 
         async def prepare(params: JsonObject) -> Any:
-            await transactions.prepare(transaction_from(params))
+            await transactions.prepare(transaction_of(params))
 
         async def submit(params: JsonObject) -> Any:
-            await transactions.submit(transaction_from(params))
+            await transactions.submit(transaction_of(params))
 
         async def abort(params: JsonObject) -> Any:
-            await transactions.abort(transaction_from(params))
+            await transactions.abort(transaction_of(params))
 
         self._methods: dict[str, _Method] = {
             "newGid": new_gid,

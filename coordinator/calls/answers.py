@@ -34,12 +34,12 @@ def http_answer(status: int, body: bytes) -> Answer:
         return SUCCESS
     text = body.decode(errors="replace").strip()
     if status == Ongoing.http_status or _ONGOING in body:
-        return Answer(Result.ONGOING, text)
+        return Answer(Result.ONGOING, text, http_status=status)
     if status == Failure.http_status or _FAILURE in body:
-        return Answer(Result.FAILURE, text)
+        return Answer(Result.FAILURE, text, http_status=status)
     said = f"{text} " if text else ""
     why = ": only 200 counts as success, so it will be called again" if 200 < status < 300 else ""
-    return unknown(f"{said}(status {status}{why})")
+    return Answer(Result.UNKNOWN, f"{said}(status {status}{why})", http_status=status)
 
 
 def json_rpc_answer(status: int, body: bytes) -> Answer:

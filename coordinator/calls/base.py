@@ -1,6 +1,6 @@
 """What the engine knows of a branch call: it is asked, and gives one of four results (PROTOCOL §2)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from coordinator.model import Branch, Result, Transaction
@@ -13,6 +13,7 @@ class Answer:
     result: Result
     text: str = ""
     grpc_status: int | None = None  # the branch's own status code, where it spoke gRPC
+    http_status: int | None = field(default=None, compare=False)  # the same over HTTP, unless it is success
 
 
 SUCCESS = Answer(Result.SUCCESS)

@@ -31,4 +31,5 @@ def new_transaction(tools: Tools, request: TransactionRequest, status: Status, o
         next_cron_interval=interval,
         next_cron_time=due,
         owner=owner,
+        ext_data=tools.tracing.ext_data(),
     )
