@@ -93,7 +93,7 @@ def shown_values(settings: Settings) -> Iterator[tuple[str, str]]:
             value = "(set)" if value not in {SecretStr(""), "{}", ""} else "(not set)"
         elif isinstance(value, bool):
             value = int(value)
-        elif path[-1] in {"target", "alert_web_hook"}:
+        elif path[-1] in {"target", "alert_web_hook", "endpoint"}:
             value = without_secrets(str(value))
         yield key_of(path), str(value)
 
@@ -128,6 +128,8 @@ def _explain(details: ErrorDetails, given: object) -> tuple[str, str]:
             return f"is {given}, but must be at most {context['le']}", ""
         case "string_too_short":
             return "must not be empty", ""
+        case "float_parsing" | "finite_number":
+            return f"{str(given)[:40]!r} is no number", ""
         case "literal_error":
             expected = str(context["expected"]).replace("'", "")
             close = difflib.get_close_matches(

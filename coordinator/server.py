@@ -11,7 +11,6 @@ from random import Random, SystemRandom
 from typing import Any
 
 from loguru import logger
-from prometheus_client import CollectorRegistry
 
 from coordinator import __version__
 from coordinator.alerts import Alerts, LoggedAlerts, WebHookAlerts
@@ -20,11 +19,13 @@ from coordinator.api.http import HttpApi
 from coordinator.api.serve import Listener, start_grpc, start_http
 from coordinator.backoff import Timing
 from coordinator.calls.router import BranchCaller
+from coordinator.census import Census
 from coordinator.clock import SystemClock
 from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine import Engine
 from coordinator.errors import StartError
 from coordinator.model import TransType
+from coordinator.observing import Observing, secrets_of
 from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.readiness import Readiness, watch_store
 from coordinator.recovery import Recovery
@@ -34,8 +35,7 @@ from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
 from coordinator.telemetry.log_output import configure_logging
-from coordinator.telemetry.metrics import Gauges, Metrics
-from coordinator.tools import Tools
+from coordinator.tools import Pattern, Tools
 
 STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
 WRITE_SECONDS = 5.0  # how long a request waits for its commit
@@ -74,9 +74,10 @@ class Server:
                 "this machine's clock is put back in autumn, and TimeZoneOffset is not set: around that hour"
                 " leases and back-offs are an hour off; set TimeZoneOffset, or run with TZ=UTC"
             )
-        metrics = Metrics(CollectorRegistry(), version=__version__)
-        store = await self._open_store(clock, metrics)
-        engine, recovery = self._build_engine(store, clock, metrics)
+        observing = Observing(settings)
+        self._opened.push_async_callback(observing.close)
+        store = await self._open_store(clock, observing)
+        engine, recovery = self._build_engine(store, clock, observing)
         operations = build_operations(
             engine,
             random=SystemRandom(),
@@ -86,11 +87,11 @@ class Server:
             topic_seconds=settings.config_update_interval,
         )
         await self._take_back(store, clock, engine)
-        http, grpc = await self._listen(operations, metrics)
+        http, grpc = await self._listen(operations, observing)
         self._keep(recovery.run(), "recovery")
         self._readiness.watch("recovery", lambda: recovery.problem)
         self._opened.push_async_callback(self._end_tasks)
-        await self._register()
+        await self._register(observing)
         self._opened.callback(engine.refuse_new)
         return self._where(http, grpc)
 
@@ -99,7 +100,7 @@ class Server:
         self._readiness.set("stopping", "the coordinator is stopping")
         await self._opened.aclose()
 
-    async def _open_store(self, clock: SystemClock, metrics: Metrics) -> SqlStore:
+    async def _open_store(self, clock: SystemClock, observing: Observing) -> SqlStore:
         settings = self._settings
         store = await open_store(
             _store_config(settings),
@@ -107,15 +108,21 @@ class Server:
             zone=settings.time_zone,
             reset=self._reset,
             wait_seconds=STORE_WAIT_SECONDS,
-            observer=metrics,
+            observer=observing.metrics,
+            watch=observing.runner,
         )
         self._opened.push_async_callback(store.close)
         self._opened.push_async_callback(self._end_tasks)
         embedded = settings.store.driver == "sqlite"
         self._keep(watch_store(store, clock, self._readiness, own_clock=embedded), "store watch")
+        census = Census(store, clock)
+        self._keep(census.run(), "census")
+        observing.show_store(store, census)
         return store
 
-    def _build_engine(self, store: SqlStore, clock: SystemClock, metrics: Metrics) -> tuple[Engine, Recovery]:
+    def _build_engine(
+        self, store: SqlStore, clock: SystemClock, observing: Observing
+    ) -> tuple[Engine, Recovery]:
         settings = self._settings
         resolver = open_resolver()
         self._opened.push_async_callback(resolver.close)
@@ -125,21 +132,23 @@ class Server:
             answer_bytes_max=settings.answer_bytes_max,
         )
         self._opened.push_async_callback(caller.close)
+        patterns: dict[str, Pattern] = {
+            TransType.SAGA: saga,
+            TransType.MSG: msg,
+            TransType.TCC: tcc,
+            TransType.XA: xa,
+            TransType.WORKFLOW: workflow,
+        }
         tools = Tools(
             store=store,
-            caller=caller,
+            caller=observing.caller(caller, patterns),
             clock=clock,
             random=Random(),
             timing=_timing(settings),
-            patterns={
-                TransType.SAGA: saga,
-                TransType.MSG: msg,
-                TransType.TCC: tcc,
-                TransType.XA: xa,
-                TransType.WORKFLOW: workflow,
-            },
-            observer=metrics,
+            patterns=patterns,
+            observer=observing.metrics,
             alerts=self._open_alerts(),
+            tracing=observing.tracing,
         )
         engine = Engine(
             tools,
@@ -151,7 +160,7 @@ class Server:
         recovery = Recovery(
             engine, interval=settings.trans_cron_interval, running_max=settings.recovery_concurrency_max
         )
-        metrics.watch(Gauges(transactions_running=lambda: engine.running))
+        observing.show_engine(engine, caller)
         return engine, recovery
 
     def _open_alerts(self) -> Alerts:
@@ -169,8 +178,8 @@ class Server:
         if taken:
             logger.info("{} transactions were running when this coordinator stopped; they go on now", taken)
 
-    async def _listen(self, operations: Operations, metrics: Metrics) -> tuple[Listener, Listener]:
-        settings, readiness = self._settings, self._readiness
+    async def _listen(self, operations: Operations, observing: Observing) -> tuple[Listener, Listener]:
+        settings, readiness, metrics = self._settings, self._readiness, observing.metrics
         http_api = HttpApi(
             operations,
             readiness,
@@ -178,15 +187,22 @@ class Server:
             version=__version__,
             zone=settings.time_zone,
             body_bytes_max=settings.body_bytes_max,
+            tracing=observing.tracing,
         )
         http = await start_http(http_api, settings.host, settings.http_port)
         self._opened.push_async_callback(http.stop, STOP_SECONDS)
-        grpc_api = GrpcApi(operations, readiness, metrics, body_bytes_max=settings.body_bytes_max)
+        grpc_api = GrpcApi(
+            operations,
+            readiness,
+            metrics,
+            body_bytes_max=settings.body_bytes_max,
+            tracing=observing.tracing,
+        )
         grpc = await start_grpc(grpc_api, settings.host, settings.grpc_port)
         self._opened.push_async_callback(grpc.stop, STOP_SECONDS)
         return http, grpc
 
-    async def _register(self) -> None:
+    async def _register(self, observing: Observing) -> None:
         registration = open_registration(
             self._settings.micro_service.driver,
             self._settings.micro_service.target,
@@ -194,6 +210,7 @@ class Server:
         )
         self._opened.push_async_callback(registration.stop)
         await registration.start()
+        observing.show_state(self._readiness, registration)
 
     def _keep(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(coroutine, name=name)
@@ -231,7 +248,12 @@ def run(settings: Settings, *, reset: bool, notices: Sequence[str], warnings: Se
 
     Raises StartError where it cannot start.
     """
-    configure_logging(settings.log_level, settings.log.destinations, rotation=settings.log.rotation)
+    configure_logging(
+        settings.log_level,
+        settings.log.destinations,
+        rotation=settings.log.rotation,
+        secrets=secrets_of(settings),
+    )
     for notice in notices:
         logger.info(notice)
     for warning in warnings:

@@ -159,6 +159,8 @@ class Log(_Frozen):
     rotation_enable: bool = False  # whether files rotate
     # JSON object: maxsize (MB), maxage (days), maxbackups, localtime, compress
     rotation_config_json: str = "{}"
+    slow_database_millis: Count = 100  # from how long on a database call is said to be slow; 0: never
+    slow_branch_millis: Count = 500  # the same for a branch call
 
     @property
     def destinations(self) -> tuple[str, ...]:
@@ -186,6 +188,15 @@ class Log(_Frozen):
         if not isinstance(options, dict):
             raise ValueError('this is not a JSON object such as {"maxsize": 100, "maxbackups": 5}')
         return text
+
+
+class Telemetry(_Frozen):
+    """Where spans go, as go-zero's services have it; the standard OTEL_ variables win."""
+
+    name: str = "dtm"  # of this service, as traces show it
+    endpoint: str = Field(default="", repr=False)  # http://host:14268/api/traces, host:4317 …; empty: off
+    sampler: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0  # share of traces
+    batcher: Literal["jaeger", "zipkin", "otlpgrpc", "otlphttp", "console", "file"] = "jaeger"
 
 
 class Settings(_Frozen):
@@ -221,6 +232,7 @@ class Settings(_Frozen):
     concurrency_max: Bound = 4096  # transactions driven at once
     endpoint_concurrency_max: Bound = 256  # calls in flight to one branch endpoint
     recovery_concurrency_max: Bound = 512  # due transactions driven at once
+    telemetry: Telemetry = Telemetry()
 
     @property
     def time_zone(self) -> timezone | None:

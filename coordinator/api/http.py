@@ -36,6 +36,7 @@ IDLE_SECONDS_MAX: Final = 120.0
 LINE_BYTES_MAX: Final = 64 * 1024
 
 _SUCCESS: Final = b'{"dtm_result":"SUCCESS"}'
+_HEALTHY: Final = b'{"healthy":true}'
 _PONG: Final = b'{"msg":"pong"}'
 _INTERNAL_ERROR: Final = b'{"message":"internal error, the log of the coordinator says more"}'
 _RESULTS: Final = {409: FAILURE_WORD, 425: ONGOING_WORD}
@@ -158,6 +159,7 @@ class HttpApi:
         routes["POST", _JSON_RPC] = _Route(json_rpc)  # which counts itself
         routes["GET", "/api/openapi.json"] = self._counted(self._show_document, "openapi.json")
         routes[_ANY, "/api/ping"] = _Route(self._ping)
+        routes["GET", "/api/health"] = _Route(self._health)
         routes["GET", "/api/ready"] = _Route(self._ready)
         routes["GET", "/api/metrics"] = _Route(self._show_metrics)
         return routes
@@ -265,6 +267,10 @@ class HttpApi:
 
     async def _ping(self, request: BaseRequest) -> Answer:
         return self._answers.make(request, _PONG)
+
+    async def _health(self, request: BaseRequest) -> Answer:
+        # Alive, whatever is wrong with what it depends on: a restart would not help.
+        return self._answers.make(request, _HEALTHY)
 
     async def _ready(self, request: BaseRequest) -> Answer:
         problems = self._readiness.problems()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 
 
 class _Endpoint:
@@ -71,6 +72,10 @@ class Places:
         """How many calls run there now."""
         here = self._endpoints.get(endpoint)
         return here.running if here is not None else 0
+
+    def by_endpoint(self) -> Mapping[str, int]:
+        """How many calls run at each endpoint that has any."""
+        return {name: here.running for name, here in self._endpoints.items()}
 
     def __len__(self) -> int:
         """How many endpoints have calls now."""

@@ -1,5 +1,6 @@
 """Calls a branch by the protocol that its url and transaction name, within its endpoint's places."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -87,6 +88,10 @@ class BranchCaller:
             return await self._http.call(transaction, branch, url, timeout)
         finally:
             self._places.leave(endpoint)
+
+    def in_flight(self) -> Mapping[str, int]:
+        """How many calls run now, by endpoint as it may be shown."""
+        return {shown(endpoint): number for endpoint, number in self._places.by_endpoint().items()}
 
     async def close(self) -> None:
         """Close the pooled connections. Calls that still run end with UNKNOWN."""

@@ -16,6 +16,11 @@ class Registration(Protocol):
     """The coordinator's own entry in a registry."""
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether there is to be an entry at all."""
+        ...
+
+    @property
     def is_registered(self) -> bool:
         """True while the entry stands, as far as is known."""
         ...

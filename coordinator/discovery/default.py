@@ -6,6 +6,7 @@ from collections.abc import Sequence
 class NoRegistration:
     """The registration of a coordinator that is in no registry; its methods do nothing."""
 
+    is_wanted = False
     is_registered = False
 
     async def start(self) -> None:

@@ -46,6 +46,8 @@ class EtcdRegistration:
         self._has_warned = False
         self._task: asyncio.Task[None] | None = None
 
+    is_wanted: Final = True
+
     @property
     def is_registered(self) -> bool:
         """True when the entry stood the last time it was looked after."""

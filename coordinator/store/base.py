@@ -6,7 +6,7 @@ with the same owner token is safe. Owner tokens are fresh for each submit and cl
 write.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -119,6 +119,16 @@ class KeyValues(Protocol):
     async def delete_value(self, category: str, key: str, *, version: int) -> bool:
         """Delete the row if it still has this version; False when it has not."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Unfinished transactions; a saga that is only prepared counts in `by_status` alone: nobody drives it."""
+
+    by_status: Mapping[Status, int]  # every unfinished status
+    due: int = 0  # whose next_cron_time has passed
+    oldest_due: datetime | None = None  # the earliest next_cron_time that has passed
+    oldest_created: datetime | None = None
 
 
 class Store(KeyValues, Protocol):

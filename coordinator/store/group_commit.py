@@ -139,6 +139,11 @@ class GroupCommit(Generic[Work, Outcome]):
             self._expire_at(deadline)
         return await item.future
 
+    @property
+    def waiting(self) -> int:
+        """How many works are queued, beside those that are being written."""
+        return len(self._waiting)
+
     async def close(self, *, seconds: float) -> None:
         """Take nothing more, write what was taken for at most `seconds`, then end the writers."""
         self._closing = True

@@ -1,5 +1,6 @@
 """Opening a store: tables made and looked over, and one clear sentence when it cannot be."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Final
@@ -48,13 +49,14 @@ async def open_store(
     reset: bool = False,
     wait_seconds: float,
     observer: Observer | None = None,
+    watch: Callable[[Runner], Runner] | None = None,
 ) -> SqlStore:
     """Return the store, ready to be used; inside the loop that will use it.
 
     clock: stamps what is written. zone: of the datetime columns; None is the process's own.
     reset: drop the coordinator's own tables first. wait_seconds: how long a database that is away is waited
     for.
-    observer: told about each commit. Raises StartError.
+    observer: told about each commit. watch: puts something around each transaction. Raises StartError.
     """
     match config.driver:
         case "sqlite":
@@ -67,8 +69,14 @@ async def open_store(
             raise StartError(
                 f"Store.Driver {config.driver} is not built yet", "choose sqlite, mysql or postgres"
             )
-    wall_clock = WallClock(zone, offsets=config.driver == "postgres")
-    return SqlStore(runner, database, clock=clock, wall_clock=wall_clock, limits=limits, observer=observer)
+    return SqlStore(
+        watch(runner) if watch else runner,
+        database,
+        clock=clock,
+        wall_clock=WallClock(zone, offsets=config.driver == "postgres"),
+        limits=limits,
+        observer=observer,
+    )
 
 
 async def _open_sqlite(config: StoreConfig, *, reset: bool) -> tuple[Runner, Database, Limits]:

@@ -7,11 +7,12 @@ connection.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of
 from coordinator.store.statements import Cursor
@@ -32,6 +33,10 @@ class Runner(Protocol):
 
     async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """Run the function on one consistent view; what it writes is lost."""
+        ...
+
+    def connections(self) -> Mapping[str, float]:
+        """How many connections are `in_use` and `idle`."""
         ...
 
     async def close(self) -> None:
@@ -101,6 +106,12 @@ class AsyncRunner:
         """See Runner."""
         async with asyncio.timeout(seconds), self._engine.connect() as connection:
             return await _saying_lost(connection.run_sync(function))
+
+    def connections(self) -> Mapping[str, float]:
+        """See Runner."""
+        pool = cast(QueuePool, self._engine.pool)
+        idle = len(self._idle)
+        return {"in_use": pool.checkedout() - idle, "idle": pool.checkedin() + idle}
 
     async def close(self) -> None:
         """See Runner."""

@@ -1,6 +1,6 @@
 """The store on SQL databases: writes through group commit, everything else as single transactions."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +12,8 @@ from coordinator.clock import Clock
 from coordinator.errors import StoreUnavailable
 from coordinator.model import Branch, Transaction
 from coordinator.store import key_values, queries
-from coordinator.store.base import Change, Changed, Filter, KeyValue, Stored
+from coordinator.store.backlog import count_backlog
+from coordinator.store.base import Backlog, Change, Changed, Filter, KeyValue, Stored
 from coordinator.store.batch import Work, write_batch
 from coordinator.store.claims import Claim, claim_due
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
@@ -165,6 +166,18 @@ class SqlStore:
         return await self._read(
             partial(queries.due_backlog, now=now, trans_types=trans_types, clock=self._wall_clock)
         )
+
+    async def backlog(self, *, now: datetime) -> Backlog:
+        """What is unfinished just now."""
+        return await self._read(partial(count_backlog, now=now, clock=self._wall_clock))
+
+    def connections(self) -> Mapping[str, float]:
+        """How many connections are `in_use` and `idle`."""
+        return self._runner.connections()
+
+    def waiting(self) -> int:
+        """How many writes wait for a commit."""
+        return self._group_commit.waiting
 
     async def utc_now(self) -> datetime:
         """See Store."""

@@ -7,7 +7,7 @@ ends, however it ends.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -102,6 +102,13 @@ class SqliteRunner:
             if executor is self._writer and self._driver is not None:
                 self._driver.interrupt()  # what comes next should not wait for it as well
             raise
+
+    def connections(self) -> Mapping[str, float]:
+        """See Runner. The writer's is always in use."""
+        pool = self._reader_engine.pool if self._reader_engine is not None else None
+        in_use = pool.checkedout() if isinstance(pool, QueuePool) else 0
+        idle = pool.checkedin() if isinstance(pool, QueuePool) else 0
+        return {"in_use": in_use + (self._driver is not None), "idle": idle}
 
     async def close(self) -> None:
         """See Runner."""

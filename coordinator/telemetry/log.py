@@ -112,7 +112,9 @@ class Log:
         fields: Mapping[str, object],
         exception: BaseException | None = None,
     ) -> None:
-        bound = logger.bind(**self._fields, **fields) if fields or self._fields else logger
+        if self._fields:
+            fields = {**self._fields, **fields}
+        bound = logger.bind(**fields) if fields else logger
         # Never by loguru's own formatting when there is nothing to fill in: a message may hold braces.
         bound.opt(depth=2, exception=exception).log(level, message, *values)
 

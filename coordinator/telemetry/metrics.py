@@ -5,7 +5,6 @@ Durations are in seconds. Labels are bounded, whatever clients send: see `_BRANC
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -13,7 +12,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from coordinator.model import Op, Status, TransType
+from coordinator.model import Op, Result, Status, TransType
+from coordinator.telemetry.gauges import GaugeFamily, Value
 from coordinator.telemetry.tally import Count, CountFamily, Spread, SpreadFamily
 
 RESPONSE_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # s
@@ -43,13 +43,14 @@ class RequestMeter:
         self._seconds.observe(seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """Where the present values are read from when somebody scrapes. None: not reported."""
+class _Fixed(Collector):
+    """A family that never changes."""
 
-    transactions_running: Callable[[], int] | None = None
-    transactions_due: Callable[[], int] | None = None  # due, and claimed by nobody yet
-    calls_in_flight: Callable[[], Mapping[str, int]] | None = None  # protocol → how many
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
 
 
 class Metrics:
@@ -92,10 +93,22 @@ class Metrics:
         batch_bytes = CountFamily("dtm_store_written_bytes", "Bytes of values written to the store.")
         self._batch_size, self._batch_seconds = batch_sizes.child(), batch_seconds.child()
         self._batch_bytes = batch_bytes.child()
-        self._gauges = _GaugeFamily(version)
+        self._calls = SpreadFamily(
+            "dtm_branch_call_duration",
+            "Seconds that a branch call took, waiting for a place at its endpoint included.",
+            RESPONSE_BUCKETS,
+            ("model", "result"),
+        )
+        self._retries = CountFamily("dtm_branch_retries", "Branch calls that are made once more.", ("model",))
+        self._gauges = GaugeFamily()
+        info = GaugeMetricFamily(
+            "dtm_server_info", "The coordinator's version.", labels=("version", "python_version")
+        )
+        info.add_metric((version, platform.python_version()), 1)
         for collector in (
             *(self._requests, self._responses, self._ended, self._handled, self._branches),
-            *(batch_sizes, batch_seconds, batch_bytes, self._gauges),
+            *(self._calls, self._retries),
+            *(batch_sizes, batch_seconds, batch_bytes, self._gauges, _Fixed(info)),
         ):
             registry.register(collector)
         ProcessCollector(registry=registry)
@@ -132,39 +145,13 @@ class Metrics:
         self._batch_seconds.observe(seconds)
         self._batch_bytes.value += bytes
 
-    def watch(self, gauges: Gauges) -> None:
-        """Say where present values are read from; replaces what was said before."""
-        self._gauges.source = gauges
+    def branch_took(self, trans_type: str, result: Result, seconds: float, *, again: bool) -> None:
+        """A branch call ended after so long; again: it will be called once more."""
+        model = _MODELS.get(trans_type, "other")
+        self._calls.child(model, result.value).observe(seconds)
+        if again:
+            self._retries.child(model).value += 1
 
-
-class _GaugeFamily(Collector):
-    """The present values, asked for at each scrape."""
-
-    def __init__(self, version: str) -> None:
-        self._version = version
-        self.source = Gauges()
-
-    def collect(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily(
-            "dtm_server_info", "The coordinator's version.", labels=("version", "python_version")
-        )
-        info.add_metric((self._version, platform.python_version()), 1)
-        yield info
-        source = self.source
-        if source.transactions_running is not None:
-            yield _gauge(
-                "dtm_transactions_running", "Transactions driven now.", source.transactions_running()
-            )
-        if source.transactions_due is not None:
-            yield _gauge(
-                "dtm_transactions_due", "Transactions due and claimed by nobody.", source.transactions_due()
-            )
-        if source.calls_in_flight is not None:
-            family = GaugeMetricFamily("dtm_calls_in_flight", "Branch calls under way.", labels=("protocol",))
-            for protocol, number in source.calls_in_flight().items():
-                family.add_metric((protocol,), number)
-            yield family
-
-
-def _gauge(name: str, help_text: str, value: int) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, help_text, value=value)
+    def gauge(self, name: str, help_text: str, read: Callable[[], Value], *, label: str = "") -> None:
+        """Show a present value at each scrape; see GaugeFamily.add."""
+        self._gauges.add(name, help_text, read, label=label)

@@ -50,12 +50,15 @@ class SpanTracing:
                 record_exception=False,
                 set_status_on_exception=False,
             ) as span:
+                status, message = 500, "internal error"  # unless it ends otherwise
                 try:
                     answer = await handler(request)
+                    status, message = answer.status, ""
                 except DtmError as error:
-                    _end_http(span, error.http_status, error.message)
+                    status, message = error.http_status, error.message
                     raise
-                _end_http(span, answer.status, "")
+                finally:
+                    _end_http(span, status, message)
                 return answer
 
         return traced

@@ -126,10 +126,16 @@ OWN_DEFAULTS = {
     "ConcurrencyMax": "4096",
     "EndpointConcurrencyMax": "256",
     "RecoveryConcurrencyMax": "512",
+    "Log.SlowDatabaseMillis": "100",
+    "Log.SlowBranchMillis": "500",
+    "Telemetry.Name": "dtm",
+    "Telemetry.Endpoint": "",
+    "Telemetry.Sampler": "1.0",
+    "Telemetry.Batcher": "jaeger",
 }
 
 
-def test_the_keys_and_defaults_are_those_of_the_protocol_and_eight_of_our_own():
+def test_the_keys_and_defaults_are_those_of_the_protocol_and_those_of_our_own():
     assert dict(shown_values(Settings())) == PROTOCOL_DEFAULTS | OWN_DEFAULTS
 
 
@@ -150,6 +156,8 @@ def test_every_key_can_stand_in_file_and_environment(file: Path):
         "LogLevel": "warn",
         "Log.RotationEnable": "1",
         "Log.RotationConfigJSON": '{"maxsize": 1}',
+        "Telemetry.Sampler": "0.5",
+        "Telemetry.Batcher": "zipkin",
         "TimeZoneOffset": "+8",
         "AlertWebHook": "http://a/b",
         "GrpcPort": "18",
@@ -721,3 +729,9 @@ def test_postgres_listens_on_its_own_port_unless_told_otherwise(file: Path) -> N
 def test_the_other_name_of_postgres_is_understood_as_a_slip(file: Path) -> None:
     [problem] = problems_of(file, "Store:\n  Driver: postgresql")
     assert "Did you mean postgres?" in str(problem)
+
+
+@pytest.mark.parametrize("written", ["1.1", "-0.1", "nan", "half"])
+def test_a_sampler_is_a_share(file: Path, written: str):
+    [problem] = problems_of(file, f"Telemetry:\n  Sampler: {written}\n")
+    assert problem.key == "Telemetry.Sampler"

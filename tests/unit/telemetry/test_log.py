@@ -128,3 +128,8 @@ def test_secrets_are_hidden_in_sentence_fields_and_trace(capsys: pytest.CaptureF
     assert "hunter2" not in written
     assert "other@" not in written
     assert json.loads(written.splitlines()[0])["password"] == "…"
+
+
+def test_a_field_given_twice_counts_once_the_last_time(lines: Lines) -> None:
+    log.with_fields(trace="a").info("x", trace="b")
+    assert lines.read()[0]["trace"] == "b"

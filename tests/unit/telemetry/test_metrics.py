@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from coordinator.model import Status
-from coordinator.telemetry.metrics import Gauges, Metrics
+from coordinator.model import Result, Status
+from coordinator.telemetry.gauges import LABEL_VALUES_MAX
+from coordinator.telemetry.metrics import Metrics
 from coordinator.telemetry.tally import Spread, SpreadFamily
 
 
@@ -75,22 +76,40 @@ def test_a_batch_is_counted(metrics: Metrics) -> None:
     assert "dtm_store_written_bytes_total 1000.0" in found
 
 
+def test_a_branch_call_is_timed_and_its_repeats_are_counted(metrics: Metrics) -> None:
+    metrics.branch_took("saga", Result.SUCCESS, 0.002, again=False)
+    metrics.branch_took("saga", Result.UNKNOWN, 3.0, again=True)
+    found = lines(metrics)
+    assert 'dtm_branch_call_duration_bucket{le="0.0025",model="saga",result="success"} 1.0' in found
+    assert 'dtm_branch_call_duration_sum{model="saga",result="unknown"} 3.0' in found
+    assert 'dtm_branch_retries_total{model="saga"} 1.0' in found
+
+
 def test_present_values_are_asked_for_at_each_scrape(metrics: Metrics) -> None:
-    running = 1
-    assert not any(line.startswith("dtm_transactions") for line in lines(metrics))
-    metrics.watch(
-        Gauges(
-            transactions_running=lambda: running,
-            transactions_due=lambda: 7,
-            calls_in_flight=lambda: {"http": 2, "grpc": 3},
-        )
-    )
+    running, due = 1, None
+    metrics.gauge("dtm_transactions_running", "Now.", lambda: running)
+    metrics.gauge("dtm_transactions_due", "Due.", lambda: due)
+    metrics.gauge("dtm_transactions", "Some.", lambda: {"submitted": 2, "aborting": 3}, label="status")
+    assert "dtm_transactions_running 1.0" in lines(metrics)
     running = 2
     found = lines(metrics)
     assert "dtm_transactions_running 2.0" in found
-    assert "dtm_transactions_due 7.0" in found
-    assert 'dtm_calls_in_flight{protocol="http"} 2.0' in found
-    assert 'dtm_calls_in_flight{protocol="grpc"} 3.0' in found
+    assert 'dtm_transactions{status="submitted"} 2.0' in found
+    assert 'dtm_transactions{status="aborting"} 3.0' in found
+    assert not any(line.startswith("dtm_transactions_due ") for line in found), "not known: not shown"
+
+
+def test_a_gauge_never_shows_more_than_so_many_label_values(metrics: Metrics) -> None:
+    values: dict[str, float] = {}
+    metrics.gauge("dtm_calls_in_flight", "Calls.", lambda: values, label="endpoint")
+    seen = set()
+    for round in range(20):
+        values.clear()
+        values.update({f"http://h{round}-{number}": 1.0 for number in range(20)})
+        seen |= {line for line in lines(metrics) if line.startswith("dtm_calls_in_flight{")}
+    endpoints = {line.partition("}")[0] for line in seen}
+    assert len(endpoints) == LABEL_VALUES_MAX + 1
+    assert 'dtm_calls_in_flight{endpoint="other"} 20.0' in seen
 
 
 def test_the_server_says_what_it_is(metrics: Metrics) -> None:
