@@ -16,6 +16,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from coordinator.client._answers import Result, message_of, raise_for_branch, result_of_text
 from coordinator.client._errors import DtmError, InvalidUse
+from coordinator.client._tracing import send_trace, trace_headers
 
 _HTTP_RESULTS: Final = {200: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
 _GRPC_RESULTS: Final = {
@@ -37,6 +38,13 @@ class BranchCall:
     headers: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, str] = field(default_factory=dict)
     always_post: bool = False  # xa
+
+    @property
+    def method(self) -> str:
+        """HTTP's method; empty when it goes over gRPC."""
+        if not self.url.startswith(("http://", "https://")):
+            return ""
+        return "POST" if self.payload or self.always_post else "GET"
 
     @property
     def context(self) -> dict[str, str]:
@@ -79,7 +87,7 @@ class BranchCaller:
         Raises Failure and Ongoing as the branch said; DtmError where the result is not known (another
         status, time-out, broken connection); InvalidUse for a url that cannot be called from here.
         """
-        if call.url.startswith(("http://", "https://")):
+        if call.method:
             return await self._over_http(call, timeout)
         return await self._over_grpc(call, timeout)
 
@@ -97,10 +105,10 @@ class BranchCaller:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
         try:
             async with self._session.request(
-                "POST" if call.payload or call.always_post else "GET",
+                call.method,
                 with_query(call.url, call.context),
                 data=call.payload or None,
-                headers={"Content-Type": "application/json", **call.headers},
+                headers={"Content-Type": "application/json", **call.headers, **trace_headers()},
                 timeout=aiohttp.ClientTimeout(total=timeout),
             ) as response:
                 status, body = response.status, await response.read()
@@ -153,7 +161,9 @@ class BranchCaller:
                 "host:port/package.Service/Method for gRPC"
             )
         if address not in self._channels:
-            self._channels[address] = Channel(host.strip("[]"), int(port), codec=_BytesCodec())
+            channel = Channel(host.strip("[]"), int(port), codec=_BytesCodec())
+            send_trace(channel)
+            self._channels[address] = channel
         return self._channels[address], f"/{method}"
 
 

@@ -4,10 +4,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from opentelemetry.trace import TracerProvider
+
 from coordinator.client._answers import already
 from coordinator.client._attempts import Attempts
 from coordinator.client._branch_calls import BranchAnswer, BranchCall, BranchCaller
 from coordinator.client._errors import Failure, Unreachable
+from coordinator.client._tracing import Tracing
 from coordinator.client._transport import (
     BranchRegistration,
     ConnectionProblem,
@@ -36,8 +39,9 @@ class Coordinator:
     an error.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, tracer_provider: TracerProvider | None = None) -> None:
         self.url = url
+        self._tracing = Tracing(url, tracer_provider)
         self.timeout = timeout
         self._transport = open_transport(url)
         self._branches = BranchCaller()
@@ -64,11 +68,12 @@ class Coordinator:
         extra_seconds = options.request_timeout if options.wait_result else 0
         attempts = Attempts(self.timeout + extra_seconds, self._random)
         try:
-            await self._answer(
-                lambda seconds: self._transport.operate(operation, request, seconds),
-                attempts,
-                lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
-            )
+            with self._tracing.operation(self.protocol, operation, request.gid, request.trans_type):
+                await self._answer(
+                    lambda seconds: self._transport.operate(operation, request, seconds),
+                    attempts,
+                    lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
+                )
         except Failure as failure:
             if attempts.anything_sent and already(failure) in _DONE_BEFORE[operation]:
                 return
@@ -77,19 +82,21 @@ class Coordinator:
     async def register_branch(self, registration: BranchRegistration) -> None:
         """Register a branch. Raises Failure where the transaction is not `prepared` any more."""
         gid = registration.gid
-        await self._ask(
-            lambda seconds: self._transport.register_branch(registration, seconds),
-            f"branch {registration.branch_id} of {gid} could not be registered",
-            gid,
-        )
+        with self._tracing.operation(self.protocol, "registerBranch", gid, registration.trans_type):
+            await self._ask(
+                lambda seconds: self._transport.register_branch(registration, seconds),
+                f"branch {registration.branch_id} of {gid} could not be registered",
+                gid,
+            )
 
     async def prepare_workflow(self, request: TransactionRequest) -> WorkflowState:
         """Store a workflow, or return what is stored of it."""
-        return await self._ask(
-            lambda seconds: self._transport.prepare_workflow(request, seconds),
-            f"workflow {request.gid} could not be prepared",
-            request.gid,
-        )
+        with self._tracing.operation(self.protocol, "prepareWorkflow", request.gid, request.trans_type):
+            return await self._ask(
+                lambda seconds: self._transport.prepare_workflow(request, seconds),
+                f"workflow {request.gid} could not be prepared",
+                request.gid,
+            )
 
     async def change_topic(self, operation: TopicOperation, topic: str, url: str, remark: str) -> None:
         """Change a topic."""
@@ -109,7 +116,8 @@ class Coordinator:
 
     async def call_branch(self, call: BranchCall, request_timeout: int) -> BranchAnswer:
         """Call a branch once, from here. request_timeout: seconds, 0 for this client's own time-out."""
-        return await self._branches.call(call, request_timeout or self.timeout)
+        with self._tracing.branch(call.url, call.context, method=call.method):
+            return await self._branches.call(call, request_timeout or self.timeout)
 
     async def _ask(self, ask: Callable[[float], Awaitable[T]], what: str, gid: str) -> T:
         return await self._answer(

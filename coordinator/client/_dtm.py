@@ -6,6 +6,8 @@ from types import TracebackType
 from typing import Self, Unpack
 from uuid import uuid4
 
+from opentelemetry.trace import TracerProvider
+
 from coordinator.client._attempts import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
@@ -29,8 +31,9 @@ class Dtm:
     coordinators are registered); the methods are the same, and so are the errors. Branches are called with
     the same protocol unless their url says otherwise. timeout: seconds for one operation, all attempts
     included. A submit with wait_result gets its request_timeout on top. A coordinator that does not answer is
-    asked again within that time, with growing pauses: submitting one gid twice is safe. Raises
-    InvalidUse for a url of another scheme.
+    asked again within that time, with growing pauses: submitting one gid twice is safe.
+    tracer_provider: OpenTelemetry's, None for the one that the program has set; the transaction continues the
+    trace that runs where it is submitted. Raises InvalidUse for a url of another scheme.
 
     Example:
         async with Dtm("http://localhost:36789") as dtm:
@@ -38,17 +41,20 @@ class Dtm:
             30}).submit()
     """
 
-    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, timeout: float = 10.0, tracer_provider: TracerProvider | None = None
+    ) -> None:
         check_url(url)
         if timeout <= 0:
             raise InvalidUse(f"timeout={timeout}: give the seconds that one operation may take")
         self.url = url
         self.timeout = timeout
+        self._tracer_provider = tracer_provider
         self._coordinator: Coordinator | None = None
 
     async def __aenter__(self) -> Self:
         if self._coordinator is None:
-            self._coordinator = Coordinator(self.url, self.timeout)
+            self._coordinator = Coordinator(self.url, self.timeout, self._tracer_provider)
         return self
 
     async def __aexit__(

@@ -11,6 +11,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from coordinator.client._answers import Result, raise_for_answer
 from coordinator.client._errors import DtmError, InvalidUse
+from coordinator.client._tracing import send_trace
 from coordinator.client._transport import (
     DEFAULT_HTTP_PORT,
     BranchRegistration,
@@ -37,6 +38,7 @@ class GrpcTransport:
     def __init__(self, host: str, port: int) -> None:
         self._address = f"{host}:{port}"
         self._channel = Channel(host, port)
+        send_trace(self._channel)
         self._stub = dtmgimp.DtmStub(self._channel)
 
     @property

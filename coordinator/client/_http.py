@@ -11,6 +11,7 @@ import orjson
 
 from coordinator.client._answers import Result, message_of, raise_for_answer
 from coordinator.client._errors import DtmError
+from coordinator.client._tracing import trace_headers
 from coordinator.client._transport import (
     BranchRegistration,
     ConnectionProblem,
@@ -116,7 +117,7 @@ class HttpTransport:
                 url,
                 data=body,
                 params=params,
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", **trace_headers()},
                 timeout=aiohttp.ClientTimeout(total=timeout),
             ) as response:
                 status, answer = response.status, (await response.read()).decode(errors="replace")
