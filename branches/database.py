@@ -13,6 +13,7 @@ import aiosqlite
 from pymysql import err as mysql_errors
 
 from branches.data_source import MySqlSource, SqliteSource
+from branches.sql_watch import SqlWatch, unwatched
 from coordinator.client import BranchContext, DtmError, barrier
 
 CONNECT_SECONDS: Final = 5
@@ -60,18 +61,25 @@ class Database(Protocol):
         ...
 
 
-def open_database(source: SqliteSource | MySqlSource, table: str, sql_folder: Path) -> Database:
-    """Return the database of a service, not connected yet. table: `user` or `user_score`."""
+def open_database(
+    source: SqliteSource | MySqlSource, table: str, sql_folder: Path, watch: SqlWatch | None = None
+) -> Database:
+    """Return the database of a service, not connected yet. table: `user` or `user_score`.
+
+    watch: told of what is asked.
+    """
+    watch = watch or unwatched(source)
     if isinstance(source, SqliteSource):
-        return SqliteDatabase(source, table, sql_folder)
-    return MySqlDatabase(source, table, sql_folder)
+        return SqliteDatabase(source, table, sql_folder, watch)
+    return MySqlDatabase(source, table, sql_folder, watch)
 
 
 class SqliteDatabase:
     """One file, one connection, one transaction at a time: SQLite has one writer anyway."""
 
-    def __init__(self, source: SqliteSource, table: str, sql_folder: Path) -> None:
+    def __init__(self, source: SqliteSource, table: str, sql_folder: Path, watch: SqlWatch) -> None:
         self._source = source
+        self._watch = watch
         self._schema = [sql_folder / "barrier.sqlite.sql", sql_folder / f"{table}.sqlite.sql"]
         self._connection: aiosqlite.Connection | None = None
         self._turn = asyncio.Lock()
@@ -85,8 +93,10 @@ class SqliteDatabase:
         """See Database."""
         async with _within(seconds, self._source), self._turn:
             connection = await self._connected()
+            work = _sqlite_work(connection, self._watch)
             try:
-                await barrier(branch, connection).call(lambda _: business(_sqlite_work(connection)))
+                with self._watch.transaction():
+                    await barrier(branch, connection).call(lambda _: business(work))
             except sqlite3.Error as error:
                 raise DatabaseProblem(f"{self._source}: {error}", gid=branch.gid) from error
 
@@ -125,8 +135,9 @@ class SqliteDatabase:
 class MySqlDatabase:
     """A pool of connections to a MySQL, MariaDB or TiDB server."""
 
-    def __init__(self, source: MySqlSource, table: str, sql_folder: Path) -> None:
+    def __init__(self, source: MySqlSource, table: str, sql_folder: Path, watch: SqlWatch) -> None:
         self._source = source
+        self._watch = watch
         self._tables = {
             "dtm_barrier.barrier": sql_folder / "barrier.mysql.sql",
             table: sql_folder / f"{table}.mysql.sql",
@@ -142,7 +153,9 @@ class MySqlDatabase:
     async def once(self, branch: BranchContext, business: Business, *, seconds: float) -> None:
         """See Database."""
         async with _within(seconds, self._source), self._connection(branch.gid) as connection:
-            await barrier(branch, connection).call(lambda _: business(_mysql_work(connection)))
+            work = _mysql_work(connection, self._watch)
+            with self._watch.transaction():
+                await barrier(branch, connection).call(lambda _: business(work))
 
     async def close(self) -> None:
         """See Database."""
@@ -221,22 +234,24 @@ class MySqlDatabase:
             ) from error
 
 
-def _sqlite_work(connection: aiosqlite.Connection) -> Work:
+def _sqlite_work(connection: aiosqlite.Connection, watch: SqlWatch) -> Work:
     async def execute(sql: str, values: tuple[object, ...]) -> int:
         try:
-            async with connection.execute(sql, values) as cursor:
-                return cursor.rowcount
+            with watch.statement(sql):
+                async with connection.execute(sql, values) as cursor:
+                    return cursor.rowcount
         except sqlite3.IntegrityError as error:
             raise DuplicateKey(str(error)) from error
 
     return Work(execute)
 
 
-def _mysql_work(connection: aiomysql.Connection) -> Work:
+def _mysql_work(connection: aiomysql.Connection, watch: SqlWatch) -> Work:
     async def execute(sql: str, values: tuple[object, ...]) -> int:
         async with connection.cursor() as cursor:
             try:
-                return int(await cursor.execute(sql.replace("?", "%s"), values))
+                with watch.statement(sql):
+                    return int(await cursor.execute(sql.replace("?", "%s"), values))
             except mysql_errors.IntegrityError as error:
                 raise DuplicateKey(_mysql_text(error)) from error
 

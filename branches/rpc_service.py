@@ -1,7 +1,6 @@
 """A gRPC branch service from start to stop: database, server, registration in etcd."""
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,10 +10,10 @@ from branches.data_source import split_address
 from branches.database import Database, DatabaseProblem, open_database
 from branches.running import GRACE_SECONDS, cannot_listen, say_ready, until_told_to_stop
 from branches.settings import EtcdSection, RpcSettings
+from branches.watching import Watching
 from coordinator.client import BranchServer
 from coordinator.discovery.etcd import EtcdRegistration
-
-log = logging.getLogger(__name__)
+from coordinator.telemetry.log import log
 
 EVERY_ADDRESS: Final = ("", "0.0.0.0", "::")
 
@@ -26,9 +25,12 @@ async def run_rpc_service(settings: RpcSettings, table: str, make_service: Calla
     answers Internal meanwhile. Raises StartError when it cannot listen.
     """
     host, port = split_address(settings.listen_on)
-    database = open_database(settings.source, table, settings.sql_folder)
+    watching = Watching(settings)
+    source = settings.source
+    database = open_database(source, table, settings.sql_folder, watching.database(source))
     server = BranchServer([make_service(database)])
-    async with until_told_to_stop() as told:
+    watching.grpc(server)
+    async with until_told_to_stop() as told, watching.running():
         try:
             await server.start(host or None, port)
         except OSError as error:
@@ -47,7 +49,7 @@ async def _prepare(database: Database) -> None:
     try:
         await database.prepare()
     except DatabaseProblem as problem:
-        log.warning("%s; started without it, every call tries again", problem)
+        log.warning("{}; started without it, every call tries again", problem)
 
 
 @asynccontextmanager
@@ -80,7 +82,7 @@ async def _own_address(etcd_endpoint: str) -> str:
                 asyncio.DatagramProtocol, remote_addr=(host, port)
             )
     except (OSError, TimeoutError) as error:
-        log.warning("cannot tell which address faces %s (%s): registering 127.0.0.1", etcd_endpoint, error)
+        log.warning("cannot tell which address faces {} ({}): registering 127.0.0.1", etcd_endpoint, error)
         return "127.0.0.1"
     try:
         return str(transport.get_extra_info("sockname")[0])

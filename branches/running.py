@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -11,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from branches.logs import configure_service_logging
 from branches.settings import ROOT, ServiceSettings, SettingsError, SettingsT, load_settings
-
-log = logging.getLogger(__name__)
+from coordinator.errors import StartError as LogError
 
 EXIT_CONFIG: Final = 2
 EXIT_START: Final = 1
@@ -40,13 +39,16 @@ def main(
         help="its yaml file (%(default)s)",
     )
     file: Path = parser.parse_args(arguments).file
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("grpclib").setLevel(logging.ERROR)  # a cancelled call is no news
     try:
         settings = load_settings(file, kind)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIG
+    try:
+        configure_service_logging(settings.log, settings.name, settings.secrets)
+    except LogError as error:
+        sys.stderr.write(f"{settings.name}: {error}\n")
+        return EXIT_START
     try:
         _run(run(settings))
     except StartError as error:
@@ -95,8 +97,7 @@ def say_ready(settings: ServiceSettings, host: str, port: int, *more: str) -> No
     sys.stdout.flush()
 
 
-def cannot_listen(host: str, port: int, error: OSError) -> StartError:
-    """The sentence for a port that is taken, or an address that is not this machine's."""
-    return StartError(
-        f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another in the yaml."
-    )
+def cannot_listen(host: str, port: int, error: OSError, *, what: str = "") -> StartError:
+    """The sentence for a port that is taken, or an address that is not this machine's. what: its section."""
+    place = f"{what}{': ' if what else ''}cannot listen on {host}:{port}"
+    return StartError(f"{place}: {error.strerror or error}. Choose another in the yaml.")

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -43,20 +43,42 @@ class EtcdSection(Section):
 
 
 class PrometheusSection(Section):
-    """Where metrics would be asked for; read, and not served yet."""
+    """Where metrics are asked for. Without a port: nowhere."""
 
     host: str = ""
-    port: int = 0
-    path: str = "/metrics"
+    port: int = Field(default=0, ge=0, le=65535)
+    path: str = Field(default="/metrics", pattern="^/")
 
 
 class TelemetrySection(Section):
-    """Where spans would go; read, and not sent yet."""
+    """Where spans go. Without an endpoint: nowhere. The standard OTEL_ variables win."""
 
-    name: str = ""
-    endpoint: str = ""
-    sampler: float = 1.0
-    batcher: str = ""
+    name: str = ""  # as traces show the service; its Name, unless given
+    endpoint: str = ""  # http://host:14268/api/traces, host:4317 …
+    sampler: float = Field(default=1.0, ge=0, le=1)  # share of the traces that begin here
+    batcher: Literal["jaeger", "zipkin", "otlpgrpc", "otlphttp", "console", "file"] = "jaeger"
+    otlp_headers: dict[str, str] = Field(default={}, repr=False)
+    otlp_http_path: str = ""
+    otlp_http_secure: bool = False
+    disabled: bool = False
+
+
+class LogSection(Section):
+    """go-zero's log section. Keys that it has beside these are taken."""
+
+    service_name: str = ""
+    mode: Literal["console", "file", "volume"] = "console"
+    encoding: Literal["", "json", "plain"] = ""  # empty: json, and plain on a terminal
+    path: str = "logs"  # folder of the files
+    level: Literal["debug", "info", "error", "severe"] = "info"
+    keep_days: int = Field(default=0, ge=0)  # 0: for ever
+    compress: bool = False
+    stack_cooldown_millis: int = Field(default=100, ge=0)
+    rotation: Literal["daily", "size"] = "daily"
+    max_size: int = Field(default=0, ge=0)  # MB; of `size`
+    max_backups: int = Field(default=0, ge=0)  # of `size`; 0: all
+    slow_call_millis: int = Field(default=500, ge=0)  # ours: from how long on a call is said; 0: never
+    slow_database_millis: int = Field(default=100, ge=0)
 
 
 class MysqlSection(Section):
@@ -71,7 +93,13 @@ class ServiceSettings(Section):
     name: str
     prometheus: PrometheusSection = PrometheusSection()
     telemetry: TelemetrySection = TelemetrySection()
+    log: LogSection = LogSection()
     timeout: int = Field(default=2000, gt=0)  # milliseconds that one call may take
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line may show."""
+        return tuple(self.telemetry.otlp_headers.values())
 
 
 def _address(text: str) -> str:
@@ -87,6 +115,13 @@ class RpcSettings(ServiceSettings):
     mysql: MysqlSection = MysqlSection()
     data_source: str = ""
     sql_folder: Path = ROOT / "sql"  # where the schema files are, for tables that are not there yet
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line may show."""
+        source = self.source
+        password = source.password if isinstance(source, MySqlSource) else ""
+        return (*super().secrets, password, self.etcd.password)
 
     @property
     def source(self) -> SqliteSource | MySqlSource:

@@ -18,17 +18,20 @@ _DAY: Final = 86_400  # seconds
 _SIZE_DEFAULT: Final = 100  # megabytes, lumberjack's
 
 
-def open_file(path: str, how: Mapping[str, Any], *, say_lost: Callable[[int, str], str]) -> Guarded:
+def open_file(
+    path: str, how: Mapping[str, Any], *, say_lost: Callable[[int, str], str], key: str = "Log.Outputs"
+) -> Guarded:
     """Open a log file, appending. how: rotation, retention, compression or watch, as loguru takes them.
 
-    say_lost: see Guarded. Raises StartError when the file cannot be written.
+    say_lost: see Guarded. key: where the path was configured. Raises StartError for a file that cannot be
+    written.
     """
     try:
         file = FileSink(path, encoding="utf-8", **how)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise StartError(
             f"the log file {path} cannot be written: {error.strerror or error}",
-            "look at Log.Outputs in conf.yml, and at who may write there",
+            f"look at {key} in the configuration, and at who may write there",
         ) from error
     return Guarded(file, close=file.stop, say_lost=say_lost)
 

@@ -132,10 +132,20 @@ def add_stream(stream: TextIO, level: str, form: Form, *, text: bool, **how: Any
 
 
 def add_file(
-    path: str, level: str, form: Form, rotation: Mapping[str, Any], *, text: bool = False, **how: Any
+    path: str,
+    level: str,
+    form: Form,
+    rotation: Mapping[str, Any],
+    *,
+    text: bool = False,
+    key: str = "Log.Outputs",
+    **how: Any,
 ) -> None:
-    """Write lines to a file. rotation: what loguru's file sinks take. Raises StartError."""
-    sink = open_file(path, rotation, say_lost=_lost_as_text if text else _lost_as_json)
+    """Write lines to a file. rotation: what loguru's file sinks take. key: where the path was configured.
+
+    Raises StartError.
+    """
+    sink = open_file(path, rotation, say_lost=_lost_as_text if text else _lost_as_json, key=key)
     _add(sink, level, form.as_text if text else form.as_json, colorize=False, **how)
 
 
