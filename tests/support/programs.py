@@ -6,8 +6,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+# Programs that are built once, outside of the repository.
+BUILT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dtm-coordinator"
 # Debian keeps servers in sbin, which is not on everybody's PATH.
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", str(BUILT)]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +20,10 @@ class Requirement:
 
     name: str
     programs: tuple[str, ...]  # all of them are needed
-    apt_package: str  # on Debian and Ubuntu; several are separated by blanks
+    apt_package: str  # on Debian and Ubuntu; several are separated by blanks; empty when there is none
     elsewhere: str  # what to install on other systems
+    go_module: str = ""  # `module@version` that it is built from by Go
+    go_package: str = ""  # its folder within
 
 
 MARIADB = Requirement(
@@ -56,8 +62,22 @@ GO = Requirement(
     apt_package="golang-go (1.22 or newer)",
     elsewhere="Go 1.22 or newer",
 )
-# What `make servers` gets by apt; Go is not among it, because distributions carry old ones.
-ALL = (MARIADB, POSTGRES, REDIS, ETCD, CURL)
+PROMETHEUS = Requirement(
+    name="prometheus",
+    programs=("prometheus", "promtool"),
+    apt_package="prometheus",
+    elsewhere="Prometheus 2.42 or newer, with prometheus and promtool on PATH",
+)
+JAEGER = Requirement(
+    name="jaeger",
+    programs=("jaeger-all-in-one-1.62.0",),
+    apt_package="",
+    elsewhere="Go 1.22 or newer, and run make servers, which builds Jaeger in two minutes",
+    go_module="github.com/jaegertracing/jaeger@v1.62.0",
+    go_package="./cmd/all-in-one",
+)
+# What `make servers` gets by apt, or builds; Go is not among it, because distributions carry old ones.
+ALL = (MARIADB, POSTGRES, REDIS, ETCD, CURL, PROMETHEUS, JAEGER)
 
 
 class MissingProgram(Exception):
@@ -89,7 +109,10 @@ def require(requirement: Requirement) -> None:
     """Raise MissingProgram unless all its programs are there."""
     absent = missing(requirement)
     if absent:
+        what = f"{requirement.name}: {', '.join(absent)} not found"
+        if not requirement.apt_package:
+            raise MissingProgram(f"{what}; install {requirement.elsewhere}")
         raise MissingProgram(
-            f"{requirement.name}: {', '.join(absent)} not found; on Debian or Ubuntu install"
-            f" {requirement.apt_package}, elsewhere {requirement.elsewhere}"
+            f"{what}; on Debian or Ubuntu install {requirement.apt_package},"
+            f" elsewhere {requirement.elsewhere}"
         )

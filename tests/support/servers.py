@@ -247,7 +247,7 @@ class MariaDBServer(ThrowAwayServer):
         data, temporary = self.folder / "data", self.folder / "tmp"
         temporary.mkdir(exist_ok=True)  # in a shared one, a server that starts deletes the others' tables
         install = [
-            *(_path("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *user),
+            *(program_path("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *user),
             f"--tmpdir={temporary}",
             *("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"),
         ]
@@ -255,7 +255,7 @@ class MariaDBServer(ThrowAwayServer):
         if done.returncode != 0:
             raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
         command = [
-            *(_path("mariadbd"), "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}", *user),
+            *(program_path("mariadbd"), "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}", *user),
             *(f"--socket={self.folder / 'socket'}", f"--pid-file={self.folder / 'pid'}"),
             *(f"--bind-address={self.host}", f"--port={self.port}", "--skip-name-resolve"),
             *("--character-set-server=utf8mb4", "--max-connections=600"),
@@ -357,7 +357,7 @@ class PostgresServer(ThrowAwayServer):
             for folder in (self.folder, sockets):
                 shutil.chown(folder, self._user)
         install = [
-            *(_path("initdb"), f"--pgdata={data}", "--username=root", "--auth=trust", "--encoding=UTF8"),
+            *(program_path("initdb"), f"--pgdata={data}", "--username=root", "--auth=trust", "--encoding=UTF8"),
             *("--locale=C.UTF-8", "--no-instructions", "--no-sync"),
         ]
         done = subprocess.run(
@@ -375,7 +375,7 @@ class PostgresServer(ThrowAwayServer):
             "shared_buffers": "32MB",
             "fsync": "on",
         }
-        command = [_path("postgres"), "-D", str(data)]
+        command = [program_path("postgres"), "-D", str(data)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
         # SIGINT: do not wait for clients to go.
@@ -435,7 +435,12 @@ class EtcdServer(ThrowAwayServer):
         client = f"http://{self.endpoint}"
         peer = f"http://{self.host}:{self._peer_port}"
         command = [
-            *(_path("etcd"), "--name=throw-away", f"--data-dir={self.folder / 'data'}", "--logger=zap"),
+            *(
+                program_path("etcd"),
+                "--name=throw-away",
+                f"--data-dir={self.folder / 'data'}",
+                "--logger=zap",
+            ),
             *(f"--listen-client-urls={client}", f"--advertise-client-urls={client}"),
             *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"),
             *(f"--initial-cluster=throw-away={peer}", *self._arguments),
@@ -461,13 +466,14 @@ class RedisServer(ThrowAwayServer):
 
     def _prepare(self) -> Process:
         command = [
-            *(_path("redis-server"), "--port", str(self.port), "--bind", self.host),
+            *(program_path("redis-server"), "--port", str(self.port), "--bind", self.host),
             *("--dir", str(self.folder), "--save", "", "--appendonly", "no"),
         ]
         return Process(command, name="redis", ready=lambda: is_listening(self.port))
 
 
-def _path(program: str) -> str:
+def program_path(program: str) -> str:
+    """Return where a program lies that `require` has found."""
     path = programs.find(program)
     assert path is not None, f"{program} has gone since require()"
     return path
