@@ -100,6 +100,9 @@ class Metrics:
             ("model", "result"),
         )
         self._retries = CountFamily("dtm_branch_retries", "Branch calls that are made once more.", ("model",))
+        for model in _MODELS:  # from zero on, so that the first ones show as a rise
+            self._ended.child(model, OK), self._ended.child(model, FAIL)
+            self._retries.child(model)
         self._gauges = GaugeFamily()
         info = GaugeMetricFamily(
             "dtm_server_info", "The coordinator's version.", labels=("version", "python_version")

@@ -16,6 +16,7 @@ COMPOSE_FILE = ROOT / "conf" / "docker-compose.yml"
 COMPOSE = yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 BRANCHES = ("user", "score", "api")
+WATCHERS = ("prometheus", "jaeger", "grafana")
 CONFIGURATION_IN_IMAGE = "/etc/dtm/conf"
 
 
@@ -78,21 +79,21 @@ def test_images_are_named_without_a_registry():
 
 
 def test_compose_has_every_part_of_the_picture():
-    assert set(SERVICES) == {"mysql", "etcd", "coordinator", *BRANCHES}
+    assert set(SERVICES) == {"mysql", "etcd", "coordinator", *BRANCHES, *WATCHERS}
 
 
 def test_compose_waits_for_services_that_have_a_health_check():
     for service in SERVICES.values():
         for name in service.get("depends_on", {}):
-            # the coordinator's is in the image
-            assert "healthcheck" in SERVICES[name] or name == "coordinator"
+            # the coordinator's is in the image; who looks waits for nobody
+            assert "healthcheck" in SERVICES[name] or name in {"coordinator", *WATCHERS}
 
 
 def test_compose_mounts_files_that_exist_and_volumes_that_are_declared():
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert source in COMPOSE["volumes"] or (COMPOSE_FILE.parent / source).resolve().is_file(), volume
+            assert source in COMPOSE["volumes"] or (COMPOSE_FILE.parent / source).exists(), volume
 
 
 def test_compose_builds_the_image_from_this_repository():
@@ -128,9 +129,47 @@ def test_a_branch_is_a_module_with_a_configuration_for_its_port(name: str):
     compile(check, "health check", "exec")
     assert f"'127.0.0.1', {port})" in check
     # every other machine that it talks to is a service of this file
-    for host in re.findall(r"(?:@tcp\(|//|[\s,\[])([a-z]+):(?:3306|2379|36789|36790)", text):
+    for host in re.findall(r"(?:@tcp\(|//|[\s,\[])([a-z]+):(?:3306|2379|36789|36790|14268)", text):
         assert host in SERVICES
 
 
 def test_the_api_is_published():
     assert SERVICES["api"]["ports"] == ["8888:8888"]
+
+
+def test_prometheus_asks_every_program_where_it_answers():
+    targets = json.loads((COMPOSE_FILE.parent / "compose" / "targets.json").read_text(encoding="utf-8"))
+    asked = {target["labels"]["job"]: target["targets"][0] for target in targets}
+    assert asked == {
+        "user-api": "api:9081",
+        "user-rpc": "user:9091",
+        "score-rpc": "score:9092",
+        "dtm": f"coordinator:{Settings().http_port}",
+    }
+    for name in BRANCHES:
+        file = in_repository(after(SERVICES[name]["command"], "-f"))
+        section = yaml.safe_load(file.read_text(encoding="utf-8"))["Prometheus"]
+        assert f"{name}:{section['Port']}" in asked.values()
+
+
+def test_what_runs_without_containers_is_asked_at_the_same_ports():
+    conf = COMPOSE_FILE.parent
+    targets = json.loads((conf / "targets.json").read_text(encoding="utf-8"))
+    ports = {target["labels"]["job"]: int(target["targets"][0].rpartition(":")[2]) for target in targets}
+    for name, job in (("api", "user-api"), ("user", "user-rpc"), ("score", "score-rpc")):
+        section = yaml.safe_load((conf / f"{name}.yaml").read_text(encoding="utf-8"))["Prometheus"]
+        assert section["Port"] == ports[job]
+    assert ports["dtm"] == Settings().http_port
+
+
+def test_grafana_finds_its_dashboards_and_sources():
+    grafana = COMPOSE_FILE.parent / "grafana"
+    dashboards = yaml.safe_load((grafana / "provisioning/dashboards/dashboards.yml").read_text())
+    mounts = dict(reversed(volume.split(":")[:2]) for volume in SERVICES["grafana"]["volumes"])
+    folder = dashboards["providers"][0]["options"]["path"]
+    assert (COMPOSE_FILE.parent / mounts[folder] / "dtm.json").is_file()
+    sources = yaml.safe_load((grafana / "provisioning/datasources/datasources.yml").read_text())
+    for source in sources["datasources"]:
+        assert source["url"].split("//")[1].split(":")[0] in SERVICES
+    used = set(re.findall(r'"uid": "(\w+)"', (grafana / "dashboards/dtm.json").read_text()))
+    assert used - {"dtm"} <= {source["uid"] for source in sources["datasources"]}
