@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 import aiohttp
 import orjson
-from loguru import logger
+
+from coordinator.telemetry.log import log
 
 _QUEUE_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged
 _ALERTED_MAX: Final = 10_000  # gids remembered, to report their end
@@ -86,7 +87,7 @@ class WebHookAlerts:
             if not problem:
                 return
             if pause is None:
-                logger.bind(gid=alert.gid).error("AlertWebHook did not take an alert: {}", problem)
+                log.error("AlertWebHook did not take an alert: {}", problem, gid=alert.gid)
                 return
             await asyncio.sleep(pause)
 
@@ -106,10 +107,15 @@ class WebHookAlerts:
         try:
             self._queue.put_nowait(alert)
         except asyncio.QueueFull:
-            logger.bind(gid=alert.gid).error("AlertWebHook is too slow: an alert is not posted")
+            log.error("AlertWebHook is too slow: an alert is not posted", gid=alert.gid)
 
 
 def _log(alert: Alert) -> None:
-    logger.bind(gid=alert.gid, retry_count=alert.retry_count).error(
-        "{} failed {} times in a row: {}", alert.branch, alert.retry_count, alert.error
+    log.alert(
+        "{} failed {} times in a row: {}",
+        alert.branch,
+        alert.retry_count,
+        alert.error,
+        gid=alert.gid,
+        retry_count=alert.retry_count,
     )

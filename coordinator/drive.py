@@ -7,8 +7,6 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from loguru import logger
-
 from coordinator.alerts import Alert
 from coordinator.backoff import after_round
 from coordinator.calls.base import Answer
@@ -16,6 +14,8 @@ from coordinator.errors import StoreUnavailable, ending_with
 from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
 from coordinator.store.base import Assign, Change, Changed, Stored
+from coordinator.telemetry.log import log
+from coordinator.telemetry.trace_context import trace_field
 from coordinator.tools import Tools
 
 REASON_LENGTH_MAX = 1024  # characters, column rollback_reason
@@ -96,7 +96,7 @@ class Drive:
                         break
         except Fenced:
             # The rule for a workflow: its client, called back, has ended it.
-            logger.bind(gid=self._transaction.gid).debug("somebody else moved the row; this driver stops")
+            log.debug("somebody else moved the row; this driver stops", gid=self._transaction.gid)
             return Ended(self._transaction, self._unhappy, fenced=True)
         finally:
             await self._drop_calls()
@@ -109,7 +109,7 @@ class Drive:
     async def _abort(self, reason: str) -> None:
         was_prepared = self._transaction.status is Status.PREPARED
         await self._write(Assign(status=Status.ABORTING, rollback_reason=reason))
-        logger.bind(gid=self._transaction.gid).info("rolling back: {}", reason)
+        log.info("rolling back: {}", reason, **about(self._transaction))
         if was_prepared:  # its client may have registered branches until that very commit
             await self._read_branches()
 
@@ -242,9 +242,19 @@ class Drive:
         return self._tools.timing.call_timeout(self._transaction.options)
 
     def _log_no_result(self, branch: Branch, answer: Answer) -> None:
-        logger.bind(gid=self._transaction.gid, branch_id=branch.branch_id, op=branch.op).warning(
-            "no result from {}: {} {}; it will be called again", branch.url, answer.result, answer.text[:500]
+        log.with_fields(**about(self._transaction)).warning(
+            "no result from {}: {} {}; it will be called again",
+            branch.url,
+            answer.result,
+            answer.text[:500],
+            branch=branch.branch_id,
+            op=branch.op,
         )
+
+
+def about(transaction: Transaction) -> dict[str, str]:
+    """The fields of a log line about a transaction: its gid, and its trace where it has one."""
+    return {"gid": transaction.gid, **trace_field(transaction.ext_data)}
 
 
 def assigned(transaction: Transaction, assign: Assign) -> Transaction:

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Iterator
 
-from loguru import logger
-
 from coordinator.drive import Drive, Ended, Lease
 from coordinator.errors import Busy, StoreUnavailable
 from coordinator.model import Options
 from coordinator.store.base import Stored
+from coordinator.telemetry.log import log
 from coordinator.tools import Tools
 
 _REPORTED_RUNNING = 20  # gids named when a stop has to cut drives off
@@ -87,7 +86,7 @@ class Engine:
             await asyncio.wait(self._drives, timeout=grace)
         left = [gid for gid, task in self._by_gid.items() if not task.done()]
         if left:
-            logger.info("{} transactions are left to recovery: {}", len(left), left[:_REPORTED_RUNNING])
+            log.info("{} transactions are left to recovery: {}", len(left), left[:_REPORTED_RUNNING])
         for task in self._drives:
             task.cancel()
         if self._drives:
@@ -103,14 +102,14 @@ class Engine:
 
 
 def _log_broken_off(gid: str, error: BaseException) -> None:
-    bound = logger.bind(gid=gid)
+    bound = log.with_fields(gid=gid)
     match error:
         case StoreUnavailable():
             bound.warning("the store did not take a result, recovery will go on: {}", error)
         case ValueError():  # a row that no client of this version can have made
             bound.error("cannot be driven, its row stays as it is: {}", error)
         case _:
-            bound.opt(exception=error).error("the drive broke off, recovery will try again")
+            bound.error("the drive broke off, recovery will try again", exception=error)
 
 
 def _counter() -> Iterator[int]:

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from loguru import logger
-
 from coordinator.clock import SystemClock
 from coordinator.errors import StoreUnavailable
 from coordinator.store.base import Store
+from coordinator.telemetry.log import log
 
 SKEW_SECONDS_MAX = 3.0  # between the database's clock and this machine's, before people are told
 _PULSE_SECONDS = 2.0
@@ -71,5 +70,5 @@ def _judge(skew: float, readiness: Readiness, *, was_skewed: bool) -> bool:
     text = f"the database's clock is {skew:+.1f} s from this machine's; the database's is followed"
     readiness.set("clock", text if skewed else "")
     if skewed and not was_skewed:
-        logger.warning("{}: set both by NTP", text)
+        log.warning("{}: set both by NTP", text)
     return skewed

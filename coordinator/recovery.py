@@ -2,12 +2,11 @@
 
 import asyncio
 
-from loguru import logger
-
 from coordinator.drive import Ended
 from coordinator.engine import Engine
 from coordinator.errors import DtmError
 from coordinator.model import Options
+from coordinator.telemetry.log import log
 
 
 class Recovery:
@@ -43,7 +42,7 @@ class Recovery:
                 self._problem = ""
             except DtmError as error:
                 self._problem = str(error)
-                logger.warning("recovery could not look for due transactions: {}", error)
+                log.warning("recovery could not look for due transactions: {}", error)
                 more = False
             if not more:
                 await self._rest()

@@ -10,8 +10,6 @@ from contextlib import AsyncExitStack
 from random import Random, SystemRandom
 from typing import Any
 
-from loguru import logger
-
 from coordinator import __version__
 from coordinator.alerts import Alerts, LoggedAlerts, WebHookAlerts
 from coordinator.api.grpc import GrpcApi
@@ -34,6 +32,7 @@ from coordinator.settings import Settings
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
+from coordinator.telemetry.log import log
 from coordinator.telemetry.log_output import configure_logging
 from coordinator.tools import Pattern, Tools
 
@@ -70,7 +69,7 @@ class Server:
     async def _start(self) -> str:
         settings, clock = self._settings, SystemClock()
         if settings.time_zone is None and has_summer_time(None, clock.now().year):
-            logger.warning(
+            log.warning(
                 "this machine's clock is put back in autumn, and TimeZoneOffset is not set: around that hour"
                 " leases and back-offs are an hour off; set TimeZoneOffset, or run with TZ=UTC"
             )
@@ -176,7 +175,7 @@ class Server:
         prefix = "" if embedded else f"{self._settings.instance_name}/"
         taken = await store.take_back(now=clock.now(), owner_prefix=prefix, except_prefix=engine.owner_prefix)
         if taken:
-            logger.info("{} transactions were running when this coordinator stopped; they go on now", taken)
+            log.info("{} transactions were running when this coordinator stopped; they go on now", taken)
 
     async def _listen(self, operations: Operations, observing: Observing) -> tuple[Listener, Listener]:
         settings, readiness, metrics = self._settings, self._readiness, observing.metrics
@@ -221,7 +220,7 @@ class Server:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._readiness.set(task.get_name(), f"broke off: {error!r}")
-            logger.opt(exception=error).error("{} broke off; restart the coordinator", task.get_name())
+            log.error("{} broke off; restart the coordinator", task.get_name(), exception=error)
 
     async def _end_tasks(self) -> None:
         tasks = list(self._tasks)
@@ -255,9 +254,9 @@ def run(settings: Settings, *, reset: bool, notices: Sequence[str], warnings: Se
         secrets=secrets_of(settings),
     )
     for notice in notices:
-        logger.info(notice)
+        log.info(notice)
     for warning in warnings:
-        logger.warning(warning)
+        log.warning(warning)
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(_serve(Server(settings, reset=reset)))
     return 0
@@ -281,7 +280,7 @@ async def _serve(server: Server) -> None:
         asked.cancel()
         raise
     await asked
-    logger.info("stopping; running calls have {:.0f} s to end", STOP_SECONDS)
+    log.info("stopping; running calls have {:.0f} s to end", STOP_SECONDS)
     await server.stop()
 
 

@@ -11,7 +11,6 @@ from grpclib.const import Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.reflection.service import ServerReflection
 from grpclib.server import Stream
-from loguru import logger
 
 from coordinator.api.grpc_health import Health
 from coordinator.api.grpc_messages import Messages
@@ -20,6 +19,7 @@ from coordinator.api.ports import Operations, Readiness
 from coordinator.calls.deadlines import Deadlines
 from coordinator.errors import DtmError, NoResult
 from coordinator.model import BranchRequest, TransactionRequest
+from coordinator.telemetry.log import log
 from coordinator.telemetry.metrics import Metrics
 from coordinator.telemetry.tracing import OFF, Tracing
 
@@ -134,7 +134,7 @@ class GrpcApi:
             raise
         except Exception as error:
             # The edge: a fault of ours must be in the log, and must not look like an answer of the business.
-            logger.opt(exception=error).error("gRPC {} failed", name)
+            log.error("gRPC {} failed", name, exception=error)
             raise GRPCError(Status.INTERNAL, _INTERNAL_ERROR) from error
 
     async def _receive(self, stream: Stream[Any, Any]) -> bytes | None:

@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 
 import orjson
 from aiohttp.web import BaseRequest, Server
-from loguru import logger
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -25,6 +24,7 @@ from coordinator.api.ports import Operations, Readiness
 from coordinator.api.render import render_all, render_key_value, render_query, render_workflow
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Invalid
 from coordinator.model import TransactionRequest
+from coordinator.telemetry.log import log
 from coordinator.telemetry.metrics import Metrics, RequestMeter
 from coordinator.telemetry.tracing import OFF, Tracing
 
@@ -115,7 +115,7 @@ class HttpApi:
         except DtmError as error:
             response = self._error(request, error)
         except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer of the business
-            logger.opt(exception=error).error("{} {} failed", request.method, request.path)
+            log.error("{} {} failed", request.method, request.path, exception=error)
             response = self._answers.make(request, _INTERNAL_ERROR, 500)
         if route.meter is not None:
             route.meter.done(response.status < 400, perf_counter() - started)

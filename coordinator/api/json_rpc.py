@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import orjson
-from loguru import logger
 
 from coordinator.api.decode import registration_from, transaction_from
 from coordinator.api.fields import JsonObject, wrong_type
 from coordinator.api.ports import Operations
 from coordinator.errors import DtmError
 from coordinator.model import TransactionRequest
+from coordinator.telemetry.log import log
 from coordinator.telemetry.tracing import OFF, Tracing
 
 _NOT_JSON: Final = -32700
@@ -88,7 +88,7 @@ async def _call(identifier: _Id, name: str, method: _Method, params: Any) -> tup
     except DtmError as error:
         return _error(identifier, error.json_rpc_code, error.message)
     except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer of the business
-        logger.opt(exception=error).error("JSON-RPC {} failed", name)
+        log.error("JSON-RPC {} failed", name, exception=error)
         return _error(identifier, _INTERNAL, _INTERNAL_ERROR)
     answer = {"jsonrpc": "2.0", "id": identifier, "result": result, "error": None}
     return orjson.dumps(answer), True

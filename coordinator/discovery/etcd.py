@@ -5,9 +5,8 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from loguru import logger
-
 from coordinator.discovery.base import DiscoveryError
+from coordinator.telemetry.log import log
 
 if TYPE_CHECKING:
     from coordinator.discovery.etcd_client import EtcdClient
@@ -64,7 +63,7 @@ class EtcdRegistration:
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled() and (error := task.exception()) is not None:
-                logger.opt(exception=error).error("the registration in etcd had ended")
+                log.error("the registration in etcd had ended", exception=error)
         self._is_registered = False
         client, self._client = self._client, None
         if client is None:
@@ -74,7 +73,7 @@ class EtcdRegistration:
                 if self._lease:
                     await client.revoke(self._lease)
         except (TimeoutError, DiscoveryError) as error:
-            logger.debug("the entry in etcd was not taken back, it ends with its lease: {}", error)
+            log.debug("the entry in etcd was not taken back, it ends with its lease: {}", error)
         finally:
             self._lease = 0
             await client.close()
@@ -100,16 +99,16 @@ class EtcdRegistration:
         """Renew the lease or take a new one, and see that the key is there; the first time and any other."""
         if not (self._lease and await client.keep_alive(self._lease)):
             if self._lease:
-                logger.warning("etcd has lost the lease of {}; it is registered again", self._key)
+                log.warning("etcd has lost the lease of {}; it is registered again", self._key)
             self._lease = 0  # so that a failure here does not renew the old one
             self._lease = await client.grant(LEASE_SECONDS)
         name = f"{self._key}/{self._lease}"
         if await client.get(name) != self._endpoint:
             await client.put(name, self._endpoint, self._lease)
-            logger.info("registered in etcd: {} is {}", name, self._endpoint)
+            log.info("registered in etcd: {} is {}", name, self._endpoint)
         self._is_registered = True
 
     def _warn(self, error: DiscoveryError) -> None:
         if not self._has_warned:  # once for each time that etcd is away
-            logger.warning("not registered as {}: {}; this is tried again", self._key, error)
+            log.warning("not registered as {}: {}; this is tried again", self._key, error)
             self._has_warned = True

@@ -5,11 +5,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from loguru import logger
-
 from coordinator.discovery.base import DiscoveryError
 from coordinator.discovery.etcd import RETRY_SECONDS_MAX, RETRY_SECONDS_MIN, open_client
 from coordinator.discovery.target import Target, endpoint, parse_target, shown
+from coordinator.telemetry.log import log
 
 if TYPE_CHECKING:
     from coordinator.discovery.etcd_client import EtcdClient
@@ -120,25 +119,25 @@ class _Watch:
 
     def _learn(self, values: Sequence[str]) -> None:
         self._endpoints = tuple(dict.fromkeys(value for value in values if self._is_endpoint(value)))
-        logger.debug("{}: {}", self._name, ", ".join(self._endpoints) or "no endpoint")
+        log.debug("{}: {}", self._name, ", ".join(self._endpoints) or "no endpoint")
         self._tried.set()
         self._retry = RETRY_SECONDS_MIN
         if self._has_warned:
-            logger.info("{}: etcd answers again", self._name)
+            log.info("{}: etcd answers again", self._name)
             self._has_warned = False
 
     def _take_note(self, error: DiscoveryError) -> None:
         self._problem = str(error)
         self._tried.set()
         if not self._has_warned:  # once for each time that etcd is away
-            logger.warning("{}: {}; what was known is used meanwhile", self._name, error)
+            log.warning("{}: {}; what was known is used meanwhile", self._name, error)
             self._has_warned = True
 
     def _is_endpoint(self, value: str) -> bool:
         try:
             return endpoint(value) == value
         except ValueError as error:
-            logger.warning("{}: the value {!r} {}", self._name, value, error)
+            log.warning("{}: the value {!r} {}", self._name, value, error)
             return False
 
 
@@ -154,4 +153,4 @@ async def _has_come(changes: AsyncGenerator[None, None]) -> bool:
 
 def _report(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.opt(exception=error).error("{} has ended; it begins anew when next asked for", task.get_name())
+        log.error("{} has ended; it begins anew when next asked for", task.get_name(), exception=error)

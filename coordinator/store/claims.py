@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Any, Final
 
-from loguru import logger
 from sqlalchemy import Connection, Row, select, update
 
 from coordinator.errors import Invalid
@@ -17,6 +16,7 @@ from coordinator.store.queries import UNFINISHED_STATUSES, branches_of, is_due
 from coordinator.store.rows import transaction_of
 from coordinator.store.tables import TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock, rounded_up
+from coordinator.telemetry.log import log
 
 _LEASE_BEYOND_REQUEST: Final = 5  # seconds that a lease outlasts the longest single call
 
@@ -59,10 +59,10 @@ def _understood(row: Row[Any], claim: Claim, clock: WallClock) -> Transaction | 
     try:
         transaction = transaction_of(row, clock)
     except Invalid as error:
-        logger.error("not driven: {}", error)
+        log.error("not driven: {}", error)
         return None
     if transaction.trans_type not in claim.trans_types:  # MySQL compares without regard to case
-        logger.error("not driven: gid {} has the trans_type '{}'", row.gid, row.trans_type)
+        log.error("not driven: gid {} has the trans_type '{}'", row.gid, row.trans_type)
         return None
     return _leased(transaction, claim)
 
@@ -128,6 +128,6 @@ def _alone(connection: Connection, transaction: Transaction, clock: WallClock) -
     try:
         branches = branches_of(connection, [transaction.gid], clock).get(transaction.gid, ())
     except Invalid as error:
-        logger.error("not driven: {}", error)
+        log.error("not driven: {}", error)
         return None
     return Stored(transaction, tuple(branches))

@@ -22,10 +22,9 @@ from operator import attrgetter
 from time import perf_counter
 from typing import Final, Generic, Protocol
 
-from loguru import logger
-
 from coordinator.errors import Busy, DtmError, StoreUnavailable
 from coordinator.store.waiting import Item, Outcome, WaitingLine, Work
+from coordinator.telemetry.log import log
 
 _RETRY_SECONDS_FIRST: Final = 0.02
 _RETRY_SECONDS_MAX: Final = 1.0
@@ -223,7 +222,7 @@ class GroupCommit(Generic[Work, Outcome]):
         if writer.cancelled() or self._closing:
             return
         # Its callers have been answered; the others must not suffer from the bug.
-        logger.opt(exception=writer.exception()).error("a store writer ended unexpectedly; starting another")
+        log.error("a store writer ended unexpectedly; starting another", exception=writer.exception())
         self._start_writer()
 
     def _wake_writer(self) -> None:
@@ -316,11 +315,11 @@ class GroupCommit(Generic[Work, Outcome]):
         self._observer.batch_written(len(part), sum([item.size for item in part]), perf_counter() - started)
         if self._trouble:
             self._trouble = ""
-            logger.info("the store is written to again")
+            log.info("the store is written to again")
 
     async def _back_off(self, reason: str, failures: int) -> None:
         if not self._trouble:
-            logger.warning("the store was not written, trying again: {}", reason)
+            log.warning("the store was not written, trying again: {}", reason)
         self._trouble = reason
         seconds = min(_RETRY_SECONDS_FIRST * 2 ** min(failures - 1, 10), _RETRY_SECONDS_MAX)
         await asyncio.sleep(self._jittered(seconds))

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from loguru import logger
 from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
 from coordinator.store.reach import wait_until_reached
+from coordinator.telemetry.log import log
 
 _CONNECT_SECONDS: Final = 5
 _IDLE_CONNECTIONS_MAX: Final = 10
@@ -102,7 +102,7 @@ class MySQLServer:
                 await connection.exec_driver_sql(statement)
         finally:
             await engine.dispose()
-        logger.info("made the database {}", self._where)
+        log.info("made the database {}", self._where)
 
     async def set_up(self, function: Callable[[Connection], None], *, seconds: float) -> None:
         """Run the function, which makes tables; again when another coordinator made some meanwhile."""
@@ -123,7 +123,7 @@ class MySQLServer:
         except STORE_ERRORS as error:
             self._cannot(error)
         if int(packet) < _PACKET_BYTES_LEAST:
-            logger.warning("max_allowed_packet of {} is {}; 4 MiB at least are needed", self._where, packet)
+            log.warning("max_allowed_packet of {} is {}; 4 MiB at least are needed", self._where, packet)
         return Facts(await self._can_skip_locked(), min(_BATCH_BYTES_MAX, int(packet) // 4))
 
     async def _can_skip_locked(self) -> bool:

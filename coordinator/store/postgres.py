@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from loguru import logger
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, reason_of, sql_state
 from coordinator.store.reach import wait_until_reached
+from coordinator.telemetry.log import log
 
 _CONNECT_SECONDS: Final = 5
 _IDLE_CONNECTIONS_MAX: Final = 10
@@ -128,7 +128,7 @@ class PostgresServer:
             async with asyncio.timeout(_CONNECT_SECONDS), engine.connect() as connection:
                 alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
                 await alone.exec_driver_sql(statement)
-            logger.info("made the database {}", self._where)
+            log.info("made the database {}", self._where)
         except STORE_ERRORS as error:
             if sql_state(error) not in _EXISTS_ALREADY:
                 raise
@@ -160,7 +160,7 @@ class PostgresServer:
         if known.one_or_none() is None:
             name = connection.dialect.identifier_preparer.quote_identifier(self._schema)
             connection.exec_driver_sql(f"CREATE SCHEMA {name}")
-            logger.info("made the schema {} in {}", self._schema, self._where)
+            log.info("made the schema {} in {}", self._schema, self._where)
 
     async def facts(self) -> Facts:
         """Look at the database; warns when it does not keep what it acknowledges. Raises StartError."""
@@ -170,7 +170,7 @@ class PostgresServer:
                 for setting in ("fsync", "synchronous_commit"):
                     value = (await connection.exec_driver_sql(f"SHOW {setting}")).scalar_one()
                     if value == "off":
-                        logger.warning(
+                        log.warning(
                             "{} has {} off: a crash of the database can lose what was acknowledged",
                             self._where,
                             setting,

@@ -5,7 +5,6 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from loguru import logger
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, not_, or_, select, update
 
 from coordinator.errors import Invalid
@@ -14,6 +13,7 @@ from coordinator.store.base import Filter, Stored
 from coordinator.store.rows import branch_of, transaction_of
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock
+from coordinator.telemetry.log import log
 
 _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
@@ -67,7 +67,7 @@ def _understood(rows: Iterable[Row[Any]], clock: WallClock) -> Iterable[Transact
         try:
             yield transaction_of(row, clock)
         except Invalid as error:
-            logger.warning("left out of the list: {}", error)
+            log.warning("left out of the list: {}", error)
 
 
 def is_due(now: datetime, trans_types: Collection[str], clock: WallClock) -> ColumnElement[bool]:

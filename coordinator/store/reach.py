@@ -5,10 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
-from loguru import logger
-
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of
+from coordinator.telemetry.log import log
 
 _PAUSE_SECONDS: Final = 0.5  # between attempts to reach it
 _TELL_SECONDS: Final = 5.0  # between lines that say so
@@ -41,6 +40,6 @@ async def wait_until_reached(
                     "start the database, or correct Store.Host and Store.Port",
                 ) from error
             if now >= tell_at:
-                logger.info("waiting for the store {}: {}", where, reason_of(error))
+                log.info("waiting for the store {}: {}", where, reason_of(error))
                 tell_at = now + _TELL_SECONDS
         await asyncio.sleep(_PAUSE_SECONDS)

@@ -357,7 +357,13 @@ class PostgresServer(ThrowAwayServer):
             for folder in (self.folder, sockets):
                 shutil.chown(folder, self._user)
         install = [
-            *(program_path("initdb"), f"--pgdata={data}", "--username=root", "--auth=trust", "--encoding=UTF8"),
+            *(
+                program_path("initdb"),
+                f"--pgdata={data}",
+                "--username=root",
+                "--auth=trust",
+                "--encoding=UTF8",
+            ),
             *("--locale=C.UTF-8", "--no-instructions", "--no-sync"),
         ]
         done = subprocess.run(
