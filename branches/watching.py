@@ -35,13 +35,16 @@ _SERVER_ERRORS = frozenset(
 
 
 class Watching:
-    """One service's. Raises StartError when spans cannot be sent as the yaml says."""
+    """One service's. provider: where spans are made, None as the yaml says.
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    Raises StartError when spans cannot be sent as it says.
+    """
+
+    def __init__(self, settings: ServiceSettings, provider: TracerProvider | None = None) -> None:
         self._settings = settings
         self.metrics = Metrics()
-        self._spans = _open_spans(settings)
-        self.provider: TracerProvider = self._spans.provider if self._spans else NoOpTracerProvider()
+        self._spans = None if provider else _open_spans(settings)
+        self.provider = provider or (self._spans.provider if self._spans else NoOpTracerProvider())
         self._tracer = self.provider.get_tracer("dtm-branches")
         self._slow_call = Slow("a call took its time", settings.log.slow_call_millis / 1000)
         self._slow_database = Slow("a database call took its time", settings.log.slow_database_millis / 1000)

@@ -75,6 +75,35 @@ class TestSqlTopics(TopicsContract):
 
 
 class TestSqlStore(StoreContract):
+    # --- what is unfinished, for those who look at metrics ---
+
+    async def test_the_backlog_counts_what_is_unfinished(self, config: StoreConfig, open_sql: Open) -> None:
+        store = await open_sql(config)
+        now = await store.utc_now()
+        ago = {seconds: now - timedelta(seconds=seconds) for seconds in (5, 20)}
+        later = now + timedelta(seconds=60)
+        await insert(store, "running", next_cron_time=later)
+        await insert(store, "due", next_cron_time=ago[5])
+        await insert(store, "due longest", status=Status.ABORTING, next_cron_time=ago[20])
+        await insert(store, "asked soon", trans_type="msg", status=Status.PREPARED, next_cron_time=later)
+        await insert(store, "nobody's yet", status=Status.PREPARED, next_cron_time=ago[20])
+        await insert(store, "done", status=Status.SUCCEED, next_cron_time=ago[20])
+        backlog = await store.backlog(now=now)
+        assert backlog.by_status == {Status.SUBMITTED: 2, Status.ABORTING: 1, Status.PREPARED: 2}
+        assert backlog.due == 2, "a saga that is only prepared waits for its client"
+        assert backlog.oldest_due is not None
+        assert abs((backlog.oldest_due - ago[20]).total_seconds()) <= 1
+        assert backlog.oldest_created is not None
+        assert abs((backlog.oldest_created - now).total_seconds()) <= 10
+        assert store.connections()["in_use"] + store.connections()["idle"] >= 1
+        assert store.waiting() == 0
+
+    async def test_the_backlog_of_an_empty_store(self, config: StoreConfig, open_sql: Open) -> None:
+        store = await open_sql(config)
+        backlog = await store.backlog(now=await store.utc_now())
+        assert set(backlog.by_status.values()) == {0}
+        assert (backlog.due, backlog.oldest_due, backlog.oldest_created) == (0, None, None)
+
     # --- gids compare as the database compares, and nobody is handed another's transaction ---
 
     async def test_a_gid_that_differs_only_in_case_is_taken(
