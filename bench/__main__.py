@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,8 @@ class Bench:
         self._server = opened.enter_context(MariaDBServer())
         self.branch = opened.enter_context(BranchProcess(self._protocol, self._folder))
         self.subjects = [self._coordinator("dtm", _YARDSTICK_DATABASE, None)]
+        if options.traced:
+            self.subjects.append(self._traced())
         if options.against is not None:
             self.subjects.append(self._coordinator("other dtm", "other", options.against.resolve()))
         if options.yardstick is not None:
@@ -92,11 +94,24 @@ class Bench:
         if int(str(counted[0][0])) < load.sagas:
             raise BenchError(f"{subject.name}: answered {load.sagas} sagas, stored {counted[0][0]}")
 
-    def _coordinator(self, name: str, database_name: str, checkout: Path | None) -> Subject:
+    def _traced(self) -> Subject:
+        """A dtm that records every transaction and sends the spans to somebody who throws them away."""
+        sink = self._opened.enter_context(BranchProcess("http", self._folder / "sink"))
+        telemetry = {"Endpoint": sink.address, "Batcher": "otlphttp", "Sampler": 1.0}
+        return self._coordinator("dtm traced", "traced", None, {"Telemetry": telemetry})
+
+    def _coordinator(
+        self,
+        name: str,
+        database_name: str,
+        checkout: Path | None,
+        settings: Mapping[str, object] | None = None,
+    ) -> Subject:
         database = self._server.create_database(database_name)
         process = CoordinatorProcess(
             self._folder / database_name,
             store=database,
+            settings=settings,
             environment={} if checkout is None else {"PYTHONPATH": str(checkout)},
         )
         self._opened.enter_context(process)
@@ -161,6 +176,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=8, help="length of one run (8)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each server, taking turns (3)")
     parser.add_argument("--at-a-time", type=int, default=32, help="sagas at a time (32)")
+    parser.add_argument(
+        "--traced", action="store_true", help="measure a dtm that traces every transaction too, and the ratio"
+    )
     parser.add_argument(
         "--yardstick",
         type=Path,

@@ -50,6 +50,7 @@ class BranchProcess(Process):
         if nginx is None:
             command = [sys.executable, "-m", "bench.branch", protocol, str(self.port)]
         else:
+            folder.mkdir(exist_ok=True)
             configuration = folder / "nginx.conf"
             configuration.write_text(
                 _NGINX_CONF.format(folder=folder, host=HOST, port=self.port, answer=_ANSWER), encoding="utf-8"

@@ -23,7 +23,7 @@ from coordinator.telemetry.exporters import SpanTarget
 from coordinator.telemetry.exporting import Spans, open_spans
 from coordinator.telemetry.log import in_call, log
 from coordinator.telemetry.slow import Slow
-from coordinator.telemetry.trace_context import extract
+from coordinator.telemetry.trace_context import as_parent, extract
 
 _BRANCH_FIELDS = ("gid", "trans_type", "branch_id", "op")
 _SERVER_ERRORS = frozenset(
@@ -81,7 +81,7 @@ class Watching:
             if isinstance(value := event.metadata.get(f"dtm-{field}"), str)
         }
         about |= {f"dtm.{field}": value for field, value in branch.items()}
-        parent = extract(event.metadata)
+        parent = as_parent(extract(event.metadata))
 
         async def watched(stream: Any) -> None:
             code, started = GrpcStatus.UNKNOWN, perf_counter()
@@ -134,7 +134,7 @@ class Watching:
             path, method, started, status = resource.canonical, request.method, perf_counter(), 500
             with self._tracer.start_as_current_span(
                 f"{method} {path}",
-                extract(request.headers),
+                as_parent(extract(request.headers)),
                 SpanKind.SERVER,
                 {"http.request.method": method, "http.route": path, "url.path": request.path},
                 record_exception=False,

@@ -42,7 +42,7 @@ class Observing:
         if self._spans is not None:
             from coordinator.telemetry.span_tracing import SpanTracing  # only now: it costs time and memory
 
-            self.tracing = SpanTracing(self._spans.provider)
+            self.tracing = SpanTracing(self._spans.maker("dtm-coordinator"))
 
     def runner(self, runner: Runner) -> Runner:
         """The store's runner, watched."""

@@ -1,6 +1,7 @@
 """Builds everything, starts it, stops it in order; the only place that knows all rooms."""
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -41,6 +42,7 @@ WRITE_SECONDS = 5.0  # how long a request waits for its commit
 STOP_SECONDS = 5.0  # how long running requests and calls may take to end
 _CONNECTIONS_MAX = 500  # where the configuration sets no bound
 _FOR_EVER = -1  # seconds, as a connection's lifetime
+_COLLECTOR_THRESHOLDS = (20_000, 20, 100)  # objects, and generations, between two looks
 _RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
 
 
@@ -279,9 +281,21 @@ async def _serve(server: Server) -> None:
     except StartError:
         asked.cancel()
         raise
+    _calm_collector()
     await asked
     log.info("stopping; running calls have {:.0f} s to end", STOP_SECONDS)
     await server.stop()
+
+
+def _calm_collector() -> None:
+    """Let the garbage collector leave alone what lives as long as the process, and look less often.
+
+    Requests leave hardly any cycles behind; looking for them through everything that waits took a tenth of
+    the processor, and showed in the slowest answers.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 def _asked_to_stop(stop: asyncio.Event) -> None:

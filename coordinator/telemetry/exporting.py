@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from coordinator.errors import StartError
 from coordinator.telemetry.exporters import SpanTarget, is_set, kind_of, make_exporter
 from coordinator.telemetry.log import log
+from coordinator.telemetry.recorded_span import SpanMaker
 
 QUEUE_MAX: Final = 8192  # spans that wait to be sent
-BATCH_MAX: Final = 256  # spans encoded at once: some milliseconds in which the event loop gets no turn
+BATCH_MAX: Final = 512  # spans sent at once
 CLOSE_SECONDS: Final = 2.0
 
 _SERVICE_NAME: Final = "service.name"
@@ -27,10 +28,17 @@ _SERVICE_NAME: Final = "service.name"
 class Spans:
     """Tracing switched on: hands out tracers, and sends what they record until `close`."""
 
-    def __init__(self, provider: TracerProvider, exporter: "Watched", where: str) -> None:
+    def __init__(
+        self, provider: TracerProvider, processor: SpanProcessor, exporter: "Watched", where: str
+    ) -> None:
         self.provider = provider
         self.where = where
+        self._processor = processor
         self._exporter = exporter
+
+    def maker(self, scope: str) -> SpanMaker:
+        """Begins spans without the SDK's own, for a hot path. scope: who records them."""
+        return SpanMaker(self.provider.sampler, self.provider.resource, self._processor, scope)
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Send what was recorded, for at most so long. Blocks; call it beside the event loop."""
@@ -103,20 +111,19 @@ def open_spans(target: SpanTarget, *, instance: str = "", version: str = "") -> 
             resource=_resource(target.name, instance, version),
             shutdown_on_exit=False,
         )
-        provider.add_span_processor(
-            BatchSpanProcessor(
-                watched,
-                max_queue_size=_unless_set("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_MAX),
-                max_export_batch_size=_unless_set("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_MAX),
-            )
+        processor = BatchSpanProcessor(
+            watched,
+            max_queue_size=_unless_set("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_MAX),
+            max_export_batch_size=_unless_set("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_MAX),
         )
+        provider.add_span_processor(processor)
     except (ValueError, OSError) as error:
         raise StartError(
             f"Telemetry: spans cannot be sent by {kind} to '{target.endpoint}': {error}",
             "correct Telemetry.Endpoint and Telemetry.Batcher, or the OTEL_ variables that replace them",
         ) from error
     log.info("spans go to {}", where)
-    return Spans(provider, watched, where)
+    return Spans(provider, processor, watched, where)
 
 
 def _sampler(ratio: float) -> ParentBased:

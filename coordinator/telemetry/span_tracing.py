@@ -1,14 +1,18 @@
 """Tracing by OpenTelemetry: spans named and described as its conventions say, with `dtm.…` beside them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from grpclib.const import Status as GrpcStatus
 from grpclib.exceptions import GRPCError
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, get_current_span
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context
 
 from coordinator.calls.base import Caller
 from coordinator.errors import DtmError
+from coordinator.telemetry.recorded_span import RecordedSpan, SpanMaker
 from coordinator.telemetry.trace_context import extract, to_ext_data
 from coordinator.telemetry.traced_caller import TracedCaller
 from coordinator.telemetry.tracing import AnswerT
@@ -23,34 +27,27 @@ _GRPC_ERRORS: Final = frozenset(  # those that conventions call an error of the 
 )
 
 
-class SpanTracing:
-    """Tracing with OpenTelemetry. provider: where spans are made; its owner closes it."""
+# The span of the request that is handled, to be told what it is about.
+_request: Final[ContextVar[RecordedSpan | None]] = ContextVar("request_span", default=None)
 
-    def __init__(self, provider: TracerProvider) -> None:
-        self._tracer = provider.get_tracer("dtm-coordinator")
+
+class SpanTracing:
+    """Tracing with OpenTelemetry. spans: where they begin; their owner closes it."""
+
+    def __init__(self, spans: SpanMaker) -> None:
+        self._spans = spans
 
     def http(
         self, method: str, path: str, handler: Callable[[Any], Awaitable[AnswerT]]
     ) -> Callable[[Any], Awaitable[AnswerT]]:
         """See Tracing."""
         name = f"{method} {path}"
-        attributes = {
-            "http.request.method": method,
-            "http.route": path,
-            "url.path": path,
-            "url.scheme": "http",
-        }
+        about = {"http.request.method": method, "http.route": path, "url.path": path, "url.scheme": "http"}
 
         async def traced(request: Any) -> AnswerT:
-            with self._tracer.start_as_current_span(
-                name,
-                extract(request.headers),
-                SpanKind.SERVER,
-                attributes,
-                record_exception=False,
-                set_status_on_exception=False,
-            ) as span:
-                status, message = 500, "internal error"  # unless it ends otherwise
+            span = self._spans.start(name, SpanKind.SERVER, extract(request.headers), {**about})
+            status, message = 500, "internal error"  # unless it ends otherwise
+            with _current(span):
                 try:
                     answer = await handler(request)
                     status, message = answer.status, ""
@@ -59,53 +56,70 @@ class SpanTracing:
                     raise
                 finally:
                     _end_http(span, status, message)
-                return answer
+            return answer
 
         return traced
 
     def grpc(self, path: str, handler: Callable[[Any], Awaitable[T]]) -> Callable[[Any], Awaitable[T]]:
         """See Tracing."""
         service, _, method = path[1:].partition("/")
-        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+        about = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 
         async def traced(stream: Any) -> T:
-            with self._tracer.start_as_current_span(
-                path[1:],
-                extract(stream.metadata or {}),
-                SpanKind.SERVER,
-                attributes,
-                record_exception=False,
-                set_status_on_exception=False,
-            ) as span:
+            span = self._spans.start(path[1:], SpanKind.SERVER, extract(stream.metadata or {}), {**about})
+            code, message = GrpcStatus.UNKNOWN, ""  # unless it ends otherwise
+            with _current(span):
                 try:
                     reply = await handler(stream)
+                    code = GrpcStatus.OK
                 except GRPCError as error:
-                    span.set_attribute("rpc.grpc.status_code", error.status.value)
-                    if error.status in _GRPC_ERRORS:
-                        span.set_status(Status(StatusCode.ERROR, error.message))
+                    code, message = error.status, error.message or ""
                     raise
-                span.set_attribute("rpc.grpc.status_code", 0)
-                return reply
+                finally:
+                    _end_grpc(span, code, message)
+            return reply
 
         return traced
 
     def about(self, gid: str, trans_type: str) -> None:
         """See Tracing."""
-        span = get_current_span()
-        span.set_attribute("dtm.gid", gid)
-        span.set_attribute("dtm.trans_type", trans_type)
+        span = _request.get()
+        if span is not None:
+            span.attributes["dtm.gid"] = gid
+            span.attributes["dtm.trans_type"] = trans_type
 
     def ext_data(self) -> str:
         """See Tracing."""
-        return to_ext_data(get_current_span().get_span_context())
+        span = _request.get()
+        return to_ext_data(span.context) if span is not None else ""
 
     def caller(self, caller: Caller) -> Caller:
         """See Tracing."""
-        return TracedCaller(caller, self._tracer)
+        return TracedCaller(caller, self._spans)
 
 
-def _end_http(span: Span, status: int, message: str) -> None:
-    span.set_attribute("http.response.status_code", status)
+@contextmanager
+def _current(span: RecordedSpan) -> Iterator[None]:
+    """Let the log, and whatever else asks OpenTelemetry, know which span runs."""
+    token = _request.set(span)
+    around = attach(set_span_in_context(NonRecordingSpan(span.context)))
+    try:
+        yield
+    finally:
+        detach(around)
+        _request.reset(token)
+
+
+def _end_http(span: RecordedSpan, status: int, message: str) -> None:
+    span.attributes["http.response.status_code"] = status
     if status >= 500:
-        span.set_attribute("error.type", str(status))
-        span.set_status(Status(StatusCode.ERROR, message or None))
+        span.attributes["error.type"] = str(status)
+        span.failed(message)
+    span.end()
+
+
+def _end_grpc(span: RecordedSpan, code: GrpcStatus, message: str) -> None:
+    span.attributes["rpc.grpc.status_code"] = code.value
+    if code in _GRPC_ERRORS:
+        span.failed(message)
+    span.end()

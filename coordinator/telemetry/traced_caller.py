@@ -5,25 +5,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from opentelemetry.context import Context
-from opentelemetry.trace import (
-    NonRecordingSpan,
-    Span,
-    SpanKind,
-    Status,
-    StatusCode,
-    Tracer,
-    set_span_in_context,
-)
+from opentelemetry.trace import SpanKind
 
 from coordinator.calls.base import Answer, Caller
 from coordinator.calls.url import is_http, parse_grpc_url, parse_http_url
 from coordinator.discovery.target import shown
 from coordinator.model import PROTOCOL_GRPC, PROTOCOL_JSON_RPC, Branch, Result, Transaction, TransType
+from coordinator.telemetry.recorded_span import Attributes, RecordedSpan, SpanMaker
 from coordinator.telemetry.trace_context import NAMES, headers_of, stored_context
 
 _URLS_REMEMBERED_MAX: Final = 4096
-_CONTEXTS_REMEMBERED_MAX: Final = 4096
 _TEXT_MAX: Final = 500  # characters of an answer that are worth showing
 
 
@@ -39,11 +30,10 @@ class _Kind:
 class TracedCaller:
     """A Caller that records each call and lets the branch continue the trace."""
 
-    def __init__(self, inner: Caller, tracer: Tracer) -> None:
+    def __init__(self, inner: Caller, spans: SpanMaker) -> None:
         self._inner = inner
-        self._tracer = tracer
+        self._spans = spans
         self._kind = lru_cache(_URLS_REMEMBERED_MAX)(_kind)
-        self._parent = lru_cache(_CONTEXTS_REMEMBERED_MAX)(_parent)
 
     async def call(
         self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
@@ -52,19 +42,16 @@ class TracedCaller:
         if not branch.url:
             return await self._inner.call(transaction, branch, timeout=timeout, patience=patience)
         kind = self._kind(branch.url, transaction.protocol, _method(transaction, branch))
-        span = self._tracer.start_span(
-            kind.name,
-            self._parent(transaction.ext_data),
-            SpanKind.CLIENT,
-            {
-                **kind.attributes,
-                "dtm.gid": transaction.gid,
-                "dtm.trans_type": transaction.trans_type,
-                "dtm.branch_id": branch.branch_id,
-                "dtm.op": branch.op,
-            },
-        )
-        with_trace = _with_headers(transaction, headers_of(span.get_span_context()))
+        attributes: Attributes = {
+            **kind.attributes,
+            "dtm.gid": transaction.gid,
+            "dtm.trans_type": transaction.trans_type,
+            "dtm.branch_id": branch.branch_id,
+            "dtm.op": branch.op,
+        }
+        parent = stored_context(transaction.ext_data)  # invalid where unknown: a trace of its own
+        span = self._spans.start(kind.name, SpanKind.CLIENT, parent, attributes)
+        with_trace = _with_headers(transaction, headers_of(span.context))
         try:
             answer = await self._inner.call(with_trace, branch, timeout=timeout, patience=patience)
             _end(span, answer, is_grpc=kind.is_grpc)
@@ -75,12 +62,6 @@ class TracedCaller:
     async def close(self) -> None:
         """See Caller."""
         await self._inner.close()
-
-
-def _parent(ext_data: str) -> Context:
-    """Where a call belongs: under the request that brought the transaction; a trace of its own if unknown."""
-    context = stored_context(ext_data)
-    return set_span_in_context(NonRecordingSpan(context), Context()) if context.is_valid else Context()
 
 
 def _with_headers(transaction: Transaction, headers: Mapping[str, str]) -> Transaction:
@@ -127,16 +108,16 @@ def _server(target: str) -> dict[str, str | int]:
     return {"server.address": host, "server.port": int(port)}
 
 
-def _end(span: Span, answer: Answer, *, is_grpc: bool) -> None:
-    result = answer.result
-    span.set_attribute("dtm.result", result.value)
+def _end(span: RecordedSpan, answer: Answer, *, is_grpc: bool) -> None:
+    result, attributes = answer.result, span.attributes
+    attributes["dtm.result"] = result.value
     if is_grpc:
         if answer.grpc_status is not None:
-            span.set_attribute("rpc.grpc.status_code", answer.grpc_status)
+            attributes["rpc.grpc.status_code"] = answer.grpc_status
     elif result is Result.SUCCESS:
-        span.set_attribute("http.response.status_code", 200)
+        attributes["http.response.status_code"] = 200
     elif answer.http_status is not None:
-        span.set_attribute("http.response.status_code", answer.http_status)
+        attributes["http.response.status_code"] = answer.http_status
     if result is Result.FAILURE or result is Result.UNKNOWN:
-        span.set_attribute("error.type", result.value)
-        span.set_status(Status(StatusCode.ERROR, answer.text[:_TEXT_MAX]))
+        attributes["error.type"] = result.value
+        span.failed(answer.text[:_TEXT_MAX])

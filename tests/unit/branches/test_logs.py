@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import logging
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,22 +14,14 @@ from loguru import logger
 from branches.logs import configure_service_logging
 from branches.settings import LogSection
 from coordinator.errors import StartError
-from coordinator.telemetry.log import log, stacks
+from coordinator.telemetry.log import log
+from tests.support.logs import logging_as_before
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    cooldown = stacks.cooldown_seconds
-    yield
-    logger.remove()
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    stacks.cooldown_seconds = cooldown
-    for name in ("grpclib", "opentelemetry"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+def own_logging() -> Iterator[None]:
+    with logging_as_before():
+        yield
 
 
 def section(**values: Any) -> LogSection:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ from loguru import logger
 from coordinator.telemetry.guarded import Guarded
 from coordinator.telemetry.log import log
 from coordinator.telemetry.log_output import configure_logging
+from tests.support.logs import logging_as_before
 
 
 @pytest.fixture(autouse=True)
-def without_sinks() -> None:
-    logger.remove()
+def own_logging() -> Iterator[None]:
+    with logging_as_before():
+        logger.remove()
+        yield
 
 
 class Moody:

@@ -7,24 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 from opentelemetry.sdk.trace import TracerProvider
 
 from coordinator.telemetry.log import Stacks, in_call, log
 from coordinator.telemetry.log_output import configure_logging
+from tests.support.logs import logging_as_before
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logger.remove()
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in ("grpclib", "opentelemetry"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+def own_logging() -> Iterator[None]:
+    with logging_as_before():
+        yield
 
 
 class Lines:

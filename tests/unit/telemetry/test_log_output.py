@@ -16,6 +16,7 @@ from loguru import logger
 
 from coordinator.errors import StartError
 from coordinator.telemetry.log_output import configure_logging
+from tests.support.logs import logging_as_before
 
 
 class Terminal(io.StringIO):
@@ -24,15 +25,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logger.remove()
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("grpclib").setLevel(logging.NOTSET)
+def own_logging() -> Iterator[None]:
+    with logging_as_before():
+        yield
 
 
 class Captured:

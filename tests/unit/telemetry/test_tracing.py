@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from grpclib.const import Status as GrpcStatus
 from grpclib.exceptions import GRPCError
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind
 
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.errors import Failure, StoreUnavailable
 from coordinator.model import Branch, Options, Result, Status, Transaction
+from coordinator.telemetry.recorded_span import SpanMaker
 from coordinator.telemetry.span_tracing import SpanTracing
 from coordinator.telemetry.tracing import OFF
 
@@ -51,9 +54,9 @@ class Recorded:
 class Traces:
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
-        provider = TracerProvider(shutdown_on_exit=False)
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracing = SpanTracing(provider)
+        processor = SimpleSpanProcessor(self._exporter)
+        self.maker = SpanMaker(ParentBased(ALWAYS_ON), Resource({}), processor, "test")
+        self.tracing = SpanTracing(self.maker)
 
     def only(self) -> ReadableSpan:
         [span] = self._exporter.get_finished_spans()
