@@ -98,10 +98,10 @@ def make_exporter(kind: str, target: SpanTarget) -> tuple[SpanExporter, str]:
 
 
 def _otlp_http(target: SpanTarget, url: str) -> tuple[SpanExporter, str]:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from coordinator.telemetry.otlp_http import OtlpHttpExporter
 
     named = _otlp_variable()
-    exporter = OTLPSpanExporter(
+    exporter = OtlpHttpExporter(
         endpoint=None if named else url or None, headers=_headers(target), timeout=_timeout()
     )
     return exporter, _shown(named or url or f"http://localhost:{_OTLP_HTTP_PORT}")
