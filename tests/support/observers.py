@@ -78,6 +78,16 @@ class JaegerServer(ThrowAwayServer):
         return f"{self._own_host}:4318"
 
     @property
+    def otlp_grpc_endpoint(self) -> str:
+        """`host:port` for OTLP over gRPC."""
+        return f"{self._own_host}:4317"
+
+    @property
+    def zipkin_endpoint(self) -> str:
+        """For Zipkin's JSON."""
+        return f"http://{self._own_host}:9411/api/v2/spans"
+
+    @property
     def url(self) -> str:
         """Of the query API and the pages."""
         return f"http://{self.host}:{self.port}"
@@ -106,6 +116,7 @@ class JaegerServer(ThrowAwayServer):
             *(f"--collector.http-server.host-port={own}:14268",),
             *(f"--collector.grpc-server.host-port={own}:14250",),
             *(f"--collector.otlp.http.host-port={own}:4318", f"--collector.otlp.grpc.host-port={own}:4317"),
+            *(f"--collector.zipkin.host-port={own}:9411",),
             *(f"--processor.jaeger-binary.server-host-port={own}:6832",),
             *(f"--processor.jaeger-compact.server-host-port={own}:6831",),
             *(f"--processor.zipkin-compact.server-host-port={own}:5775",),

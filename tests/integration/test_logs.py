@@ -1,0 +1,105 @@
+"""Lines of a running coordinator: outputs that fail stop no transaction, and what a line about one says."""
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from coordinator.client import Dtm, Ongoing, Status
+from tests.conftest import StartCoordinator
+from tests.support.ports import HOST, answers, free_port
+from tests.support.under_test import CoordinatorProcess
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+async def saga_to(coordinator: CoordinatorProcess, url: str, gid: str, **headers: str) -> Status:
+    async with Dtm(coordinator.http_url) as dtm:
+        saga = dtm.saga(gid, wait_result=True, branch_headers=headers)
+        return (await saga.add(url, url, {"a": 1}).submit()).status
+
+
+def lines(file: Path, gid: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    return [line for line in found if line.get("gid") == gid]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+async def test_a_full_disk_stops_no_transaction(start_coordinator: StartCoordinator, tmp_path: Path) -> None:
+    file = tmp_path / "dtm.log"
+    coordinator = start_coordinator(settings={"Log": {"Outputs": f"/dev/full,{file}"}})
+    with pytest.raises(Ongoing):
+        await saga_to(coordinator, f"http://{HOST}:{free_port()}", "nobody")
+    assert await saga_to(coordinator, f"{coordinator.http_url}/api/ping", "fine") is Status.SUCCEED
+    [line] = lines(file, "nobody")
+    assert (line["level"], line["branch"], line["op"]) == ("warn", "01", "action")
+    assert "cannot connect" in line["msg"]
+    assert "Logging error" not in coordinator.output()
+
+
+def start_on_a_pipe_that_closes(prepared: CoordinatorProcess) -> "subprocess.Popen[bytes]":
+    reading, writing = os.pipe()
+    child = subprocess.Popen(prepared._command, env=prepared._environment, stderr=writing)
+    os.close(writing)
+    deadline = time.monotonic() + 30
+    while not answers(f"{prepared.http_url}/api/ready"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # another process has no event for "ready"
+    os.close(reading)
+    return child
+
+
+async def test_a_closed_pipe_stops_no_transaction(tmp_path: Path) -> None:
+    prepared = CoordinatorProcess(tmp_path)  # for its configuration file; started on a pipe of ours
+    child = await asyncio.to_thread(start_on_a_pipe_that_closes, prepared)
+    try:
+        with pytest.raises(Ongoing):
+            await saga_to(prepared, f"http://{HOST}:{free_port()}", "nobody")
+        assert await saga_to(prepared, f"{prepared.http_url}/api/ping", "fine") is Status.SUCCEED
+        assert child.poll() is None
+    finally:
+        child.terminate()
+        assert child.wait(30) == 0
+        prepared.close()
+
+
+async def test_no_line_shows_a_header_that_the_client_sends_to_its_branches(
+    start_coordinator: StartCoordinator, tmp_path: Path
+) -> None:
+    file = tmp_path / "dtm.log"
+    coordinator = start_coordinator(settings={"LogLevel": "debug", "Log": {"Outputs": f"stderr,{file}"}})
+    with pytest.raises(Ongoing):
+        await saga_to(
+            coordinator, f"http://{HOST}:{free_port()}/x?token=s3cr3t-a", "secret", Authorization="s3cr3t-b"
+        )
+    assert lines(file, "secret")
+    assert "s3cr3t" not in file.read_text() + coordinator.output()
+
+
+async def test_lines_about_a_traced_transaction_name_its_trace(
+    start_coordinator: StartCoordinator, tmp_path: Path
+) -> None:
+    file = tmp_path / "dtm.log"
+    telemetry = {"Endpoint": str(tmp_path / "spans"), "Batcher": "file"}
+    coordinator = start_coordinator(settings={"Log": {"Outputs": str(file)}, "Telemetry": telemetry})
+    body = {
+        "gid": "traced",
+        "trans_type": "saga",
+        "wait_result": True,
+        "steps": [{"action": f"http://{HOST}:{free_port()}", "compensate": ""}],
+        "payloads": ["{}"],
+    }
+    headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{coordinator.api_url}/submit", json=body) as answer,
+    ):
+        assert answer.status == 409
+    [line] = lines(file, "traced")
+    assert line["trace"] == TRACE
