@@ -13,6 +13,7 @@ from coordinator.clock import Clock
 from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
 from coordinator.patterns.decision import Decision, Round
 from coordinator.store.base import Store
+from coordinator.telemetry.log import log
 from coordinator.telemetry.tracing import OFF, Tracing
 
 
@@ -60,5 +61,8 @@ class Tools:
         """Tell those who count and those who watch that the transaction reached this final status."""
         seconds = (self.clock.now() - transaction.create_time).total_seconds()
         self.observer.transaction_ended(transaction.trans_type, status, seconds)
+        # What went well is for debugging; of what did not, there is a line whoever ended it.
+        write = log.debug if status is Status.SUCCEED else log.info
+        write("{} {} after {:.3f} s", transaction.trans_type, status, seconds, gid=transaction.gid)
         failures = self.timing.failures(transaction.next_cron_interval, transaction.options)
         self.alerts.ended(transaction.gid, status, was_failing=self.timing.is_alarming(failures))

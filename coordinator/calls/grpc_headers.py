@@ -37,7 +37,7 @@ def grpc_headers(
         if not _KEY.fullmatch(key):
             raise ValueError(f"{name!r} is no name of gRPC metadata")
         binary = key.endswith("-bin")
-        content = b64encode(value.encode()).rstrip(b"=") if binary else _value(f"the header {name}", value)
+        content = b64encode(value.encode()).rstrip(b"=") if binary else _secret_value(name, value)
         encoded += literal(key.encode(), content)
     return block(encoded)
 
@@ -64,6 +64,12 @@ def _timeout(seconds: float) -> bytes:
     if milliseconds <= _TIMEOUT_MAX:
         return b"%dm" % milliseconds
     return b"%dS" % min(int(seconds), _TIMEOUT_MAX)
+
+
+def _secret_value(name: str, value: str) -> bytes:
+    if not _VALUE.fullmatch(value):  # not shown: it may be a password, and the text goes into the log
+        raise ValueError(f"the header {name} is not printable ASCII")
+    return value.encode()
 
 
 def _value(what: str, value: str) -> bytes:

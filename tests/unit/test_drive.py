@@ -1,12 +1,14 @@
 """One driver's turn: what it writes when, and that it stops when the row is not its own (PROTOCOL §6, §9)."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from coordinator.alerts import Alert, Alerts, LoggedAlerts
 from coordinator.backoff import Timing, after_round
@@ -291,5 +293,27 @@ def test_a_branch_that_goes_on_failing_is_reported_until_it_ends() -> None:
         recovering.cancel()
         assert bench.row.status is Status.SUCCEED
         assert told.ends == [("g", "succeed", True)]
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(("fails", "level"), [(False, "DEBUG"), (True, "INFO")])
+def test_one_line_with_the_gid_says_how_a_transaction_ended(fails: bool, level: str) -> None:
+    async def run() -> None:
+        async def answer(branch: Branch) -> Answer:
+            refused = fails and (branch.branch_id, branch.op) == ("02", "action")
+            return Answer(Result.FAILURE, "no") if refused else SUCCESS
+
+        written: list[Any] = []
+        number = logger.add(lambda message: written.append(message.record), level="DEBUG")
+        try:
+            with contextlib.suppress(Failure):
+                await Bench(answer).transactions.submit(request())
+        finally:
+            logger.remove(number)
+        ended = [record for record in written if " after " in record["message"]]
+        assert [(record["level"].name, record["extra"]["gid"]) for record in ended] == [(level, "g")]
+        rolling = [record for record in written if record["message"].startswith("rolling back: url:")]
+        assert len(rolling) == fails
 
     run_virtually(run())
