@@ -27,8 +27,7 @@ from opentelemetry.trace import (
 Attributes = dict[str, str | int]
 
 _UNSET: Final = Status(StatusCode.UNSET)
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
-_DROPPED: Final = TraceFlags(TraceFlags.DEFAULT)
+_DRAWN: Final = 0x02  # trace flag: the trace's id is random
 
 
 class SpanMaker:
@@ -45,6 +44,7 @@ class SpanMaker:
     def start(self, name: str, kind: SpanKind, parent: SpanContext, attributes: Attributes) -> "RecordedSpan":
         """Begin a span, now. parent: an invalid one begins a new trace. attributes: the span keeps them."""
         trace_id = parent.trace_id if parent.is_valid else self._ids.generate_trace_id()
+        drawn = parent.trace_flags & _DRAWN if parent.is_valid else _DRAWN  # to be handed on, says W3C
         if parent.is_valid and self._follows_parent:
             sampled = parent.trace_flags.sampled
         else:
@@ -53,7 +53,7 @@ class SpanMaker:
             trace_id,
             self._ids.generate_span_id(),
             is_remote=False,
-            trace_flags=_SAMPLED if sampled else _DROPPED,
+            trace_flags=TraceFlags(drawn | sampled),
             trace_state=parent.trace_state if parent.is_valid else None,
         )
         return RecordedSpan(self, name, kind, context, parent if parent.is_valid else None, attributes)

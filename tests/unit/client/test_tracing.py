@@ -79,7 +79,9 @@ async def test_a_submit_continues_the_trace_that_runs(protocol: str, name: str) 
     span, around = traces.spans[name], traces.spans["register"]
     assert span.parent.span_id == around.context.span_id
     assert (span.attributes["dtm.gid"], span.attributes["dtm.trans_type"]) == ("g1", "saga")
-    sent = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
+    flags = span.context.trace_flags
+    sent = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-{flags:02x}"
+    assert flags.sampled
     assert coordinator.headers["traceparent"] == sent
 
 

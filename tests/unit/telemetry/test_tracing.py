@@ -11,7 +11,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind
 
 from coordinator.calls.base import SUCCESS, Answer
@@ -228,3 +228,22 @@ async def test_off_hands_back_what_it_is_given() -> None:
     assert OFF.caller(caller) is caller
     assert OFF.ext_data() == ""
     OFF.about("g1", "saga")
+
+
+@pytest.mark.parametrize(("parent", "flags"), [("03", 3), ("01", 1), ("02", 2), ("00", 0)])
+async def test_a_span_keeps_the_flags_of_its_trace(traces: Traces, parent: str, flags: int) -> None:
+    ext_data = f'{{"traceparent":"{TRACEPARENT[:-2]}{parent}"}}'
+    inner = await call(traces, *saga(ext_data=ext_data))
+    assert inner.transactions[0].options.branch_headers["traceparent"].endswith(f"-{flags:02x}")
+    if flags & 1:
+        traces.only()
+    else:
+        with pytest.raises(ValueError, match="not enough values"):
+            traces.only()  # not sampled: nothing is recorded
+
+
+async def test_another_sampler_is_asked_for_children_too(traces: Traces) -> None:
+    traces.maker._sampler, traces.maker._follows_parent = ALWAYS_OFF, False
+    await call(traces, *saga(ext_data=f'{{"traceparent":"{TRACEPARENT}"}}'))
+    with pytest.raises(ValueError, match="not enough values"):
+        traces.only()
