@@ -1,11 +1,11 @@
 """Making the barrier's table in a business database: `dtm barrier-table --url …` (PROTOCOL §12, §14)."""
 
+import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
-
-import aiosqlite
 
 from coordinator.client._errors import BarrierError, InvalidUse
 
@@ -108,9 +108,14 @@ async def _in_sqlite(parts: SplitResult) -> str:
     path = unquote(parts.path.removeprefix("/"))
     if not path:
         raise InvalidUse("url 'sqlite:///': name the file, sqlite:///path/to/file")
-    async with aiosqlite.connect(path, timeout=_CONNECT_SECONDS) as connection:
-        await connection.executescript(barrier_schema("sqlite"))
+    # Not by aiosqlite: after a failed connect its thread may outlive the event loop, and complains about that.
+    await asyncio.to_thread(_make_in_sqlite, path)
     return f"barrier in {path}"
+
+
+def _make_in_sqlite(path: str) -> None:
+    with contextlib.closing(sqlite3.connect(path, timeout=_CONNECT_SECONDS)) as connection:
+        connection.executescript(barrier_schema("sqlite"))
 
 
 def _shown(parts: SplitResult) -> str:
