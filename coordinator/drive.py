@@ -11,7 +11,7 @@ from coordinator.alerts import Alert
 from coordinator.backoff import after_round
 from coordinator.calls.base import Answer
 from coordinator.errors import StoreUnavailable, ending_with
-from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction
+from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction, TransType
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
 from coordinator.store.base import Assign, Change, Changed, Stored
 from coordinator.telemetry.log import log
@@ -242,6 +242,8 @@ class Drive:
         return self._tools.timing.call_timeout(self._transaction.options)
 
     def _log_no_result(self, branch: Branch, answer: Answer) -> None:
+        if self._transaction.trans_type == TransType.WORKFLOW and answer.result is Result.FAILURE:
+            return  # so a client that was called back says that it has rolled back: it has ended it
         log.with_fields(**about(self._transaction)).warning(
             "no result from {}: {} {}; it will be called again",
             branch.url,

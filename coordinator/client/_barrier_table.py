@@ -108,7 +108,7 @@ async def _in_sqlite(parts: SplitResult) -> str:
     path = unquote(parts.path.removeprefix("/"))
     if not path:
         raise InvalidUse("url 'sqlite:///': name the file, sqlite:///path/to/file")
-    # Not by aiosqlite: after a failed connect its thread may outlive the event loop, and complains about that.
+    # Not by aiosqlite: after a failed connect its thread may outlive the event loop, and complains of that.
     await asyncio.to_thread(_make_in_sqlite, path)
     return f"barrier in {path}"
 
