@@ -1,6 +1,5 @@
 """The blocking client against the real coordinator: the same names, from threads that have no loop."""
 
-import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -27,31 +26,6 @@ from coordinator.client.sync import Dtm, barrier, query_prepared
 from coordinator.testing import FakeBranches, Kit, Says
 from tests.support.ports import free_port
 from tests.support.servers import Database
-
-
-@pytest.fixture
-def kit() -> Iterator[Kit]:
-    """The kit in a loop of its own, so that the test itself may block."""
-    loop, kit = asyncio.new_event_loop(), Kit()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(kit.__aenter__(), loop).result()
-    yield kit
-    asyncio.run_coroutine_threadsafe(kit.__aexit__(None, None, None), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-@pytest.fixture(params=["http", "grpc"])
-def dtm(request: pytest.FixtureRequest, kit: Kit) -> Iterator[Dtm]:
-    with Dtm(kit.http_url if request.param == "http" else kit.grpc_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def branches(kit: Kit) -> FakeBranches:
-    return kit.branches
 
 
 def test_a_saga(dtm: Dtm, branches: FakeBranches) -> None:

@@ -1,0 +1,131 @@
+"""The barrier on sqlite3, pymysql and psycopg (PROTOCOL §12): the same rules, in threads."""
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+
+from coordinator.client import BranchContext, Failure, InvalidUse, Outcome
+from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.sync import barrier, query_prepared
+from tests.support.servers import Database, PostgresDatabase
+
+CONCURRENT_CALLS = 50
+# INSERT IGNORE on MySQL says what it ignored, and pymysql passes that on
+pytestmark = pytest.mark.filterwarnings("ignore:.*Duplicate entry")
+
+
+@dataclass
+class Business:
+    """An account, and the barrier beside it. connect: a connection of one's own, as a service opens it."""
+
+    connect: Callable[[], Any]
+
+    def add(self, connection: Any, amount: int) -> None:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(f"UPDATE account SET balance = balance + {amount}")
+
+    def balance(self) -> int:
+        with closing(self.connect()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT balance FROM account")
+            return int(cursor.fetchone()[0])
+
+    def call(self, op: str, amount: int, gid: str = "g1") -> Outcome:
+        with (
+            closing(self.connect()) as connection,
+            barrier(BranchContext(gid, "saga", "01", op), connection) as transaction,
+        ):
+            if transaction.runs:
+                self.add(connection, amount)
+            return transaction.outcome
+
+
+ACCOUNT = "CREATE TABLE account (balance int); INSERT INTO account VALUES (0);"
+
+
+def of_sqlite(path: Path) -> Business:
+    def connect() -> Any:
+        return sqlite3.connect(path, timeout=30)
+
+    with closing(connect()) as connection:
+        connection.executescript(barrier_schema("sqlite") + ACCOUNT)
+    return Business(connect)
+
+
+def of_mariadb(one: Database) -> Business:
+    one.execute(f"{barrier_schema('mysql')} TRUNCATE dtm_barrier.barrier; {ACCOUNT}")
+    return Business(lambda: pymysql.connect(host=one.host, port=one.port, user=one.user, database=one.name))
+
+
+def of_postgres(one: PostgresDatabase) -> Business:
+    one.execute(barrier_schema("postgres") + ACCOUNT)
+    return Business(lambda: psycopg.connect(host=one.host, port=one.port, user=one.user, dbname=one.name))
+
+
+@pytest.fixture(params=["sqlite3", "pymysql", "psycopg"])
+def business(request: pytest.FixtureRequest, tmp_path: Path) -> Business:
+    match request.param:
+        case "sqlite3":
+            return of_sqlite(tmp_path / "business.db")
+        case "pymysql":
+            return of_mariadb(request.getfixturevalue("mariadb_database"))
+        case _:
+            return of_postgres(request.getfixturevalue("postgres_database"))
+
+
+def test_a_repeated_call_does_nothing(business: Business) -> None:
+    assert [business.call("action", 30) for _ in range(2)] == [Outcome.RUN, Outcome.REPEATED]
+    assert [business.call("compensate", -10) for _ in range(2)] == [Outcome.RUN, Outcome.REPEATED]
+    assert business.balance() == 20
+
+
+def test_an_empty_compensation_undoes_nothing_and_shuts_the_late_action_out(business: Business) -> None:
+    assert business.call("compensate", -30) is Outcome.EMPTY
+    assert business.call("action", 30) is Outcome.REPEATED
+    assert business.balance() == 0
+
+
+def test_an_exception_of_the_business_rolls_both_back(business: Business) -> None:
+    with closing(business.connect()) as connection:
+        with pytest.raises(Failure), barrier(BranchContext("g1", "saga", "01", "action"), connection):
+            business.add(connection, 30)
+            raise Failure("no money")
+        assert business.balance() == 0
+        # the same connection goes on, and what rolled back never ran
+        with barrier(BranchContext("g1", "saga", "01", "action"), connection) as transaction:
+            assert transaction.runs
+            business.add(connection, 5)
+    assert business.balance() == 5
+
+
+def test_fifty_calls_at_once_have_one_effect(business: Business) -> None:
+    with ThreadPoolExecutor(CONCURRENT_CALLS) as threads:
+        outcomes = list(threads.map(lambda _: business.call("action", 30), range(CONCURRENT_CALLS)))
+    assert sorted(one.value for one in outcomes) == ["repeated"] * (CONCURRENT_CALLS - 1) + ["run"]
+    assert business.balance() == 30
+
+
+def test_a_sender_that_never_committed_is_given_up_for_good(business: Business) -> None:  # §8
+    asked = BranchContext("g1", "msg", "00", "msg")
+    with closing(business.connect()) as connection:
+        for _ in range(2):
+            with pytest.raises(Failure, match="never committed"):
+                query_prepared(asked, connection)
+        with barrier(asked, connection) as late:
+            assert not late.runs
+
+
+def test_psycopg_without_transactions_is_refused(postgres_database: PostgresDatabase) -> None:
+    with (
+        closing(postgres_database.connect()) as connection,
+        pytest.raises(InvalidUse, match="open psycopg without autocommit"),
+        barrier(BranchContext("g1", "saga", "01", "action"), connection),
+    ):
+        pass
