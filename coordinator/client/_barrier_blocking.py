@@ -14,7 +14,7 @@ from coordinator.client._barrier_databases import (
 )
 from coordinator.client._barrier_rules import BarrierRow
 from coordinator.client._errors import InvalidUse
-from coordinator.client._portal import Caller, at_once
+from coordinator.client._portal import at_once, in_caller
 
 _IN_TRANSACTION: Final = 1  # pymysql's server_status
 _TABLES: Final = {
@@ -97,29 +97,28 @@ class BlockingBarrier:
 class InCaller:
     """A blocking database whose every statement runs in the thread that owns the connection."""
 
-    def __init__(self, database: BarrierDatabase, caller: Caller) -> None:
+    def __init__(self, database: BarrierDatabase) -> None:
         self._database = database
-        self._caller = caller
 
     async def begin(self) -> None:
         """See BarrierDatabase."""
-        await self._caller.run(lambda: at_once(self._database.begin()))
+        await in_caller(lambda: at_once(self._database.begin()))
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
-        return await self._caller.run(lambda: at_once(self._database.insert_ignore(row)))
+        return await in_caller(lambda: at_once(self._database.insert_ignore(row)))
 
     async def reason_of(self, row: BarrierRow) -> str:
         """See BarrierDatabase."""
-        return await self._caller.run(lambda: at_once(self._database.reason_of(row)))
+        return await in_caller(lambda: at_once(self._database.reason_of(row)))
 
     async def commit(self) -> None:
         """See BarrierDatabase."""
-        await self._caller.run(lambda: at_once(self._database.commit()))
+        await in_caller(lambda: at_once(self._database.commit()))
 
     async def rollback(self) -> None:
         """See BarrierDatabase."""
-        await self._caller.run(lambda: at_once(self._database.rollback()))
+        await in_caller(lambda: at_once(self._database.rollback()))
 
 
 def _is_missing(error: Exception) -> bool:

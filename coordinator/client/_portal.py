@@ -4,8 +4,9 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import ContextVar
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -42,6 +43,17 @@ class Caller:
         self._jobs.put(None)
 
 
+_waiting: Final[ContextVar[Caller]] = ContextVar("waiting caller")
+
+
+async def in_caller(function: Callable[[], T]) -> T:
+    """Run a function in the thread that waits for this task in `Portal.call`.
+
+    A function that runs there may use `Portal.call` itself: the thread then waits for that, the inner one.
+    """
+    return await _waiting.get().run(function)
+
+
 class Portal:
     """One loop in one thread; `close` ends both."""
 
@@ -50,10 +62,15 @@ class Portal:
         self._thread = threading.Thread(target=self._loop.run_forever, name="dtm client", daemon=True)
         self._thread.start()
 
-    def call(self, work: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine in the loop and wait for it; one that is not waited for any more is cancelled."""
         caller = Caller()
-        future = asyncio.run_coroutine_threadsafe(work(caller), self._loop)
+
+        async def working() -> T:
+            _waiting.set(caller)  # of this task, and of those it begins
+            return await work()
+
+        future = asyncio.run_coroutine_threadsafe(working(), self._loop)
         future.add_done_callback(lambda _: caller.done())
         try:
             caller.serve()

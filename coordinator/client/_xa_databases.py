@@ -1,10 +1,11 @@
 """XA's few words to a database, one class for each kind of connection (PROTOCOL §7, §12)."""
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import aiomysql
 from pymysql import err as mysql_errors
 
+from coordinator.client._barrier_databases import BarrierDatabase
 from coordinator.client._barrier_mysql import MySqlBarrier
 from coordinator.client._barrier_rules import BarrierRow
 from coordinator.client._errors import InvalidUse
@@ -68,12 +69,24 @@ class XaDatabase(Protocol):
         ...
 
 
-class MySqlXa:
-    """An aiomysql connection of its own (MySQL ≥ 5.7.7, MariaDB ≥ 10.5, which keep what is prepared)."""
+@runtime_checkable
+class BringsXa(Protocol):
+    """A connection that knows its own adapter."""
 
-    def __init__(self, connection: aiomysql.Connection, table: str = "") -> None:
+    def xa_database(self, table: str) -> XaDatabase:
+        """Return the adapter. table: of the barrier, "" for the usual one."""
+        ...
+
+
+class MySqlXa:
+    """A connection of its own (MySQL ≥ 5.7.7, MariaDB ≥ 10.5, which keep what is prepared).
+
+    connection: of aiomysql, or what has its methods. barrier: on the same connection.
+    """
+
+    def __init__(self, connection: Any, barrier: BarrierDatabase) -> None:
         self._connection = connection
-        self._barrier = MySqlBarrier(connection, table)
+        self._barrier = barrier
 
     async def begin(self, xid: str) -> None:
         """See XaDatabase."""
@@ -132,7 +145,8 @@ class MySqlXa:
         """See XaDatabase. MySQL 8 wants the privilege XA_RECOVER_ADMIN for this."""
         async with self._connection.cursor() as cursor:
             await cursor.execute("XA RECOVER")
-            return any(_text(row[3]) == xid for row in await cursor.fetchall())
+            rows: list[tuple[Any, ...]] = await cursor.fetchall()
+        return any(_text(row[3]) == xid for row in rows)
 
     async def close(self) -> None:
         """See XaDatabase."""
@@ -160,14 +174,17 @@ class MySqlXa:
 
 def xa_database(connection: Any, table: str = "") -> XaDatabase:
     """Return the adapter for a connection. Raises InvalidUse for a database without XA."""
+    if isinstance(connection, BringsXa):
+        return connection.xa_database(table)
     if isinstance(connection, aiomysql.Connection):
-        return MySqlXa(connection, table)
+        return MySqlXa(connection, MySqlBarrier(connection, table))
     kind = type(connection)
     match kind.__module__.partition(".")[0]:
         case "asyncpg":
+            from coordinator.client._barrier_postgres import PostgresBarrier
             from coordinator.client._xa_postgres import PostgresXa
 
-            return PostgresXa(connection, table)
+            return PostgresXa(connection, PostgresBarrier(connection, table))
         case "aiosqlite":
             raise InvalidUse("SQLite has no XA: use a saga or TCC, or MySQL, MariaDB or PostgreSQL")
     raise InvalidUse(

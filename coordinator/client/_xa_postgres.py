@@ -1,10 +1,8 @@
-"""XA in PostgreSQL: PREPARE TRANSACTION, on an asyncpg connection (PROTOCOL §7, §12)."""
+"""XA in PostgreSQL: PREPARE TRANSACTION, whatever the driver (PROTOCOL §7, §12)."""
 
 from typing import Any, Final
 
-import asyncpg
-
-from coordinator.client._barrier_postgres import PostgresBarrier
+from coordinator.client._barrier_databases import BarrierDatabase
 from coordinator.client._barrier_rules import BarrierRow
 from coordinator.client._errors import InvalidUse
 from coordinator.client._xa_databases import Busy, DuplicateId
@@ -12,16 +10,21 @@ from coordinator.client._xa_databases import Busy, DuplicateId
 _ID_BYTES_MAX: Final = 199
 _UNKNOWN_ID: Final = "42704"
 _DUPLICATE_ID: Final = "42710"
-_BUSY: Final = ("55000", "55P03", "40P01")  # held by another backend, lock time-out, deadlock
+_LOCKED: Final = "55P03"  # lock time-out
+_BUSY: Final = ("55000", _LOCKED, "40P01")  # held by another backend, lock time-out, deadlock
 _NOT_ENABLED: Final = "55000"
 
 
 class PostgresXa:
-    """A connection of asyncpg. The server needs max_prepared_transactions > 0."""
+    """A connection of its own. The server needs max_prepared_transactions > 0.
 
-    def __init__(self, connection: Any, table: str = "") -> None:
+    connection: of asyncpg, or what has its `execute`, `fetchval`, `is_closed` and `close`, and opens no
+    transaction by itself. barrier: on the same connection.
+    """
+
+    def __init__(self, connection: Any, barrier: BarrierDatabase) -> None:
         self._connection = connection
-        self._barrier = PostgresBarrier(connection, table)
+        self._barrier = barrier
 
     async def begin(self, xid: str) -> None:
         """See XaDatabase."""
@@ -41,8 +44,10 @@ class PostgresXa:
         await self._connection.execute("SET LOCAL lock_timeout = '1s'")
         try:
             inserted = await self._barrier.insert_ignore(row)
-        except asyncpg.LockNotAvailableError as error:
-            raise DuplicateId(f"{row.gid}-{row.branch_id}") from error
+        except Exception as error:
+            if _state(error) == _LOCKED:
+                raise DuplicateId(f"{row.gid}-{row.branch_id}") from error
+            raise
         await self._connection.execute("SET LOCAL lock_timeout TO DEFAULT")
         return inserted
 
@@ -50,10 +55,10 @@ class PostgresXa:
         """See XaDatabase."""
         try:
             await self._execute("PREPARE TRANSACTION", xid)
-        except asyncpg.PostgresError as error:
-            if error.sqlstate == _DUPLICATE_ID:
+        except Exception as error:
+            if _state(error) == _DUPLICATE_ID:
                 raise DuplicateId(xid) from error
-            if error.sqlstate == _NOT_ENABLED:
+            if _state(error) == _NOT_ENABLED:
                 raise InvalidUse(
                     f"PostgreSQL does not prepare transactions: {error}. Set max_prepared_transactions, for "
                     "instance to its max_connections, and restart it"
@@ -78,7 +83,7 @@ class PostgresXa:
         await self._connection.execute("SET lock_timeout = '1s'")
         try:
             return await self._barrier.insert_ignore(row)
-        except asyncpg.PostgresError as error:
+        except Exception as error:
             raise _busy_or_same(error) from error
 
     async def reason_of(self, row: BarrierRow) -> str:
@@ -87,8 +92,11 @@ class PostgresXa:
 
     async def is_prepared(self, xid: str) -> bool:
         """See XaDatabase."""
-        query = "SELECT count(*) FROM pg_prepared_xacts WHERE gid = $1 AND database = current_database()"
-        return bool(await self._connection.fetchval(query, xid))
+        query = (
+            f"SELECT count(*) FROM pg_prepared_xacts WHERE gid = {_literal(xid)} "  # noqa: S608
+            "AND database = current_database()"
+        )
+        return bool(await self._connection.fetchval(query))
 
     async def close(self) -> None:
         """See XaDatabase."""
@@ -97,18 +105,24 @@ class PostgresXa:
     async def _end(self, how: str, xid: str) -> bool:
         try:
             await self._execute(how, xid)
-        except asyncpg.PostgresError as error:
-            if error.sqlstate == _UNKNOWN_ID:
+        except Exception as error:
+            if _state(error) == _UNKNOWN_ID:
                 return False
             raise _busy_or_same(error) from error
         return True
 
     async def _execute(self, how: str, xid: str) -> None:
-        quoted = xid.replace("'", "''")
-        # As an escape string: what a backslash means elsewhere depends on the server's settings.
-        escaped = quoted.replace("\\", "\\\\")
-        await self._connection.execute(f"{how} E'{escaped}'")
+        await self._connection.execute(f"{how} {_literal(xid)}")
 
 
-def _busy_or_same(error: asyncpg.PostgresError) -> Exception:
-    return Busy(str(error)) if error.sqlstate in _BUSY else error
+def _literal(text: str) -> str:
+    # As an escape string: what a backslash means elsewhere depends on the server's settings.
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _state(error: Exception) -> str:
+    return str(getattr(error, "sqlstate", None) or "")  # asyncpg and psycopg name it so
+
+
+def _busy_or_same(error: Exception) -> Exception:
+    return Busy(str(error)) if _state(error) in _BUSY else error

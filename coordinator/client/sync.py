@@ -8,31 +8,48 @@
         saga.submit()
 
 One `Dtm` may be used by many threads. The names, options, results and errors are those of
-`coordinator.client`. Workflows and the branch's side of XA are async only.
+`coordinator.client`; what is handed in as a function runs in the thread that calls.
 """
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar, Unpack
+from typing import Generic, Self, TypeVar, Unpack
 
-from coordinator.client import _barrier, _dtm, _msg, _query_prepared, _saga, _tcc, _xa
+from coordinator.client import _dtm, _msg, _saga, _tcc, _xa, _xa_branch
 from coordinator.client._barrier_blocking import BlockingBarrier, InCaller
 from coordinator.client._branch_calls import BranchAnswer
-from coordinator.client._context import BranchContext
 from coordinator.client._options import TransactionOptions
 from coordinator.client._payload import Payload
-from coordinator.client._portal import Portal, at_once
+from coordinator.client._portal import Portal, in_caller
 from coordinator.client._query import TransactionView
-from coordinator.client._request import Source, branch_of
+from coordinator.client._request import Source
 from coordinator.client._submitted import Submitted
+from coordinator.client._sync_barrier import Barrier, barrier, query_prepared
+from coordinator.client._sync_workflow import Workflow, WorkflowFunction, Workflows, workflow
+from coordinator.client._sync_xa_branch import XaBranch
+from coordinator.client._wsgi import blocking_branch_of, error_answer
+from coordinator.client._xa_blocking import Connect, open_in_caller
 
-__all__ = ["Barrier", "Dtm", "Msg", "Saga", "Tcc", "Xa", "barrier", "query_prepared"]
+__all__ = [
+    "Barrier",
+    "Dtm",
+    "Msg",
+    "Saga",
+    "Tcc",
+    "Workflow",
+    "WorkflowFunction",
+    "Workflows",
+    "Xa",
+    "XaBranch",
+    "barrier",
+    "error_answer",
+    "query_prepared",
+    "workflow",
+]
 
 T = TypeVar("T")
 ConnectionT = TypeVar("ConnectionT")
 GlobalT = TypeVar("GlobalT", _tcc.Tcc, _xa.Xa)
-
-_ENVIRON_KEY: Final = "dtm.branch"
 
 
 class Saga:
@@ -52,7 +69,7 @@ class Saga:
 
     def submit(self) -> Submitted:
         """Hand the saga in."""
-        return self._portal.call(lambda _: self._saga.submit())
+        return self._portal.call(self._saga.submit)
 
 
 class Msg:
@@ -75,15 +92,15 @@ class Msg:
 
     def submit(self) -> Submitted:
         """Hand the message in."""
-        return self._portal.call(lambda _: self._msg.submit())
+        return self._portal.call(self._msg.submit)
 
     def prepare(self) -> None:
         """Announce the message."""
-        self._portal.call(lambda _: self._msg.prepare())
+        self._portal.call(self._msg.prepare)
 
     def abort(self, reason: str = "") -> None:
         """Give a prepared message up."""
-        self._portal.call(lambda _: self._msg.abort(reason))
+        self._portal.call(lambda: self._msg.abort(reason))
 
     def do_and_submit(
         self, connection: ConnectionT, business: Callable[[ConnectionT], T], *, table: str = ""
@@ -95,8 +112,8 @@ class Msg:
         database = BlockingBarrier(connection, table)
 
         return self._portal.call(
-            lambda caller: self._msg.do_and_submit(
-                InCaller(database, caller), lambda _: caller.run(lambda: business(connection))
+            lambda: self._msg.do_and_submit(
+                InCaller(database), lambda _: in_caller(lambda: business(connection))
             )
         )
 
@@ -110,7 +127,7 @@ class _Block(Generic[GlobalT]):
         self.gid = inner.gid
 
     def __enter__(self) -> Self:
-        self._portal.call(lambda _: self._inner.__aenter__())
+        self._portal.call(self._inner.__aenter__)
         return self
 
     def __exit__(
@@ -119,7 +136,7 @@ class _Block(Generic[GlobalT]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.call(lambda _: self._inner.__aexit__(kind, error, traceback))
+        self._portal.call(lambda: self._inner.__aexit__(kind, error, traceback))
 
 
 class Tcc(_Block[_tcc.Tcc]):
@@ -127,7 +144,7 @@ class Tcc(_Block[_tcc.Tcc]):
 
     def call_branch(self, payload: Payload, try_url: str, confirm_url: str, cancel_url: str) -> BranchAnswer:
         """Register confirm and cancel, then call try; return what it answered."""
-        return self._portal.call(lambda _: self._inner.call_branch(payload, try_url, confirm_url, cancel_url))
+        return self._portal.call(lambda: self._inner.call_branch(payload, try_url, confirm_url, cancel_url))
 
 
 class Xa(_Block[_xa.Xa]):
@@ -135,7 +152,7 @@ class Xa(_Block[_xa.Xa]):
 
     def call_branch(self, url: str, payload: Payload = None) -> BranchAnswer:
         """Call a branch, which prepares its local transaction; return its answer."""
-        return self._portal.call(lambda _: self._inner.call_branch(url, payload))
+        return self._portal.call(lambda: self._inner.call_branch(url, payload))
 
 
 class Dtm:
@@ -148,7 +165,7 @@ class Dtm:
     def __enter__(self) -> Self:
         if self._opened is None:
             self._opened = Portal()
-            self._opened.call(lambda _: self._dtm.__aenter__())
+            self._opened.call(self._dtm.__aenter__)
         return self
 
     def __exit__(
@@ -159,11 +176,17 @@ class Dtm:
     ) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened.call(lambda _: self._dtm.__aexit__(kind, error, traceback))
+            opened.call(lambda: self._dtm.__aexit__(kind, error, traceback))
             opened.close()
 
     @property
-    def _portal(self) -> Portal:
+    def inner(self) -> _dtm.Dtm:
+        """The async client that does the work."""
+        return self._dtm
+
+    @property
+    def portal(self) -> Portal:
+        """The thread that it works in; raises InvalidUse when this Dtm was not entered."""
         if self._opened is None:
             _ = self._dtm.coordinator  # says how to open it
         assert self._opened is not None, "the inner client is open and the portal is not"
@@ -179,7 +202,7 @@ class Dtm:
     ) -> Saga:
         """Begin a saga."""
         return Saga(
-            self._dtm.saga(gid, retry_limit=retry_limit, concurrent=concurrent, **options), self._portal
+            self._dtm.saga(gid, retry_limit=retry_limit, concurrent=concurrent, **options), self.portal
         )
 
     def msg(
@@ -195,96 +218,56 @@ class Dtm:
         made = self._dtm.msg(
             gid, query_prepared=query_prepared, delay=delay, concurrent=concurrent, **options
         )
-        return Msg(made, self._portal)
+        return Msg(made, self.portal)
 
     def tcc(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Tcc:
         """Return a TCC transaction, to be used as a block."""
-        return Tcc(self._dtm.tcc(gid, **options), self._portal)
+        return Tcc(self._dtm.tcc(gid, **options), self.portal)
 
     def nested_tcc(self, source: Source, **options: Unpack[TransactionOptions]) -> Tcc:
         """Return the TCC transaction that this try belongs to, for further `call_branch`."""
-        return Tcc(self._dtm.nested_tcc(_branch_of(source), **options), self._portal)
+        return Tcc(self._dtm.nested_tcc(blocking_branch_of(source), **options), self.portal)
 
     def xa(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Xa:
         """Return an XA transaction, to be used as a block."""
-        return Xa(self._dtm.xa(gid, **options), self._portal)
+        return Xa(self._dtm.xa(gid, **options), self.portal)
+
+    def nested_xa(self, source: Source, **options: Unpack[TransactionOptions]) -> Xa:
+        """Return the XA transaction that this action belongs to, for further `call_branch`."""
+        return Xa(self._dtm.nested_xa(blocking_branch_of(source), **options), self.portal)
+
+    def xa_branch(self, source: Source, connect: Connect, *, table: str = "") -> XaBranch:
+        """Return the local side of one XA branch call, to be used as a block (PROTOCOL §7, §12).
+
+        The one handler is called as action, commit and rollback; only for the action `runs` is true. source:
+        as `barrier` takes it. connect: returns a new connection of pymysql or psycopg that the block closes.
+        """
+        branch = blocking_branch_of(source)
+        return XaBranch(
+            _xa_branch.XaBranch(self._dtm.coordinator, branch, lambda: open_in_caller(connect), table),
+            self.portal,
+        )
 
     def subscribe(self, topic: str, url: str, *, remark: str = "") -> None:
         """Add a subscriber to a topic."""
-        self._portal.call(lambda _: self._dtm.subscribe(topic, url, remark=remark))
+        self.portal.call(lambda: self._dtm.subscribe(topic, url, remark=remark))
 
     def unsubscribe(self, topic: str, url: str) -> None:
         """Take a subscriber out of a topic."""
-        self._portal.call(lambda _: self._dtm.unsubscribe(topic, url))
+        self.portal.call(lambda: self._dtm.unsubscribe(topic, url))
 
     def delete_topic(self, topic: str) -> None:
         """Delete a topic with all its subscribers."""
-        self._portal.call(lambda _: self._dtm.delete_topic(topic))
+        self.portal.call(lambda: self._dtm.delete_topic(topic))
 
     def new_gid(self) -> str:
         """Return a gid made by the coordinator."""
-        return self._portal.call(lambda _: self._dtm.new_gid())
+        return self.portal.call(self._dtm.new_gid)
 
     def query(self, gid: str) -> TransactionView | None:
         """Return what is stored of a transaction, None when the gid is unknown."""
-        return self._portal.call(lambda _: self._dtm.query(gid))
+        return self.portal.call(lambda: self._dtm.query(gid))
 
     def wait(self, gid: str, *, timeout: float = 30.0) -> TransactionView:
         """Return the transaction as soon as it is final."""
-        return self._portal.call(lambda _: self._dtm.wait(gid, timeout=timeout))
-
-
-class Barrier(Generic[ConnectionT]):
-    """One barrier on one blocking connection; made by `barrier`."""
-
-    def __init__(self, branch: BranchContext, connection: ConnectionT, table: str) -> None:
-        self._connection = connection
-        self._barrier = _barrier.Barrier(branch, BlockingBarrier(connection, table))
-
-    def call(self, business: Callable[[ConnectionT], T]) -> T | None:
-        """Run `business(connection)` if this call is the first of its kind, and commit both together."""
-        with self as transaction:
-            return business(self._connection) if transaction.runs else None
-
-    def __enter__(self) -> _barrier.BarrierTransaction[ConnectionT]:
-        transaction = at_once(self._barrier.__aenter__())
-        return _barrier.BarrierTransaction(self._connection, transaction.outcome)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        at_once(self._barrier.__aexit__(kind, error, traceback))
-
-
-def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barrier[ConnectionT]:
-    """Return the barrier for this branch call on this connection (PROTOCOL §12).
-
-    source: a BranchContext, or the request of Flask or Django. connection: of sqlite3, pymysql or psycopg.
-
-    Example:
-        with barrier(flask.request, connection) as transaction:
-            if transaction.runs:
-                connection.execute("UPDATE account SET balance = balance - 30 WHERE id = 1")
-    """
-    return Barrier(_branch_of(source), connection, table)
-
-
-def query_prepared(source: Source, connection: Any, *, table: str = "") -> None:
-    """Return when the local transaction of the message was committed; raise Failure when it never will be."""
-    database = BlockingBarrier(connection, table)
-    at_once(_query_prepared.query_prepared(_branch_of(source), database))
-
-
-def _branch_of(source: Source) -> BranchContext:
-    """Of a Flask or Django request, the same object each time; else as the async client reads it."""
-    for query_name, environ_name in (("args", "environ"), ("GET", "META")):
-        query, environ = getattr(source, query_name, None), getattr(source, environ_name, None)
-        if query is not None and isinstance(environ, dict):
-            if _ENVIRON_KEY not in environ:
-                environ[_ENVIRON_KEY] = BranchContext.from_query(query)
-            found: BranchContext = environ[_ENVIRON_KEY]
-            return found
-    return branch_of(source)
+        return self.portal.call(lambda: self._dtm.wait(gid, timeout=timeout))

@@ -1,0 +1,59 @@
+"""The barrier for blocking code (PROTOCOL §12)."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from coordinator.client import _barrier, _query_prepared
+from coordinator.client._barrier_blocking import BlockingBarrier
+from coordinator.client._context import BranchContext
+from coordinator.client._portal import at_once
+from coordinator.client._request import Source
+from coordinator.client._wsgi import blocking_branch_of
+
+T = TypeVar("T")
+ConnectionT = TypeVar("ConnectionT")
+
+
+class Barrier(Generic[ConnectionT]):
+    """One barrier on one blocking connection; made by `barrier`."""
+
+    def __init__(self, branch: BranchContext, connection: ConnectionT, table: str) -> None:
+        self._connection = connection
+        self._barrier = _barrier.Barrier(branch, BlockingBarrier(connection, table))
+
+    def call(self, business: Callable[[ConnectionT], T]) -> T | None:
+        """Run `business(connection)` if this call is the first of its kind, and commit both together."""
+        with self as transaction:
+            return business(self._connection) if transaction.runs else None
+
+    def __enter__(self) -> _barrier.BarrierTransaction[ConnectionT]:
+        transaction = at_once(self._barrier.__aenter__())
+        return _barrier.BarrierTransaction(self._connection, transaction.outcome)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        at_once(self._barrier.__aexit__(kind, error, traceback))
+
+
+def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barrier[ConnectionT]:
+    """Return the barrier for this branch call on this connection (PROTOCOL §12).
+
+    source: a BranchContext, or the request of Flask or Django. connection: of sqlite3, pymysql or psycopg.
+
+    Example:
+        with barrier(flask.request, connection) as transaction:
+            if transaction.runs:
+                connection.execute("UPDATE account SET balance = balance - 30 WHERE id = 1")
+    """
+    return Barrier(blocking_branch_of(source), connection, table)
+
+
+def query_prepared(source: Source, connection: Any, *, table: str = "") -> None:
+    """Return when the local transaction of the message was committed; raise Failure when it never will be."""
+    database = BlockingBarrier(connection, table)
+    at_once(_query_prepared.query_prepared(blocking_branch_of(source), database))
