@@ -160,7 +160,7 @@ class Workflows:
         """Answer the coordinator's callback: body, status and headers, which a Flask view may return.
 
         request: of Flask or Django (GET where data is empty, else POST; exempt it from CSRF). Every error of
-        the client's tree becomes an answer.
+        the client's tree becomes an answer; raises InvalidUse for a request of another kind.
         """
         return answer_request(request, self.resume)
 

@@ -37,8 +37,8 @@ def answer_request(request: Source, answer: Answer) -> HttpAnswer:
 
     Raises InvalidUse for a request of another kind.
     """
+    body = _body_of(request)
     try:
-        body = _body_of(request)
         return answer(blocking_branch_of(request), body), HTTPStatus.OK, _headers()
     except DtmError as error:
         return error_answer(error)

@@ -18,6 +18,7 @@ from typing import Generic, Self, TypeVar, Unpack
 from coordinator.client import _dtm, _msg, _saga, _tcc, _xa, _xa_branch
 from coordinator.client._barrier_blocking import BlockingBarrier, InCaller
 from coordinator.client._branch_calls import BranchAnswer
+from coordinator.client._errors import InvalidUse
 from coordinator.client._options import TransactionOptions
 from coordinator.client._payload import Payload
 from coordinator.client._portal import Portal, in_caller
@@ -188,9 +189,13 @@ class Dtm:
     def portal(self) -> Portal:
         """The thread that it works in; raises InvalidUse when this Dtm was not entered."""
         if self._opened is None:
-            _ = self._dtm.coordinator  # says how to open it
-        assert self._opened is not None, "the inner client is open and the portal is not"
+            raise InvalidUse(f"this Dtm is not open: write `with Dtm({self._dtm.url!r}) as dtm:` around it")
         return self._opened
+
+    @property
+    def _entered(self) -> _dtm.Dtm:
+        _ = self.portal  # which says so where it is not
+        return self._dtm
 
     def saga(
         self,
@@ -202,7 +207,7 @@ class Dtm:
     ) -> Saga:
         """Begin a saga."""
         return Saga(
-            self._dtm.saga(gid, retry_limit=retry_limit, concurrent=concurrent, **options), self.portal
+            self._entered.saga(gid, retry_limit=retry_limit, concurrent=concurrent, **options), self.portal
         )
 
     def msg(
@@ -215,26 +220,26 @@ class Dtm:
         **options: Unpack[TransactionOptions],
     ) -> Msg:
         """Begin a two-phase message."""
-        made = self._dtm.msg(
+        made = self._entered.msg(
             gid, query_prepared=query_prepared, delay=delay, concurrent=concurrent, **options
         )
         return Msg(made, self.portal)
 
     def tcc(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Tcc:
         """Return a TCC transaction, to be used as a block."""
-        return Tcc(self._dtm.tcc(gid, **options), self.portal)
+        return Tcc(self._entered.tcc(gid, **options), self.portal)
 
     def nested_tcc(self, source: Source, **options: Unpack[TransactionOptions]) -> Tcc:
         """Return the TCC transaction that this try belongs to, for further `call_branch`."""
-        return Tcc(self._dtm.nested_tcc(blocking_branch_of(source), **options), self.portal)
+        return Tcc(self._entered.nested_tcc(blocking_branch_of(source), **options), self.portal)
 
     def xa(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Xa:
         """Return an XA transaction, to be used as a block."""
-        return Xa(self._dtm.xa(gid, **options), self.portal)
+        return Xa(self._entered.xa(gid, **options), self.portal)
 
     def nested_xa(self, source: Source, **options: Unpack[TransactionOptions]) -> Xa:
         """Return the XA transaction that this action belongs to, for further `call_branch`."""
-        return Xa(self._dtm.nested_xa(blocking_branch_of(source), **options), self.portal)
+        return Xa(self._entered.nested_xa(blocking_branch_of(source), **options), self.portal)
 
     def xa_branch(self, source: Source, connect: Connect, *, table: str = "") -> XaBranch:
         """Return the local side of one XA branch call, to be used as a block (PROTOCOL §7, §12).
@@ -244,7 +249,7 @@ class Dtm:
         """
         branch = blocking_branch_of(source)
         return XaBranch(
-            _xa_branch.XaBranch(self._dtm.coordinator, branch, lambda: open_in_caller(connect), table),
+            _xa_branch.XaBranch(self._entered.coordinator, branch, lambda: open_in_caller(connect), table),
             self.portal,
         )
 
