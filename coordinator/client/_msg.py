@@ -42,6 +42,22 @@ class Msg:
         self._steps: list[Step] = []
         self._payloads: list[bytes] = []
 
+    @property
+    def sender(self) -> BranchContext:
+        """The branch that the sender's own transaction is (§12), for a barrier that is used by hand.
+
+        For Redis, which `do_and_submit` does not take: submit only what has run; of everything else
+        `redis_query_prepared` decides.
+
+        Example:
+            await msg.prepare()
+            async with RedisBarrier(msg.sender, redis) as commands:
+                commands.execute("DECR", "stock")
+            if commands.outcome is Outcome.RUN:
+                await msg.submit()
+        """
+        return BranchContext(self.gid, TransType.MSG, SENDER_BRANCH, Op.MSG)
+
     def add(self, url: str, payload: Payload = None) -> "Msg":
         """Append a call and return the message. url: as §10 writes it, or `topic://name`.
 
@@ -90,13 +106,13 @@ class Msg:
         """Run `business(connection)` in a local transaction, with the message: both happen, or neither.
 
         Prepares the message, runs the business behind its barrier (§12) in one local transaction on
-        `connection` (what `barrier` takes), commits, submits. Returns what business returned. An exception of
+        `connection` (what `barrier` takes; for Redis see `sender`), commits, submits. Returns what business returned. An exception of
         business rolls back, gives the message up, and comes through. A crash in between is settled by
         query_prepared. Raises Duplicated when an earlier call with this gid has done the business; the
         message is handed in then too. Raises Failure when the message was given up meanwhile.
         """
+        barrier = Barrier(self.sender, connection, table)
         await self.prepare()
-        barrier = Barrier(self._sender(), connection, table)
         try:
             result = await self._do(barrier, business)
         except _NotFirst as again:
@@ -137,9 +153,6 @@ class Msg:
             await self.abort(str(error)[:_REASON_CHARACTERS_MAX])
         except DtmError as problem:
             error.add_note(f"Message {self.gid} could not be aborted at once: {problem}")
-
-    def _sender(self) -> BranchContext:
-        return BranchContext(self.gid, TransType.MSG, SENDER_BRANCH, Op.MSG)
 
     def _request(self, reason: str = "") -> TransactionRequest:
         return TransactionRequest(
