@@ -1,8 +1,10 @@
 """Every pattern over HTTP and gRPC with the real coordinator: success, rollback, ongoing (PROTOCOL §5–8)."""
 
+import asyncio
+
 import pytest
 
-from coordinator.client import DtmError, Failure, Ongoing, Status
+from coordinator.client import DtmError, Failure, InvalidUse, Ongoing, Status
 from coordinator.testing import Call, Kit, Says
 from tests.integration.client.conftest import World
 
@@ -40,6 +42,35 @@ async def test_a_saga_that_is_ongoing_succeeds_later(world: World) -> None:
     assert (await world.stored(saga.gid)).status is Status.SUCCEED
 
 
+async def test_a_client_that_died_while_it_waited_for_its_saga_changes_nothing(world: World) -> None:
+    world.branches.answer(IN, Says.ONGOING, Says.FAILURE)
+    saga = world.dtm.saga("g1", wait_result=True).add(world.bank + OUT, world.bank + OUT_BACK)
+    hanging, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(call: Call) -> bytes:
+        hanging.set()
+        await go_on.wait()
+        return b""
+
+    world.branches.answer(OUT, slow)
+    waiting = asyncio.create_task(saga.add(world.bank + IN).submit())
+    await hanging.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    go_on.set()
+    await world.kit.advance(12)
+    assert (await world.stored("g1")).status is Status.FAILED
+    assert world.branches.ops() == ["action", "action", "action", "compensate"]
+
+
+async def test_a_saga_that_was_never_submitted_is_nowhere(world: World) -> None:
+    world.dtm.saga("g1").add(world.bank + OUT)  # and the client died
+    await world.kit.advance(60)
+    assert await world.kit.dtm.query("g1") is None
+    assert world.branches.calls == []
+
+
 # ---- tcc
 
 
@@ -68,6 +99,28 @@ async def test_a_tcc_cancels_what_was_tried_and_what_said_no(world: World) -> No
     assert stored.status is Status.FAILED
     assert "told to say failure" in stored.rollback_reason
     assert world.branches.ops() == ["try", "try", "cancel", "cancel"]
+
+
+async def test_a_try_that_is_ongoing_is_cancelled_and_another_attempt_confirms(world: World) -> None:
+    world.branches.answer("/bank.Bank/TryIn", Says.ONGOING, Says.SUCCESS)
+    with pytest.raises(Ongoing, match="TryIn is not finished"):
+        await trying(world, "g1")
+    await trying(world, "g2")
+    assert (await world.stored("g1")).status is Status.FAILED
+    assert (await world.stored("g2")).status is Status.SUCCEED
+
+
+async def test_a_payload_that_cannot_be_written_is_explained_and_undone(world: World) -> None:
+    with pytest.raises(InvalidUse, match="a payload of type set cannot be written as JSON"):
+        async with world.dtm.tcc("g1") as tcc:
+            await tcc.call_branch({1, 2}, world.bank + OUT, world.bank + OUT, world.bank + OUT)  # type: ignore[arg-type]
+    with pytest.raises(InvalidUse, match="a payload of type set cannot be written as JSON"):
+        async with world.dtm.xa("g2") as xa:
+            await xa.call_branch(world.bank + OUT, {1, 2})  # type: ignore[arg-type]
+    with pytest.raises(InvalidUse, match=r"step 0 \(.*Out\): a payload of type set"):
+        world.dtm.msg().add(world.bank + OUT, {1, 2})  # type: ignore[arg-type]
+    assert [(await world.stored(gid)).status for gid in ("g1", "g2")] == [Status.FAILED] * 2
+    assert world.branches.calls == []
 
 
 async def test_a_confirm_that_is_ongoing_then_broken_is_called_until_it_succeeds(world: World) -> None:

@@ -126,6 +126,16 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_and_commits_once(world:
     assert (await bank.balances(), await bank.dangling()) == ((70, 30), 0)
 
 
+async def test_a_second_phase_that_is_ongoing_is_called_until_it_succeeds(world: World, bank: Bank) -> None:
+    world.branches.answer(OUT, Says.ONGOING, bank.serve, op="commit")
+    await transfer(world)
+    assert (await world.stored("g1")).status is Status.SUBMITTED
+    assert await bank.dangling() >= 1
+    await world.kit.advance(12)
+    assert (await world.stored("g1")).status is Status.SUCCEED
+    assert (await bank.balances(), await bank.dangling()) == ((70, 30), 0)
+
+
 async def test_a_client_that_died_in_the_middle_leaves_nothing_dangling(world: World, bank: Bank) -> None:
     block = world.dtm.xa("g1")
     xa = await block.__aenter__()
