@@ -106,10 +106,11 @@ class Msg:
         """Run `business(connection)` in a local transaction, with the message: both happen, or neither.
 
         Prepares the message, runs the business behind its barrier (§12) in one local transaction on
-        `connection` (what `barrier` takes; for Redis see `sender`), commits, submits. Returns what business returned. An exception of
-        business rolls back, gives the message up, and comes through. A crash in between is settled by
-        query_prepared. Raises Duplicated when an earlier call with this gid has done the business; the
-        message is handed in then too. Raises Failure when the message was given up meanwhile.
+        `connection` (what `barrier` takes; for Redis see `sender`), commits, submits. Returns what business
+        returned. An exception of business rolls back, gives the message up, and comes through. A crash in
+        between is settled by query_prepared. Raises Duplicated when an earlier call with this gid has done
+        the business; the message is handed in then too. Raises Failure when the message was given up
+        meanwhile, InvalidUse for a connection that is not known, before anything is sent.
         """
         barrier = Barrier(self.sender, connection, table)
         await self.prepare()

@@ -18,6 +18,7 @@ class Caller:
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._ended = False
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run a function in the waiting thread; from the loop."""
@@ -26,17 +27,28 @@ class Caller:
         return await asyncio.wrap_future(future)
 
     def serve(self) -> None:
-        """Run what is sent until `done`; in the waiting thread."""
-        while (job := self._jobs.get()) is not None:
+        """Run what is sent until `done`; in the waiting thread.
+
+        What is no Exception (Ctrl-C) cancels the task, whose undoing still runs here, and is raised at the
+        end: raised inside the loop, it would end that for everybody.
+        """
+        interruption: BaseException | None = None
+        while not self._ended:
+            job = self._jobs.get()
+            if job is None:
+                self._ended = True
+                break
             function, future = job
             if not future.set_running_or_notify_cancel():
                 continue
             try:
                 future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 # handed on: to the task, or raised at the end
                 if not isinstance(error, Exception):
-                    raise  # Ctrl-C ends the waiting too
+                    interruption, error = error, asyncio.CancelledError()
+                future.set_exception(error)
+        if interruption is not None:
+            raise interruption
 
     def done(self) -> None:
         """Let `serve` return."""
@@ -63,19 +75,29 @@ class Portal:
         self._thread.start()
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine in the loop and wait for it; one that is not waited for any more is cancelled."""
+        """Run a coroutine in the loop and wait for it.
+
+        Where the waiting ends early (Ctrl-C), the coroutine is cancelled, and what it undoes on its way out
+        is still waited for.
+        """
         caller = Caller()
+        begun = threading.Event()
 
         async def working() -> T:
             _waiting.set(caller)  # of this task, and of those it begins
-            return await work()
+            begun.set()
+            try:
+                return await work()
+            finally:
+                caller.done()
 
         future = asyncio.run_coroutine_threadsafe(working(), self._loop)
-        future.add_done_callback(lambda _: caller.done())
         try:
             caller.serve()
         except BaseException:
             future.cancel()
+            if begun.is_set():
+                caller.serve()
             raise
         return future.result()
 

@@ -24,6 +24,7 @@ from coordinator.client import (
 from coordinator.client._barrier_table import barrier_schema
 from coordinator.client.sync import Dtm, barrier, query_prepared
 from coordinator.testing import FakeBranches, Kit, Says
+from tests.integration.client.conftest import OwnLoop
 from tests.support.ports import free_port
 from tests.support.servers import Database
 
@@ -97,6 +98,24 @@ def test_a_message_with_a_local_transaction_of_this_thread(
         query_prepared(BranchContext("g2", "msg", "00", "msg"), shop)
     with pytest.raises((Duplicated, DtmError)):
         msg.do_and_submit(shop, save)
+
+
+def test_ctrl_c_in_the_business_rolls_back_and_the_client_lives_on(
+    dtm: Dtm, kit: Kit, loop: OwnLoop, shop: sqlite3.Connection
+) -> None:
+    def interrupted(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO orders VALUES (7)")
+        raise KeyboardInterrupt
+
+    msg = dtm.msg("g1", query_prepared=f"{kit.branches.http_url}/query")
+    with pytest.raises(KeyboardInterrupt):
+        msg.do_and_submit(shop, interrupted)
+    assert not shop.in_transaction
+    assert shop.execute("SELECT count(*) FROM orders").fetchone() == (0,)
+    stored = loop.run(kit.dtm.query("g1"))
+    assert stored is not None
+    assert stored.status is Status.PREPARED, "query_prepared will say no"
+    assert dtm.saga(wait_result=True).add(f"{kit.branches.http_url}/out").submit().status is Status.SUCCEED
 
 
 def test_the_barrier_of_sqlite3(shop: sqlite3.Connection) -> None:
