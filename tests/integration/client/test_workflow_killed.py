@@ -52,11 +52,33 @@ async def main(coordinator, bank, port, gid):
 asyncio.run(main(*sys.argv[1:]))
 """
 
+BLOCKING_SERVICE = """
+import sys, threading
+from wsgiref.simple_server import make_server
+from coordinator.client.sync import Dtm, Workflows, workflow
+
+coordinator, bank, port, gid = sys.argv[1:]
+
+@workflow("transfer")
+def transfer(wf, data):
+    wf.saga(f"{bank}/bank.Bank/Out", f"{bank}/bank.Bank/OutBack", data)
+    wf.tcc(data, *(f"{bank}/bank.Bank/{phase}In" for phase in ("Try", "Confirm", "Cancel")))
+    return "done"
+
+with Dtm(coordinator) as dtm:
+    workflows = Workflows(dtm, [transfer], callback=f"http://127.0.0.1:{port}/wf")
+    server = make_server("127.0.0.1", int(port), workflows.wsgi)
+    print("listening", flush=True)
+    if gid:
+        threading.Thread(target=lambda: workflows.execute(transfer, {"amount": 30}, gid=gid)).start()
+    server.serve_forever()
+"""
+
 
 @asynccontextmanager
-async def service(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def service(program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVICE, *arguments),
+        *(sys.executable, "-c", program, *arguments),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -72,11 +94,17 @@ async def service(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 @pytest.mark.parametrize(
-    ("at", "op"),
-    [("/bank.Bank/Out", "action"), ("/bank.Bank/TryIn", "action"), ("/bank.Bank/ConfirmIn", "commit")],
+    ("program", "at", "op"),
+    [
+        (SERVICE, "/bank.Bank/Out", "action"),
+        (SERVICE, "/bank.Bank/TryIn", "action"),
+        (SERVICE, "/bank.Bank/ConfirmIn", "commit"),
+        (BLOCKING_SERVICE, "/bank.Bank/TryIn", "action"),
+    ],
+    ids=["in-action", "in-try", "in-confirm", "blocking-in-try"],
 )
 async def test_a_killed_service_goes_on_after_its_restart(
-    start_coordinator: StartCoordinator, protocol: str, at: str, op: str
+    start_coordinator: StartCoordinator, protocol: str, program: str, at: str, op: str
 ) -> None:
     coordinator = await asyncio.to_thread(start_coordinator, settings={"TransCronInterval": 1})
     address = coordinator.http_url if protocol == "http" else f"grpc://{coordinator.grpc_address}"
@@ -84,10 +112,10 @@ async def test_a_killed_service_goes_on_after_its_restart(
     async with FakeBranches() as branches, Dtm(coordinator.http_url) as dtm:
         bank = branches.http_url if protocol == "http" else branches.grpc_url
         branches.answer(at, Says.HANGS, Says.SUCCESS)
-        async with service(address, bank, port, gid):
+        async with service(program, address, bank, port, gid):
             await branches.until_called(at, op=op)
         # killed while the branch was working, so the call is made once more and the barrier knows it
-        async with service(address, bank, port, ""):
+        async with service(program, address, bank, port, ""):
             await make_due(coordinator, gid)
             assert (await dtm.wait(gid, timeout=30)).status is Status.SUCCEED
     paths = [call.path.rpartition("/")[2] for call in branches.calls if call.op in ("action", "commit")]
