@@ -10,7 +10,7 @@ from coordinator.alerts import Alerts, LoggedAlerts
 from coordinator.backoff import Timing
 from coordinator.calls.base import Caller
 from coordinator.clock import Clock
-from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
+from coordinator.model import Branch, BranchStatus, Result, Status, Transaction, TransType
 from coordinator.patterns.decision import Decision, Round
 from coordinator.store.base import Store
 
@@ -59,4 +59,6 @@ class Tools:
         seconds = (self.clock.now() - transaction.create_time).total_seconds()
         self.observer.transaction_ended(transaction.trans_type, status, seconds)
         failures = self.timing.failures(transaction.next_cron_interval, transaction.options)
-        self.alerts.ended(transaction.gid, status, was_failing=self.timing.is_alarming(failures))
+        # The interval of a workflow is never doubled, so it tells nothing of failures (PROTOCOL §7).
+        was_failing = transaction.trans_type != TransType.WORKFLOW and self.timing.is_alarming(failures)
+        self.alerts.ended(transaction.gid, status, was_failing=was_failing)
