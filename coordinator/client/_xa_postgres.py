@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from coordinator.client._barrier_databases import undone_by_server
 from coordinator.client._barrier_postgres import PostgresBarrier
 from coordinator.client._barrier_rules import BarrierRow
 from coordinator.client._errors import InvalidUse
@@ -49,7 +50,7 @@ class PostgresXa:
     async def prepare(self, xid: str) -> None:
         """See XaDatabase."""
         try:
-            await self._execute("PREPARE TRANSACTION", xid)
+            done = await self._execute("PREPARE TRANSACTION", xid)
         except asyncpg.PostgresError as error:
             if error.sqlstate == _DUPLICATE_ID:
                 raise DuplicateId(xid) from error
@@ -59,6 +60,8 @@ class PostgresXa:
                     "instance to its max_connections, and restart it"
                 ) from error
             raise
+        if done != "PREPARE TRANSACTION":  # after a failed statement it rolls back, and says so only here
+            raise undone_by_server()
 
     async def abandon(self, xid: str) -> None:
         """See XaDatabase."""
@@ -103,11 +106,12 @@ class PostgresXa:
             raise _busy_or_same(error) from error
         return True
 
-    async def _execute(self, how: str, xid: str) -> None:
+    async def _execute(self, how: str, xid: str) -> str:
+        """Return what the server says it has done."""
         quoted = xid.replace("'", "''")
         # As an escape string: what a backslash means elsewhere depends on the server's settings.
         escaped = quoted.replace("\\", "\\\\")
-        await self._connection.execute(f"{how} E'{escaped}'")
+        return str(await self._connection.execute(f"{how} E'{escaped}'"))
 
 
 def _busy_or_same(error: asyncpg.PostgresError) -> Exception:
