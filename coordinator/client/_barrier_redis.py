@@ -42,8 +42,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return {{'run', result}}
 """
 
-# ARGV: for each command the number of its words, then the words. When the first one fails, nothing is done. When
-# a later one does, those before it stay done: they must not be run again as if it were the first time.
+# ARGV: for each command the number of its words, then the words. When the first one fails, nothing is done.
+# When a later one does, those before it stay done: they must not be run again as if it were the first time.
 _QUEUED: Final = """
   local answers, at = {}, 1
   while at <= #ARGV do
