@@ -1,11 +1,14 @@
 """A thread with an event loop, and the way from blocking code into it and back."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from coordinator.client._errors import InvalidUse
 
 T = TypeVar("T")
 
@@ -46,12 +49,21 @@ class Portal:
     """One loop in one thread; `close` ends both."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dtm client", daemon=True)
         self._thread.start()
 
     def call(self, work: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine in the loop and wait for it; one that is not waited for any more is cancelled."""
+        """Run a coroutine in the loop and wait for it; one that is not waited for any more is cancelled.
+
+        Raises InvalidUse after a fork, which leaves the thread behind: nobody would ever answer.
+        """
+        if os.getpid() != self._process:
+            raise InvalidUse(
+                "this Dtm was opened before its process was forked: open one in each worker (gunicorn's "
+                "post_fork, celery's worker_process_init)"
+            )
         caller = Caller()
         future = asyncio.run_coroutine_threadsafe(work(caller), self._loop)
         future.add_done_callback(lambda _: caller.done())
