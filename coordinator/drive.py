@@ -207,7 +207,8 @@ class Drive:
         if wait.not_after is not None:
             due = min(due, wait.not_after)
         await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due))
-        self._alert_if_alarming(interval)
+        if wait.doubles:  # else the interval does not count failed rounds
+            self._alert_if_alarming(interval)
 
     def _alert_if_alarming(self, interval: int) -> None:
         timing, transaction = self._tools.timing, self._transaction

@@ -9,6 +9,7 @@ from coordinator.client._errors import FAILURE_WORD, ONGOING_WORD, DtmError, Fai
 from coordinator.model import Status
 
 _STILL_RUNNING = "wait result not return success"
+_OTHER_TYPE = re.compile(r"gid '.*' is of trans type '[^']*', not '[^']*', cannot ", re.DOTALL)
 _ALREADY = re.compile(rf"current status '({'|'.join(Status)})', cannot (?:sumbmit|prepare|abort)")
 
 
@@ -26,7 +27,7 @@ def raise_for_answer(result: Result, text: str, gid: str, *, only_forward: bool 
 
     A FAILURE without a rollback reason is no rollback: the transaction may still end well, so that is Ongoing
     (§5). only_forward: for the submit of a tcc, xa or msg, which never rolls back once it is taken; a
-    FAILURE that is not about its state then comes from a branch that is called again.
+    FAILURE that is not about its state or type then comes from a branch that is called again.
     """
     match result:
         case Result.SUCCESS:
@@ -88,4 +89,6 @@ def already(failure: Failure) -> Status | None:
 
 
 def _is_only_late(text: str, only_forward: bool) -> bool:
+    if _OTHER_TYPE.match(text):
+        return False
     return text.startswith(_STILL_RUNNING) or (only_forward and _ALREADY.search(text) is None)

@@ -4,8 +4,11 @@ import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+
+from aiohttp.web import StreamResponse
 
 from coordinator.client._barrier_databases import barrier_database
 from coordinator.client._barrier_rules import Outcome, judge, plan
@@ -111,8 +114,9 @@ def with_barrier(
     """Decorate a branch handler: it runs once for each branch call, in one transaction with the barrier.
 
     The handler gets the keyword `connection`, lent by `lend()` (`pool.acquire`, or whatever returns an async
-    context manager). repeated: makes the answer of a call that is not to run, a success. The context is
-    `current_branch()`: the framework's adapter must be there. table: as for `barrier`.
+    context manager). A response other than 200 that it returns rolls back, as an exception does: only 200 is
+    done for the coordinator. repeated: makes the answer of a call that is not to run, a success. The context
+    is `current_branch()`: the framework's adapter must be there. table: as for `barrier`.
 
     Example:
         @with_barrier(pool.acquire, repeated=web.Response)
@@ -124,11 +128,30 @@ def with_barrier(
         @functools.wraps(handler)
         async def guarded(*arguments: Any, **named: Any) -> T:
             branch = current_branch()
-            async with lend() as connection, barrier(branch, connection, table=table) as transaction:
-                if transaction.runs:
-                    return await handler(*arguments, connection=connection, **named)
-            return repeated()
+            answer: T
+            try:
+                async with lend() as connection, barrier(branch, connection, table=table) as transaction:
+                    if not transaction.runs:
+                        return repeated()
+                    answer = await handler(*arguments, connection=connection, **named)
+                    if _is_no_success(answer):
+                        raise _NotDone
+            except _NotDone:
+                pass
+            return answer
 
         return guarded
 
     return decorate
+
+
+class _NotDone(Exception):
+    """Rolls the barrier back; the handler's own answer goes out."""
+
+
+def _is_no_success(answer: object) -> bool:
+    """True for a response of aiohttp, Starlette or FastAPI other than 200 (PROTOCOL §2, §10)."""
+    if isinstance(answer, StreamResponse):
+        return answer.status != HTTPStatus.OK
+    status = getattr(answer, "status_code", HTTPStatus.OK) if hasattr(answer, "headers") else HTTPStatus.OK
+    return isinstance(status, int) and status != HTTPStatus.OK

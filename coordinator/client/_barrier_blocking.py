@@ -11,12 +11,14 @@ from coordinator.client._barrier_databases import (
     key_values,
     missing_table,
     row_values,
+    undone_by_server,
 )
 from coordinator.client._barrier_rules import BarrierRow
 from coordinator.client._errors import InvalidUse
 from coordinator.client._portal import at_once, in_caller
 
 _IN_TRANSACTION: Final = 1  # pymysql's server_status
+_FAILED_BEFORE: Final = 3  # transaction_status INERROR of psycopg: COMMIT would roll back and say nothing
 _TABLES: Final = {
     "sqlite": "barrier",
     "mysql": "dtm_barrier.barrier",
@@ -86,6 +88,9 @@ class BlockingBarrier:
 
     async def commit(self) -> None:
         """See BarrierDatabase."""
+        if self._kind == "postgres" and self._connection.info.transaction_status == _FAILED_BEFORE:
+            self._connection.rollback()
+            raise undone_by_server()
         self._connection.commit()
 
     async def rollback(self) -> None:

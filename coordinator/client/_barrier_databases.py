@@ -95,6 +95,14 @@ def key_values(row: BarrierRow) -> tuple[str, ...]:
     return (row.gid, row.branch_id, row.op, row.barrier_id)
 
 
+def undone_by_server() -> BarrierError:
+    """The error for a PostgreSQL transaction that cannot be committed, though no exception came through."""
+    return BarrierError(
+        "a statement of this transaction failed and the error was caught, so PostgreSQL has undone all of "
+        "it: let the error out, or run what may fail in a savepoint (a nested transaction)"
+    )
+
+
 def missing_table(table: str, file: str, gid: str) -> BarrierError:
     """The error for a database without the barrier's table."""
     return BarrierError(

@@ -9,6 +9,7 @@ from coordinator.client._barrier_databases import (
     key_values,
     missing_table,
     row_values,
+    undone_by_server,
 )
 from coordinator.client._barrier_rules import BarrierRow
 
@@ -58,6 +59,14 @@ class PostgresBarrier:
 
     async def commit(self) -> None:
         """See BarrierDatabase."""
+        import asyncpg
+
+        # After a failed statement COMMIT rolls back, and says so only in its tag, which asyncpg drops.
+        try:
+            await self._connection.execute("SELECT 1")
+        except asyncpg.InFailedSQLTransactionError as error:
+            await self.rollback()
+            raise undone_by_server() from error
         # One that was begun by the caller's own BEGIN is ended the same way.
         if self._transaction is not None:
             await self._transaction.commit()

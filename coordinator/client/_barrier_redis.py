@@ -23,6 +23,10 @@ local function rest(list, from)
   for i = from, #list do tail[#tail + 1] = list[i] end
   return tail
 end
+for i = 1, 2 do
+  local known = redis.call('GET', KEYS[i])
+  if known and string.sub(known, 1, 7) == 'broken:' then return {{'broken', KEYS[i], known}} end
+end
 if ARGV[3] == '1' and redis.call('SET', KEYS[2], ARGV[1], 'NX', 'EX', ARGV[2]) then
   redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
   return {{'empty'}}
@@ -30,16 +34,26 @@ end
 if redis.call('EXISTS', KEYS[1]) == 1 then return {{'repeated'}} end
 local result = business(rest(KEYS, 3), rest(ARGV, 4))
 if type(result) == 'table' and result.err then return {{'refused', result.err}} end
+if type(result) == 'table' and result.partly then
+  redis.call('SET', KEYS[1], 'broken: ' .. result.partly, 'EX', ARGV[2])
+  return {{'broken', KEYS[1], result.partly}}
+end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return {{'run', result}}
 """
 
-# ARGV: for each command the number of its words, then the words.
+# ARGV: for each command the number of its words, then the words. When the first one fails, nothing is done.
+# When a later one does, those before it stay done: they must not be run again as if it were the first time.
 _QUEUED: Final = """
   local answers, at = {}, 1
   while at <= #ARGV do
     local words = tonumber(ARGV[at])
-    answers[#answers + 1] = redis.call(unpack(ARGV, at + 1, at + words))
+    local run = at == 1 and redis.call or redis.pcall
+    local answer = run(unpack(ARGV, at + 1, at + words))
+    if type(answer) == 'table' and answer.err then
+      return {partly = ARGV[at + 1] .. ' after ' .. #answers .. ' that were done: ' .. answer.err}
+    end
+    answers[#answers + 1] = answer
     at = at + 1 + words
   end
   return answers
@@ -56,7 +70,11 @@ _ADJUST: Final = """
 
 @dataclass
 class RedisCommands:
-    """Commands that are run together at the end of the block, if this call is the first of its kind."""
+    """Commands that are run together at the end of the block, if this call is the first of its kind.
+
+    One that Redis refuses (a key of another type) after others were done is a BarrierError, then and in every
+    later call: Redis takes nothing back.
+    """
 
     outcome: Outcome | None = None  # known after the block
     answers: list[Any] = field(default_factory=list)  # of the commands, after the block
@@ -115,6 +133,13 @@ class RedisBarrier:
             if FAILURE_WORD in text:
                 raise Failure(text.replace(FAILURE_WORD, "").strip(), gid=own.gid)
             raise BarrierError(f"the business in Redis failed: {text}", gid=own.gid)
+        if word == "broken":
+            raise BarrierError(
+                f"a command failed, and Redis does not take back those before it: {_text(answer[2])}. "
+                f"Nothing is run again: set it right by hand, then SET {_text(answer[1])} to done, or DEL it "
+                "to have all of them run again",
+                gid=own.gid,
+            )
         self.outcome = Outcome(word)
         return answer[1] if len(answer) > 1 else None
 

@@ -14,6 +14,7 @@ from coordinator.client._barrier_databases import (
     checked_table,
     missing_table,
     row_values,
+    undone_by_server,
 )
 from coordinator.client._barrier_mysql import MYSQL_TABLE, MySqlBarrier
 from coordinator.client._barrier_postgres import MISSING_STATES, POSTGRES_TABLE
@@ -31,6 +32,7 @@ _TABLES: Final = {
 }
 _MYSQL: Final = ("mysql", "mariadb")
 _MYSQL_MISSING: Final = (1146, 1049)
+_FAILED_BEFORE: Final = "25P02"  # in_failed_sql_transaction
 
 
 class SqlAlchemyBarrier:
@@ -84,6 +86,15 @@ class SqlAlchemyBarrier:
 
     async def commit(self) -> None:
         """See BarrierDatabase."""
+        connection = await self._connection()
+        if connection.dialect.name == "postgresql":  # whose COMMIT rolls back after a failed statement
+            try:
+                await connection.execute(text("SELECT 1"))
+            except DBAPIError as error:
+                await self.rollback()
+                if _state_of(error) == _FAILED_BEFORE:
+                    raise undone_by_server() from error
+                raise
         await self._session.commit()
 
     async def rollback(self) -> None:
@@ -117,6 +128,13 @@ def sqlalchemy_barrier(connection: object, table: str) -> BarrierDatabase:
 
 def _is_missing(error: DBAPIError) -> bool:
     original = error.orig
-    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     arguments = getattr(original, "args", ()) or ("",)
-    return state in MISSING_STATES or arguments[0] in _MYSQL_MISSING or "no such table" in str(original)
+    return (
+        _state_of(error) in MISSING_STATES
+        or arguments[0] in _MYSQL_MISSING
+        or "no such table" in str(original)
+    )
+
+
+def _state_of(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)

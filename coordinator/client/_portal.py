@@ -1,12 +1,15 @@
 """A thread with an event loop, and the way from blocking code into it and back."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
+
+from coordinator.client._errors import InvalidUse
 
 T = TypeVar("T")
 
@@ -70,6 +73,7 @@ class Portal:
     """One loop in one thread; `close` ends both."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dtm client", daemon=True)
         self._thread.start()
@@ -78,8 +82,14 @@ class Portal:
         """Run a coroutine in the loop and wait for it.
 
         Where the waiting ends early (Ctrl-C), the coroutine is cancelled, and what it undoes on its way out
-        is still waited for.
+        is still waited for. Raises InvalidUse after a fork, which leaves the thread behind: nobody would ever
+        answer.
         """
+        if os.getpid() != self._process:
+            raise InvalidUse(
+                "this Dtm was opened before its process was forked: open one in each worker (gunicorn's "
+                "post_fork, celery's worker_process_init)"
+            )
         caller = Caller()
         begun = threading.Event()
 

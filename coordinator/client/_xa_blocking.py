@@ -100,8 +100,8 @@ class _Psycopg:
     def is_closed(self) -> bool:
         return bool(self.connection.closed)
 
-    async def execute(self, sql: str) -> None:
-        await in_caller(lambda: self.connection.execute(sql))
+    async def execute(self, sql: str) -> str:
+        return str(await in_caller(lambda: self.connection.execute(sql).statusmessage))
 
     async def fetchval(self, sql: str) -> Any:
         row = await in_caller(lambda: self.connection.execute(sql).fetchone())

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from coordinator.client._barrier_databases import BarrierDatabase
+from coordinator.client._barrier_databases import BarrierDatabase, undone_by_server
 from coordinator.client._barrier_rules import BarrierRow
 from coordinator.client._errors import InvalidUse
 from coordinator.client._xa_databases import Busy, DuplicateId
@@ -54,7 +54,7 @@ class PostgresXa:
     async def prepare(self, xid: str) -> None:
         """See XaDatabase."""
         try:
-            await self._execute("PREPARE TRANSACTION", xid)
+            done = await self._execute("PREPARE TRANSACTION", xid)
         except Exception as error:
             if _state(error) == _DUPLICATE_ID:
                 raise DuplicateId(xid) from error
@@ -64,6 +64,8 @@ class PostgresXa:
                     "instance to its max_connections, and restart it"
                 ) from error
             raise
+        if done != "PREPARE TRANSACTION":  # after a failed statement it rolls back, and says so only here
+            raise undone_by_server()
 
     async def abandon(self, xid: str) -> None:
         """See XaDatabase."""
@@ -111,8 +113,9 @@ class PostgresXa:
             raise _busy_or_same(error) from error
         return True
 
-    async def _execute(self, how: str, xid: str) -> None:
-        await self._connection.execute(f"{how} {_literal(xid)}")
+    async def _execute(self, how: str, xid: str) -> str:
+        """Return what the server says it has done."""
+        return str(await self._connection.execute(f"{how} {_literal(xid)}"))
 
 
 def _literal(text: str) -> str:

@@ -19,6 +19,7 @@ CATEGORY: Final = "topics"
 
 _ATTEMPTS: Final = 30  # of a change that others were faster with
 _PAUSE_SECONDS: Final = 0.05  # at most, before the next attempt, times the attempts made
+_UNSEEN_MAX: Final = 3  # insertions in a row that met a row which nobody finds: one that differs only in case
 _TURN_SECONDS: Final = 10.0  # at most, that a change waits for those before it
 _REMEMBERED_MAX: Final = 10_000  # topics
 
@@ -119,6 +120,7 @@ class Topics:
 
     async def _change(self, topic: str, change: _ChangeSubscribers) -> None:
         """Compare-and-set by version, again when somebody else was faster: no change is ever lost."""
+        unseen = 0
         async with self._turn(topic):
             for attempt in range(_ATTEMPTS):
                 row = await self._store.find_value(CATEGORY, topic)
@@ -136,6 +138,12 @@ class Topics:
                     self._changes += 1
                     self._remember(topic, [it["url"] for it in changed])
                     return
+                unseen = 0 if found else unseen + 1
+                if unseen == _UNSEEN_MAX:  # no use going on, while all other changes wait
+                    raise InvalidTopic(
+                        f"topic '{topic}' differs only in case, accents or trailing spaces from one that is"
+                        " stored already"
+                    )
                 await self._pause(attempt)
         raise _changed_by_others(topic)
 
@@ -166,4 +174,4 @@ def _subscribers_of(row: KeyValue) -> list[dict[str, str]]:
 
 
 def _changed_by_others(topic: str) -> Busy:
-    return Busy(f"topic '{topic}' is being changed by others all the time, or differs from one only in case")
+    return Busy(f"topic '{topic}' is being changed by others all the time")

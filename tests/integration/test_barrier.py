@@ -1,6 +1,7 @@
 """The barrier on real databases (PROTOCOL §12): repeated, empty, dangling, concurrent calls, exceptions."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import aiomysql
 import aiosqlite
 import asyncpg
+import psycopg
 import pytest
 from pymysql.constants import CLIENT
 from sqlalchemy import NullPool, text
@@ -26,6 +28,7 @@ from coordinator.client import (
     Outcome,
     SqliteBarrier,
     barrier,
+    sync,
 )
 from coordinator.client._barrier_rules import BarrierRow
 from tests.support.servers import Database, PostgresDatabase
@@ -248,6 +251,35 @@ async def test_an_action_that_dangles_behind_its_compensation_does_nothing(busin
     await call(business, "compensate", -30)
     assert await call(business, "action", 30) is Outcome.REPEATED
     assert await business.balance() == 0
+
+
+@pytest.mark.parametrize("by", ["asyncpg", "sqlalchemy", "psycopg"])
+async def test_postgres_that_undid_a_business_which_caught_an_error_is_no_success(
+    postgres_database: PostgresDatabase, by: str
+) -> None:
+    """PROTOCOL §12: both commit together. After a failed statement its COMMIT rolls back without an error."""
+    one = postgres_database
+    inner = PostgresBusiness(one)
+    await inner.prepare()
+    if by == "psycopg":
+        connection = psycopg.connect(host=one.host, port=one.port, user=one.user, dbname=one.name)
+        caught = pytest.raises(BarrierError, match="the error was caught")
+        with connection, caught, sync.barrier(branch("action"), connection):
+            connection.execute("UPDATE account SET balance = 30")
+            with contextlib.suppress(psycopg.Error):
+                connection.execute("SELECT 1 / 0")
+    else:
+        url = f"postgresql+asyncpg://{one.user}@{one.host}:{one.port}/{one.name}"
+        business: Business = inner if by == "asyncpg" else SqlAlchemyBusiness(inner, url)
+        async with business.connect() as borrowed:
+            with pytest.raises(BarrierError, match="the error was caught"):
+                async with barrier(branch("action"), borrowed):
+                    await business.add(borrowed, 30)
+                    with contextlib.suppress(asyncpg.PostgresError, DBAPIError):
+                        await borrowed.execute(text("SELECT 1 / 0") if by == "sqlalchemy" else "SELECT 1 / 0")
+            async with barrier(branch("action", "g2"), borrowed):  # the connection is as good as new
+                await business.add(borrowed, 1)
+    assert await inner.balance() == (0 if by == "psycopg" else 1)
 
 
 async def test_an_exception_of_the_business_rolls_both_back(business: Business) -> None:

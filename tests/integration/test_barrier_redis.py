@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from coordinator.client import (
+    BarrierError,
     BranchContext,
     Failure,
     InvalidUse,
@@ -109,6 +110,21 @@ async def test_a_command_that_redis_refuses_leaves_the_barrier_open(redis: Redis
         async with RedisBarrier(branch("action"), redis) as commands:
             commands.execute("INCRBY", "a-list", 30)
     assert await redis.exists("g1-01-action-01") == 0
+
+
+async def test_a_command_refused_after_others_were_done_is_not_run_again(redis: Redis) -> None:
+    """PROTOCOL §12: one call has its effect once; the coordinator calls again and again after an error."""
+    await redis.lpush("a-list", 1)
+    says = r"INCRBY after 1 that were done: WRONGTYPE.*SET g1-01-action-01"
+    for op in ("action", "action", "compensate"):
+        with pytest.raises(BarrierError, match=says):
+            async with RedisBarrier(branch(op), redis) as commands:
+                commands.execute("INCRBY", ACCOUNT, 30)
+                commands.execute("INCRBY", "a-list", 30)
+        assert await balance(redis) == 30
+    await redis.set("g1-01-action-01", "done")  # an operator has set it right
+    assert await call(redis, "action", 30) is Outcome.REPEATED
+    assert await call(redis, "compensate", -30) is Outcome.RUN
 
 
 async def test_two_barriers_in_one_request_are_two(redis: Redis) -> None:

@@ -1,6 +1,7 @@
 """The branch's side of XA on MariaDB and PostgreSQL (PROTOCOL §7, §12): nothing dangles, whoever dies."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ import aiomysql
 import asyncpg
 import pytest
 
-from coordinator.client import BranchContext, Dtm, DtmError, Failure
+from coordinator.client import BarrierError, BranchContext, Dtm, DtmError, Failure
 from tests.support.servers import Database
 from tests.unit.client.fake_coordinator import Answer, Fake, fake_http_coordinator
 
@@ -118,6 +119,17 @@ async def test_the_action_prepares_and_the_commit_commits(bank: Bank, fake: Fake
     assert await bank.call("commit") is False
     assert await bank.balance() == 30
     assert await bank.dangling() == []
+
+
+@pytest.mark.parametrize("bank", ["postgres"], indirect=True)
+async def test_an_action_that_postgres_undid_is_not_prepared(bank: Bank) -> None:
+    """After a failed statement PREPARE TRANSACTION rolls back without an error."""
+    with pytest.raises(BarrierError, match="the error was caught"):
+        async with bank.dtm.xa_branch(BranchContext("g1", "xa", "01", "action", URL), bank.connect) as branch:
+            with contextlib.suppress(asyncpg.PostgresError):
+                await bank.execute(branch.connection, "SELECT 1 / 0")
+    assert await bank.dangling() == []
+    await bank.call("rollback")
 
 
 async def test_the_rollback_undoes_it(bank: Bank) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from coordinator.alerts import Alert, Alerts, LoggedAlerts
+from coordinator.alerts import Alerts, LoggedAlerts
 from coordinator.backoff import Timing, after_round
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.drive import Drive, Ended, rollback_reason
@@ -26,6 +26,7 @@ from coordinator.tools import Tools
 from tests.simulation.twin import Rows, TwinStore
 from tests.simulation.virtual_loop import run_virtually
 from tests.simulation.world import CountingObserver, Seen, VirtualClock
+from tests.unit.service.bench import Told
 
 LOGGED = LoggedAlerts()
 
@@ -253,20 +254,6 @@ def test_a_drive_says_how_it_ended() -> None:
         assert bench.caller.called == []
 
     run_virtually(run())
-
-
-class Told:
-    """Alerts, remembered."""
-
-    def __init__(self) -> None:
-        self.alerts: list[Alert] = []
-        self.ends: list[tuple[str, str, bool]] = []
-
-    def failing(self, alert: Alert) -> None:
-        self.alerts.append(alert)
-
-    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
-        self.ends.append((gid, status, was_failing))
 
 
 def test_a_branch_that_goes_on_failing_is_reported_until_it_ends() -> None:

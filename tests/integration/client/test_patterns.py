@@ -241,3 +241,11 @@ async def test_the_end_of_a_transaction_can_be_waited_for(dtm_kit: Kit) -> None:
         await dtm.wait("g2", timeout=0.2)
     with pytest.raises(DtmError, match="no transaction nobody"):
         await dtm.wait("nobody")
+
+
+async def test_a_gid_that_belongs_to_another_pattern_is_a_failure(world: World) -> None:
+    """PROTOCOL §5: nothing was taken, so this must not look like a message that is on its way."""
+    await world.dtm.saga("order-7").add(world.bank + OUT).submit()
+    with pytest.raises(Failure, match="gid 'order-7' is of trans type 'saga', not 'msg'"):
+        await world.dtm.msg("order-7").add(world.bank + IN).submit()
+    assert IN not in [call.path for call in world.branches.calls]

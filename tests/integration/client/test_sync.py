@@ -1,6 +1,9 @@
 """The blocking client against the real coordinator: the same names, from threads that have no loop."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -166,3 +169,25 @@ def test_wrong_use_is_explained() -> None:
         pytest.raises(DtmError, match="nothing was sent"),
     ):
         dtm.saga().add("http://b/1").submit()
+
+
+FORKED = """
+import os, signal
+from coordinator.client.sync import Dtm
+
+with Dtm("http://127.0.0.1:1", timeout=0.1) as dtm:
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        try:
+            dtm.new_gid()
+        except Exception as error:
+            print(type(error).__name__, error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork has no forked workers")
+def test_a_client_that_was_opened_before_a_fork_says_so_instead_of_hanging() -> None:
+    ran = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("InvalidUse this Dtm was opened before its process was forked")

@@ -10,6 +10,7 @@ import fastapi
 import grpc
 import httpx
 import pytest
+from aiohttp.web import Response
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -179,3 +180,36 @@ async def test_a_decorated_handler_runs_once(tmp_path: Path) -> None:
         from sqlalchemy import create_engine
 
         barrier(BranchContext(**QUERY), create_engine("sqlite://"))
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [Response(status=409), Response(status=425), JSONResponse({}, status_code=500)],
+)
+async def test_a_decorated_handler_that_answers_no_success_leaves_nothing(
+    tmp_path: Path, refusal: object
+) -> None:
+    """§12: what said no never ran, so its compensation is empty; kept, it would undo what was not done."""
+    file = tmp_path / "bank.db"
+    await create_barrier_table(f"sqlite:///{file}")
+
+    @asynccontextmanager
+    async def lend() -> AsyncIterator[aiosqlite.Connection]:
+        async with aiosqlite.connect(file) as connection:
+            yield connection
+
+    async with lend() as connection:
+        await connection.execute("CREATE TABLE account (balance int)")
+
+    @with_barrier(lend, repeated=lambda: "nothing to do")
+    async def change(answer: object, *, connection: aiosqlite.Connection) -> object:
+        await connection.execute("INSERT INTO account VALUES (30)")
+        return answer
+
+    answers = []
+    for op in ("action", "compensate"):
+        with as_current(BranchContext(**{**QUERY, "op": op})):
+            answers.append(await change(refusal if op == "action" else "undone"))
+    assert answers == [refusal, "nothing to do"]
+    async with lend() as connection:
+        assert await connection.execute_fetchall("SELECT balance FROM account") == []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ParamSpec
 
-from coordinator.alerts import LoggedAlerts
+from coordinator.alerts import Alert, Alerts, LoggedAlerts
 from coordinator.backoff import Timing
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.engine import Engine
@@ -31,6 +31,7 @@ from tests.simulation.world import CountingObserver, Seen, VirtualClock
 
 P = ParamSpec("P")
 Behaviour = Callable[[Branch], Awaitable[Answer]]
+LOGGED = LoggedAlerts()
 PATTERNS: dict[str, Pattern] = {
     TransType.SAGA: saga,
     TransType.MSG: msg,
@@ -74,6 +75,20 @@ async def succeed(_branch: Branch) -> Answer:
     return SUCCESS
 
 
+class Told:
+    """Alerts, remembered."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Alert] = []
+        self.ends: list[tuple[str, str, bool]] = []
+
+    def failing(self, alert: Alert) -> None:
+        self.alerts.append(alert)
+
+    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
+        self.ends.append((gid, status, was_failing))
+
+
 @dataclass
 class Node:
     """One coordinator."""
@@ -87,8 +102,9 @@ class Node:
 class Bench:
     """One coordinator; `node` makes more over the same rows and branches."""
 
-    def __init__(self, behaviour: Behaviour = succeed) -> None:
+    def __init__(self, behaviour: Behaviour = succeed, *, alerts: Alerts = LOGGED) -> None:
         self.rows = Rows()
+        self._alerts = alerts
         self.caller = Scripted(behaviour)
         self._nodes = 0
         self.first = self.node()
@@ -110,7 +126,7 @@ class Bench:
             Timing(),
             PATTERNS,
             CountingObserver(Seen().marks),
-            LoggedAlerts(),
+            self._alerts,
         )
         engine = Engine(tools, instance=f"node{self._nodes}", start="1", running_max=100)
         recovery = Recovery(engine, interval=3, running_max=10)

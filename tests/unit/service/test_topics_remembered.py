@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from coordinator.errors import Busy, Invalid
+from coordinator.errors import Busy, Invalid, InvalidTopic
 from coordinator.model import Step, TransactionRequest
 from coordinator.service.topics import Topics
 from coordinator.store.base import KeyValue
@@ -131,11 +131,23 @@ async def test_who_loses_every_race_is_told_and_the_next_one_is_not_kept_waiting
     topics: Topics, values: Values, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("coordinator.service.topics._PAUSE_SECONDS", 0.0)
+    await topics.subscribe("t", URL, "")
     values.refuses = True
     with pytest.raises(Busy, match="topic 't' is being changed by others"):
-        await topics.subscribe("t", URL, "")
+        await topics.subscribe("t", URL + "2", "")
     values.refuses = False
-    await topics.subscribe("t", URL, "")
+    await topics.subscribe("t", URL + "2", "")
+
+
+async def test_a_topic_that_a_database_takes_for_another_is_refused_at_once(
+    topics: Topics, values: Values
+) -> None:
+    """All other changes wait meanwhile: where 'T' is 't' to the database, no attempt can succeed."""
+    values.refuses = True  # though no row of exactly that name is found
+    reads = values.reads
+    with pytest.raises(InvalidTopic, match="topic 't' differs only in case, accents or trailing spaces"):
+        await topics.subscribe("t", URL, "")
+    assert values.reads - reads <= 3
 
 
 async def test_a_change_that_is_cancelled_lets_the_next_one_go(topics: Topics, values: Values) -> None:

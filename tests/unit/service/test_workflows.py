@@ -8,7 +8,7 @@ import pytest
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.errors import Failure, Invalid, NotFound, WrongState
 from coordinator.model import Branch, Result, Status
-from tests.unit.service.bench import Bench, branch, ended, request, virtually
+from tests.unit.service.bench import Bench, Told, branch, ended, request, virtually
 
 
 @virtually
@@ -142,3 +142,20 @@ async def test_of_submits_at_the_same_moment_one_stands() -> None:
     said = await asyncio.gather(*(bench.transactions.submit(one) for one in ends), return_exceptions=True)
     assert [type(answer) for answer in said].count(WrongState) == 4
     assert bench.row.result == str(said.index(None))
+
+
+@virtually
+async def test_a_callback_that_fails_at_a_short_retry_interval_is_no_alert() -> None:
+    """PROTOCOL §7, §9: its interval goes from its own to RetryInterval, which counts no failed rounds."""
+
+    async def fail(_branch: Branch) -> Answer:
+        return Answer(Result.UNKNOWN, "boom")
+
+    told = Told()
+    bench = Bench(fail, alerts=told)
+    await bench.workflows.prepare(request("workflow", retry_interval=1))
+    await bench.after(15)
+    assert bench.caller.called
+    await bench.transactions.submit(ended("succeed"))
+    assert told.alerts == []
+    assert told.ends == [("g", "succeed", False)]
