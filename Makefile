@@ -1,5 +1,6 @@
 # Everything a person does with this checkout; `make` lists it. Nothing here needs root, except that
-# `make test` may ask apt for MariaDB, PostgreSQL, etcd and Redis on a machine that lacks them.
+# `make test` may ask apt for MariaDB, PostgreSQL, etcd, Redis and Prometheus on a machine that lacks them, and Go
+# to build Jaeger.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
