@@ -8,7 +8,9 @@ from coordinator.client._barrier_databases import (
     KEY_IS,
     BarrierDatabase,
     checked_table,
+    first_of,
     key_values,
+    lost_row,
     missing_table,
     row_values,
     undone_by_server,
@@ -41,6 +43,7 @@ class BlockingBarrier:
         self._connection = connection
         self._kind = _KINDS[module]
         self._table = checked_table(table or _TABLES[self._kind])
+        self._row: BarrierRow | None = None  # inserted last
         self._mark = "?" if self._kind == "sqlite" else "%s"
 
     async def begin(self) -> None:
@@ -58,6 +61,7 @@ class BlockingBarrier:
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
+        self._row = row
         marks = ", ".join([self._mark] * 6)
         insert, conflict = (
             ("INSERT IGNORE", "") if self._kind == "mysql" else ("INSERT", " ON CONFLICT DO NOTHING")
@@ -84,13 +88,16 @@ class BlockingBarrier:
             found = cursor.fetchone()
         finally:
             cursor.close()
-        return str(found[0]) if found else ""
+        return first_of(found)
 
     async def commit(self) -> None:
         """See BarrierDatabase."""
         if self._kind == "postgres" and self._connection.info.transaction_status == _FAILED_BEFORE:
             self._connection.rollback()
             raise undone_by_server()
+        if self._kind == "mysql" and self._row is not None and not await self.reason_of(self._row):
+            self._connection.rollback()
+            raise lost_row(self._row)
         self._connection.commit()
 
     async def rollback(self) -> None:

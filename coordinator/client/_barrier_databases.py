@@ -3,7 +3,7 @@
 Every class speaks of one connection that nobody else uses meanwhile, and of its own local transaction.
 """
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import aiomysql
 import aiosqlite
@@ -100,6 +100,23 @@ def undone_by_server() -> BarrierError:
     return BarrierError(
         "a statement of this transaction failed and the error was caught, so PostgreSQL has undone all of "
         "it: let the error out, or run what may fail in a savepoint (a nested transaction)"
+    )
+
+
+def first_of(found: Any) -> str:
+    """The first column of a row as text, "" for none; rows may be dicts, where the connection makes such."""
+    if not found:
+        return ""
+    return str(next(iter(found.values())) if isinstance(found, dict) else found[0])
+
+
+def lost_row(row: BarrierRow) -> BarrierError:
+    """The error for a MySQL transaction that was rolled back inside the business, barrier row and all."""
+    return BarrierError(
+        "the barrier's transaction was rolled back inside the business, which is not done: after a deadlock "
+        "MySQL undoes all of it, so let that error out instead of repeating the statement; the coordinator "
+        "calls again",
+        gid=row.gid,
     )
 
 

@@ -9,7 +9,9 @@ from coordinator.client._barrier_databases import (
     COLUMNS,
     KEY_IS,
     checked_table,
+    first_of,
     key_values,
+    lost_row,
     missing_table,
     row_values,
 )
@@ -31,6 +33,7 @@ class CursorBarrier:
     def __init__(self, connection: Any, table: str = "") -> None:
         self._connection = connection
         self._table = checked_table(table or MYSQL_TABLE)
+        self._row: BarrierRow | None = None  # inserted last
         self._statement = f"INSERT IGNORE INTO {self._table} ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)"  # noqa: S608
 
     async def begin(self) -> None:
@@ -39,6 +42,7 @@ class CursorBarrier:
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
+        self._row = row
         async with self._connection.cursor() as cursor:
             await cursor.execute(self._statement, row_values(row))
             return bool(cursor.rowcount)
@@ -50,10 +54,14 @@ class CursorBarrier:
         async with self._connection.cursor() as cursor:
             await cursor.execute(statement, key_values(row))
             found = await cursor.fetchone()
-        return str(found[0]) if found else ""
+        return first_of(found)
 
     async def commit(self) -> None:
         """See BarrierDatabase."""
+        # A deadlock undoes the whole transaction, and the next statement begins another one.
+        if self._row is not None and not await self.reason_of(self._row):
+            await self.rollback()
+            raise lost_row(self._row)
         await self._connection.commit()
 
     async def rollback(self) -> None:
@@ -74,6 +82,7 @@ class MySqlBarrier(CursorBarrier):
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
+        self._row = row
         # Not by cursor.execute: for each duplicate it asks the server once more and emits a Python warning.
         async with self._connection.cursor() as cursor:
             statement = cursor.mogrify(self._statement, row_values(row))

@@ -12,6 +12,7 @@ from coordinator.client._barrier_databases import (
     KEY_IS,
     BarrierDatabase,
     checked_table,
+    lost_row,
     missing_table,
     row_values,
     undone_by_server,
@@ -44,6 +45,7 @@ class SqlAlchemyBarrier:
     def __init__(self, session: AsyncSession | AsyncConnection, table: str = "") -> None:
         self._session = session
         self._table = table
+        self._row: BarrierRow | None = None  # inserted last
 
     async def begin(self) -> None:
         """See BarrierDatabase."""
@@ -53,6 +55,7 @@ class SqlAlchemyBarrier:
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
+        self._row = row
         connection = await self._connection()
         dialect = connection.dialect.name
         table = checked_table(self._table or self._table_of(dialect))
@@ -95,6 +98,13 @@ class SqlAlchemyBarrier:
                 if _state_of(error) == _FAILED_BEFORE:
                     raise undone_by_server() from error
                 raise
+        if (
+            connection.dialect.name in _MYSQL
+            and self._row is not None
+            and not await self.reason_of(self._row)
+        ):
+            await self.rollback()
+            raise lost_row(self._row)
         await self._session.commit()
 
     async def rollback(self) -> None:

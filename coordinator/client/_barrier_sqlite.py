@@ -9,6 +9,7 @@ from coordinator.client._barrier_databases import (
     COLUMNS,
     KEY_IS,
     checked_table,
+    first_of,
     key_values,
     missing_table,
     row_values,
@@ -57,7 +58,7 @@ class SqliteBarrier:
         statement = f"SELECT reason FROM {self._table} WHERE {KEY_IS % MARKS}"  # noqa: S608
         async with self._connection.execute(statement, key_values(row)) as cursor:
             found = await cursor.fetchone()
-        return str(found[0]) if found else ""
+        return first_of(found)
 
     async def commit(self) -> None:
         """See BarrierDatabase."""

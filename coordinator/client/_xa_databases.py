@@ -143,7 +143,7 @@ class MySqlXa:
 
     async def is_prepared(self, xid: str) -> bool:
         """See XaDatabase. MySQL 8 wants the privilege XA_RECOVER_ADMIN for this."""
-        async with self._connection.cursor() as cursor:
+        async with self._connection.cursor(aiomysql.Cursor) as cursor:  # rows as tuples, whatever its own are
             await cursor.execute("XA RECOVER")
             rows: list[tuple[Any, ...]] = await cursor.fetchall()
         return any(_text(row[3]) == xid for row in rows)

@@ -12,6 +12,7 @@ import aiomysql
 import aiosqlite
 import asyncpg
 import psycopg
+import pymysql
 import pytest
 from pymysql.constants import CLIENT
 from sqlalchemy import NullPool, text
@@ -28,6 +29,7 @@ from coordinator.client import (
     Outcome,
     SqliteBarrier,
     barrier,
+    query_prepared,
     sync,
 )
 from coordinator.client._barrier_rules import BarrierRow
@@ -280,6 +282,78 @@ async def test_postgres_that_undid_a_business_which_caught_an_error_is_no_succes
             async with barrier(branch("action", "g2"), borrowed):  # the connection is as good as new
                 await business.add(borrowed, 1)
     assert await inner.balance() == (0 if by == "psycopg" else 1)
+
+
+@pytest.mark.parametrize("by", ["aiomysql", "pymysql", "psycopg", "aiosqlite", "sqlite3"])
+async def test_a_connection_whose_rows_are_dicts_has_its_barrier(
+    request: pytest.FixtureRequest, tmp_path: Path, by: str
+) -> None:
+    """PROTOCOL §12: from the first call to query_prepared's."""
+
+    def as_dict(cursor: Any, row: Any) -> dict[str, Any]:
+        return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+    sender = BranchContext(gid="g1", trans_type="msg", branch_id="00", op="msg")
+    asked = BranchContext(gid="g1", trans_type="msg", branch_id="00", op="msg")
+    connection: Any
+    if by in ("aiosqlite", "sqlite3"):
+        await SqliteBusiness(tmp_path / "business.db").prepare()
+    else:
+        server = "postgres" if by == "psycopg" else "mariadb"
+        one = request.getfixturevalue(f"{server}_database")
+        await (PostgresBusiness(one) if by == "psycopg" else MariaDBBusiness(one)).prepare()
+        address = {"host": one.host, "port": one.port, "user": one.user}
+    match by:
+        case "aiomysql":
+            connection = await aiomysql.connect(**address, db=one.name, cursorclass=aiomysql.DictCursor)
+        case "aiosqlite":
+            connection = await aiosqlite.connect(tmp_path / "business.db")
+            connection.row_factory = as_dict
+        case "pymysql":
+            connection = pymysql.connect(**address, database=one.name, cursorclass=pymysql.cursors.DictCursor)
+        case "psycopg":
+            connection = psycopg.connect(**address, dbname=one.name, row_factory=psycopg.rows.dict_row)  # type: ignore[arg-type]
+        case _:
+            connection = sqlite3.connect(tmp_path / "business.db")
+            connection.row_factory = as_dict
+    try:
+        if by.startswith("aio"):
+            async with barrier(sender, connection) as transaction:
+                assert transaction.runs
+            await query_prepared(asked, connection)
+        else:
+            with sync.barrier(sender, connection) as transaction:
+                assert transaction.runs
+            sync.query_prepared(asked, connection)
+    finally:  # a thread of aiosqlite would outlive the tests
+        closing = connection.close()
+        if by == "aiosqlite":
+            await closing
+
+
+@pytest.mark.parametrize("by", ["aiomysql", "sqlalchemy", "pymysql"])
+async def test_mysql_that_undid_the_barrier_inside_the_business_is_no_success(
+    mariadb_database: Database, by: str
+) -> None:
+    """PROTOCOL §12: both commit together. A deadlock rolls all back; a repeated statement begins anew."""
+    one = mariadb_database
+    inner = MariaDBBusiness(one)
+    await inner.prepare()
+    caught = pytest.raises(BarrierError, match="after a deadlock MySQL undoes all of it")
+    if by == "pymysql":
+        connection = pymysql.connect(host=one.host, port=one.port, user=one.user, database=one.name)
+        with connection, caught, sync.barrier(branch("action"), connection):
+            connection.query("ROLLBACK")
+            connection.query("UPDATE account SET balance = 30")
+    else:
+        business: Business = inner if by == "aiomysql" else SqlAlchemyBusiness(inner, one.url)
+        async with business.connect() as borrowed:
+            with caught:
+                async with barrier(branch("action"), borrowed):
+                    await (borrowed.execute(text("ROLLBACK")) if by == "sqlalchemy" else borrowed.rollback())
+                    await business.add(borrowed, 30)
+    assert await inner.balance() == 0
+    assert await call(inner, "action", 30) is Outcome.RUN
 
 
 async def test_an_exception_of_the_business_rolls_both_back(business: Business) -> None:
