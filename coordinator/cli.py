@@ -108,7 +108,7 @@ def _run(file: Path | None, *, debug: bool, reset: bool) -> int:
     except ConfigError as error:
         _say_problems(error.problems)
         return EXIT_BAD_CONFIG
-    from coordinator.server import run  # the whole server: only now that it is needed
+    from coordinator.process import run  # the whole server: only now that it is needed
 
     settings = loaded.settings.model_copy(update={"log_level": "debug"}) if debug else loaded.settings
     if reset:

@@ -1,12 +1,8 @@
 """Builds everything, starts it, stops it in order; the only place that knows all rooms."""
 
 import asyncio
-import gc
-import os
 import secrets
-import signal
-import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from random import Random, SystemRandom
 from typing import Any
@@ -22,9 +18,8 @@ from coordinator.census import Census
 from coordinator.clock import SystemClock
 from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine import Engine
-from coordinator.errors import StartError
 from coordinator.model import TransType
-from coordinator.observing import Observing, secrets_of
+from coordinator.observing import Observing
 from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.readiness import Readiness, watch_store
 from coordinator.recovery import Recovery
@@ -34,7 +29,6 @@ from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
 from coordinator.telemetry.log import log
-from coordinator.telemetry.log_output import configure_logging
 from coordinator.tools import Pattern, Tools
 
 STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
@@ -42,7 +36,6 @@ WRITE_SECONDS = 5.0  # how long a request waits for its commit
 STOP_SECONDS = 5.0  # how long running requests and calls may take to end
 _CONNECTIONS_MAX = 500  # where the configuration sets no bound
 _FOR_EVER = -1  # seconds, as a connection's lifetime
-_COLLECTOR_THRESHOLDS = (20_000, 20, 100)  # objects, and generations, between two looks
 _RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
 
 
@@ -242,74 +235,6 @@ class Server:
                 f"  look at  http://{host}:{http.port}/api/dtmsvr/all and http://{host}:{http.port}/api/ready",
             )
         )
-
-
-def run(settings: Settings, *, reset: bool, notices: Sequence[str], warnings: Sequence[str]) -> int:
-    """Run a coordinator until SIGTERM or SIGINT; returns the process's exit code.
-
-    Raises StartError where it cannot start.
-    """
-    configure_logging(
-        settings.log_level,
-        settings.log.destinations,
-        rotation=settings.log.rotation,
-        secrets=secrets_of(settings),
-    )
-    for notice in notices:
-        log.info(notice)
-    for warning in warnings:
-        log.warning(warning)
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(Server(settings, reset=reset)))
-    return 0
-
-
-async def _serve(server: Server) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _asked_to_stop, stop)
-    starting = asyncio.create_task(server.start())
-    asked = asyncio.create_task(stop.wait())
-    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():  # for instance while it waits for its database
-        starting.cancel()
-        await asyncio.wait({starting})
-        return
-    try:
-        print(await starting, file=sys.stderr, flush=True)  # noqa: T201 - for the operator, whatever the log level
-    except StartError:
-        asked.cancel()
-        raise
-    _calm_collector()
-    await asked
-    log.info("stopping; running calls have {:.0f} s to end", STOP_SECONDS)
-    await server.stop()
-
-
-def _calm_collector() -> None:
-    """Let the garbage collector leave alone what lives as long as the process, and look less often.
-
-    Requests leave hardly any cycles behind; looking for them through everything that waits took a tenth of
-    the processor, and showed in the slowest answers.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
-
-
-def _asked_to_stop(stop: asyncio.Event) -> None:
-    if stop.is_set():  # asked twice: end now, which loses nothing that was acknowledged
-        os._exit(1)
-    stop.set()
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:  # not on Windows
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def _store_config(settings: Settings) -> StoreConfig:

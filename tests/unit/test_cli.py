@@ -19,7 +19,7 @@ from coordinator.errors import StartError
 
 @dataclass
 class Server:
-    """Stands for `coordinator.server`: notes what it is asked to run."""
+    """Stands for `coordinator.process`: notes what it is asked to run."""
 
     exit_code: int = 0
     error: StartError | None = None
@@ -35,9 +35,9 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    module = ModuleType("coordinator.server")
+    module = ModuleType("coordinator.process")
     module.run = server.run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "coordinator.server", module)
+    monkeypatch.setitem(sys.modules, "coordinator.process", module)
     return server
 
 
