@@ -103,13 +103,6 @@ class NoResult(DtmError):
         self.branch_grpc_status = grpc_status
 
 
-class Unsupported(DtmError):
-    """A part of the protocol that this version does not have."""
-
-    http_status = 500
-    grpc_status = 12  # UNIMPLEMENTED
-
-
 class Busy(DtmError):
     """More work than the coordinator's bounds allow; the request was not taken."""
 

@@ -20,14 +20,15 @@ from coordinator.model import (
     TransType,
 )
 from coordinator.patterns import msg, saga, workflow
+from coordinator.store.limits import BYTES_MAX, GID_MAX, NAME_MAX, TEXT_MAX
 from coordinator.store.options import encode_options
 
-GID_LENGTH_MAX: Final = 128  # characters, as all of these but the payload
-URL_LENGTH_MAX: Final = 1024
-TEXT_LENGTH_MAX: Final = 1024  # options, custom_data, query_prepared, rollback_reason
-PAYLOAD_BYTES_MAX: Final = 65_535  # column bin_data
-OP_LENGTH_MAX: Final = 45  # characters
-TOPIC_LENGTH_MAX: Final = 128  # characters, column k
+GID_LENGTH_MAX: Final = GID_MAX  # characters, as all of these but the payload
+URL_LENGTH_MAX: Final = TEXT_MAX
+TEXT_LENGTH_MAX: Final = TEXT_MAX  # options, custom_data, query_prepared, rollback_reason
+PAYLOAD_BYTES_MAX: Final = BYTES_MAX  # column bin_data
+OP_LENGTH_MAX: Final = NAME_MAX
+TOPIC_LENGTH_MAX: Final = GID_MAX  # column k
 STEPS_MAX: Final = 1000
 HEADERS_MAX: Final = 200  # more would not fit the options column, and take long to look at
 SECONDS_MAX: Final = 2**31 - 1  # column next_cron_interval

@@ -56,14 +56,15 @@ class Workflows:
             rollback_reason=extra.get("rollback_reason") or request.rollback_reason,
             result=extra.get("result", ""),
         )
+        # Looked at first: once the end stands, nothing that fails may look like a refusal of it.
+        workflow = (await self._lookup.find(request.gid)).transaction
+        refuse_other_type(workflow, request.trans_type, "sumbmit")
         change = Change(request.gid, _PREPARED, None, assign=end, trans_type=TransType.WORKFLOW)
         match await self._engine.tools.store.change(change, timeout=self._write_seconds):
             case Changed.APPLIED:
-                workflow = (await self._lookup.find(request.gid)).transaction
                 self._engine.tools.ended(workflow, status)
             case Changed.MISSING:
                 raise NotFound.of_gid(request.gid)
             case Changed.REFUSED | Changed.CLASHES:
                 workflow = (await self._lookup.find(request.gid)).transaction
-                refuse_other_type(workflow, request.trans_type, "sumbmit")
                 raise WrongState(f"current status '{workflow.status}', cannot sumbmit.")

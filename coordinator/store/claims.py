@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import nsmallest
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
+from coordinator.backoff import LEASE_BEYOND_CALL
 from coordinator.errors import Invalid
 from coordinator.model import Branch, Transaction
 from coordinator.store.base import Stored
@@ -17,8 +18,6 @@ from coordinator.store.rows import transaction_of
 from coordinator.store.tables import TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock, rounded_up
 from coordinator.telemetry.log import log
-
-_LEASE_BEYOND_REQUEST: Final = 5  # seconds that a lease outlasts the longest single call
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def _due_rows(connection: Connection, claim: Claim, clock: WallClock, *, skip_lo
 
 
 def _leased(transaction: Transaction, claim: Claim) -> Transaction:
-    lease = max(claim.lease_least, transaction.options.request_timeout + _LEASE_BEYOND_REQUEST)
+    lease = max(claim.lease_least, transaction.options.request_timeout + LEASE_BEYOND_CALL)
     return replace(
         transaction,
         owner=claim.owner,

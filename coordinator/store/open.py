@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,6 +20,8 @@ from coordinator.store.statements import MySQLStatements, SqliteStatements
 from coordinator.store.statements_postgres import PostgresStatements
 from coordinator.store.tables import check_tables, make_tables
 from coordinator.store.wall_clock import WallClock
+
+Facts_co = TypeVar("Facts_co", covariant=True)
 
 _SERVER_WRITERS: Final = 2  # while one waits for its commit, the other gathers and sends
 _SETUP_SECONDS: Final = 60.0  # making and looking over the tables
@@ -113,13 +115,7 @@ async def _open_mysql(
         lifetime_seconds=config.connection_lifetime_seconds,
         cut=lambda connection: connection.close(),
     )
-    try:
-        await server.wait_until_usable(wait_seconds)
-        await server.set_up(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
-        facts = await server.facts()
-    except StartError:
-        await runner.close()
-        raise
+    facts = await _facts_of(server, runner, reset=reset, wait_seconds=wait_seconds)
     limits = Limits(writers=_SERVER_WRITERS, batch_bytes_max=facts.batch_bytes_max)
     database = Database(
         MySQLStatements(skip_locked=facts.skip_locked),
@@ -147,13 +143,7 @@ async def _open_postgres(
         lifetime_seconds=config.connection_lifetime_seconds,
         cut=lambda connection: connection.terminate(),
     )
-    try:
-        await server.wait_until_usable(wait_seconds)
-        await server.set_up(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
-        facts = await server.facts()
-    except StartError:
-        await runner.close()
-        raise
+    facts = await _facts_of(server, runner, reset=reset, wait_seconds=wait_seconds)
     database = Database(
         PostgresStatements(time_type=facts.time_type),
         "SELECT clock_timestamp()",
@@ -161,6 +151,27 @@ async def _open_postgres(
         nul_in_text=False,
     )
     return runner, database, Limits(writers=_SERVER_WRITERS)
+
+
+class _Server(Protocol[Facts_co]):
+    async def wait_until_usable(self, seconds: float) -> None: ...
+
+    async def set_up(self, function: Callable[[Connection], None], *, seconds: float) -> None: ...
+
+    async def facts(self) -> Facts_co: ...
+
+
+async def _facts_of(
+    server: _Server[Facts_co], runner: Runner, *, reset: bool, wait_seconds: float
+) -> Facts_co:
+    """Wait for the server, make what is absent, look it over; return what it can do. Raises StartError."""
+    try:
+        await server.wait_until_usable(wait_seconds)
+        await server.set_up(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
+        return await server.facts()
+    except StartError:
+        await runner.close()
+        raise
 
 
 def _set_up(connection: Connection, reset: bool) -> None:
