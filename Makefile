@@ -68,10 +68,11 @@ format: $(DEV_STAMP)  ## repair formatting and what ruff can repair
 	@$(BIN)/ruff format $(SOURCES)
 
 .PHONY: lint
-lint: $(DEV_STAMP)  ## look only: formatting, ruff, types, generated code, versions that must agree
+lint: $(DEV_STAMP)  ## look only: formatting, ruff, types, who imports whom, generated code, versions that must agree
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy $(TYPED)
+	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/python -m coordinator.proto.generate --check
 	@$(BIN)/python -m tests.support.versions
 

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 from loguru import logger
 
 from branches.settings import LogSection
-from coordinator.telemetry.log import stacks
-from coordinator.telemetry.log_output import Form, add_file, add_stream, shown_level, take_over_logging
-from coordinator.telemetry.secrets import Secrets
+from coordinator.client.service import (
+    Form,
+    Secrets,
+    add_file,
+    add_stream,
+    shown_level,
+    stacks,
+    take_over_logging,
+)
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -32,7 +38,7 @@ def configure_service_logging(section: LogSection, name: str, secrets: tuple[str
     """Send log lines where the section says, in place of what was set up before.
 
     name: of the service, unless the section has one; `volume` makes it a folder. Raises StartError of
-    coordinator.errors for a file that cannot be written.
+    coordinator.client.service for a file that cannot be written.
     """
     logger.remove()
     level, form = _LEVELS[section.level], Form(Secrets(secrets))

@@ -12,8 +12,7 @@ from branches.running import GRACE_SECONDS, cannot_listen, say_ready, until_told
 from branches.settings import EtcdSection, RpcSettings
 from branches.watching import Watching
 from coordinator.client import BranchServer
-from coordinator.discovery.etcd import EtcdRegistration
-from coordinator.telemetry.log import log
+from coordinator.client.service import EtcdRegistration, log
 
 EVERY_ADDRESS: Final = ("", "0.0.0.0", "::")
 

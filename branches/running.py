@@ -12,7 +12,7 @@ from typing import Final
 
 from branches.logs import configure_service_logging
 from branches.settings import ROOT, ServiceSettings, SettingsError, SettingsT, load_settings
-from coordinator.errors import StartError as LogError
+from coordinator.client.service import StartError as LogError
 
 EXIT_CONFIG: Final = 2
 EXIT_START: Final = 1

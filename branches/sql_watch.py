@@ -8,7 +8,7 @@ from typing import Final
 from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 
 from branches.data_source import MySqlSource, SqliteSource
-from coordinator.telemetry.slow import Slow
+from coordinator.client.service import Slow
 
 
 class SqlWatch:

@@ -18,12 +18,17 @@ from branches.metrics import Metrics, served_metrics
 from branches.running import StartError
 from branches.settings import ServiceSettings
 from branches.sql_watch import SqlWatch
-from coordinator.errors import StartError as TelemetryError
-from coordinator.telemetry.exporters import SpanTarget
-from coordinator.telemetry.exporting import Spans, open_spans
-from coordinator.telemetry.log import in_call, log
-from coordinator.telemetry.slow import Slow
-from coordinator.telemetry.trace_context import as_parent, extract
+from coordinator.client.service import (
+    Slow,
+    Spans,
+    SpanTarget,
+    as_parent,
+    extract,
+    in_call,
+    log,
+    open_spans,
+)
+from coordinator.client.service import StartError as TelemetryError
 
 _BRANCH_FIELDS = ("gid", "trans_type", "branch_id", "op")
 _SERVER_ERRORS = frozenset(

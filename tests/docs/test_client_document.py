@@ -84,23 +84,3 @@ def test_every_public_name_and_method_has_a_docstring(module: ModuleType) -> Non
                 and not function.__doc__
             ]
     assert without == []
-
-
-@pytest.mark.parametrize("folder", ["branches", "examples"])
-def test_what_shows_the_use_uses_the_client_alone(folder: str) -> None:
-    allowed = ["coordinator.client"]
-    if folder == "branches":
-        # How a service is run (logs, spans, its entry in etcd) is no client's business.
-        allowed += ["coordinator.telemetry", "coordinator.errors", "coordinator.discovery.etcd"]
-    within = tuple(f"{one}." for one in allowed)
-    others = {"requests", "httpx", "dtmcli", "grpc"}
-    wrong = []
-    for file in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            modules += [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            for one in modules:
-                inside = one.startswith("coordinator.") and not f"{one}.".startswith(within)
-                if inside or one.split(".")[0] in others:
-                    wrong.append(f"{file.relative_to(ROOT)}: {one}")
-    assert wrong == []
