@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from opentelemetry.trace import TracerProvider
@@ -9,9 +10,10 @@ from opentelemetry.trace import TracerProvider
 from coordinator.client._answers import already
 from coordinator.client._attempts import Attempts
 from coordinator.client._branch_calls import BranchAnswer, BranchCall, BranchCaller
-from coordinator.client._errors import Failure, Unreachable
+from coordinator.client._errors import DtmError, Failure, Ongoing, Unreachable
 from coordinator.client._tracing import Tracing
 from coordinator.client._transport import (
+    ONLY_FORWARD,
     BranchRegistration,
     ConnectionProblem,
     Operation,
@@ -67,10 +69,17 @@ class Coordinator:
         options = request.options
         extra_seconds = options.request_timeout if options.wait_result else 0
         attempts = Attempts(self.timeout + extra_seconds, self._random)
+
+        async def ask(seconds: float) -> None:
+            if operation is Operation.SUBMIT and options.wait_result and request.trans_type in ONLY_FORWARD:
+                await self._submit_and_wait(request, seconds)
+            else:
+                await self._transport.operate(operation, request, seconds)
+
         try:
             with self._tracing.operation(self.protocol, operation, request.gid, request.trans_type):
                 await self._answer(
-                    lambda seconds: self._transport.operate(operation, request, seconds),
+                    ask,
                     attempts,
                     lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
                 )
@@ -78,6 +87,39 @@ class Coordinator:
             if attempts.anything_sent and already(failure) in _DONE_BEFORE[operation]:
                 return
             raise
+
+    async def _submit_and_wait(self, request: TransactionRequest, seconds: float) -> None:
+        """Submit what never rolls back; raises Ongoing where a branch is to be called again.
+
+        The coordinator answers a branch's unknown result as if it were an error of its own (§5). Handing the
+        same in again, without waiting, tells one from the other.
+        """
+        first: DtmError | ConnectionProblem
+        try:
+            await self._transport.operate(Operation.SUBMIT, request, seconds)
+        except (Failure, Ongoing):
+            raise
+        except DtmError as error:
+            first, answer = error, error.answer
+        except ConnectionProblem as problem:
+            if not problem.answered:
+                raise
+            first, answer = problem, str(problem)
+        else:
+            return
+        again = replace(request, options=replace(request.options, wait_result=False))
+        try:
+            await self._transport.operate(Operation.SUBMIT, again, seconds)
+        except Failure as failure:
+            if already(failure) in _DONE_BEFORE[Operation.SUBMIT]:
+                return
+            raise
+        raise Ongoing(
+            f"transaction {request.gid} is accepted, but a branch has not succeeded yet ({answer}): it is "
+            "called again. Ask query, or wait",
+            gid=request.gid,
+            answer=answer,
+        ) from first
 
     async def register_branch(self, registration: BranchRegistration) -> None:
         """Register a branch. Raises Failure where the transaction is not `prepared` any more."""

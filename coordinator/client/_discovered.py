@@ -1,7 +1,8 @@
 """Coordinators that are found through etcd, or named together: `etcd://…`, `direct://…` (PROTOCOL §11)."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from coordinator.client._errors import InvalidUse
 from coordinator.client._grpc import GrpcTransport
@@ -19,17 +20,26 @@ from coordinator.model import PROTOCOL_GRPC, TransactionRequest
 
 _T = TypeVar("_T")
 
+PASSED_OVER_SECONDS: Final = 10.0  # after a call that failed, while there are others
+_SHARE: Final = 0.5  # of the time-out, for one of several
+_SHARE_OF_A_WAIT: Final = 0.75  # of the time-out: the coordinator holds such an answer back
+
 
 class DiscoveredTransport:
-    """gRPC to the registered coordinators in turns; the attempt after one that fails goes to the next."""
+    """gRPC to the registered coordinators in turns; the attempt after one that fails goes to another.
+
+    One that takes connections and does not answer gets only a share of an operation's time.
+    """
 
     protocol = PROTOCOL_GRPC
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._target = target
         self._resolver = open_resolver()
         self._transports: dict[str, GrpcTransport] = {}
         self._turn = 0
+        self._monotonic = monotonic
+        self._failed_at: dict[str, float] = {}  # by `monotonic`, of those whose last call failed
 
     @property
     def address(self) -> str:
@@ -38,29 +48,34 @@ class DiscoveredTransport:
 
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
-        await self._with_one(lambda one: one.operate(operation, request, timeout))
+        share = _SHARE_OF_A_WAIT if request.options.wait_result else _SHARE
+        await self._with_one(
+            timeout, lambda one, seconds: one.operate(operation, request, seconds), share=share
+        )
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
         """See Transport."""
-        await self._with_one(lambda one: one.register_branch(registration, timeout))
+        await self._with_one(timeout, lambda one, seconds: one.register_branch(registration, seconds))
 
     async def prepare_workflow(self, request: TransactionRequest, timeout: float) -> WorkflowState:
         """See Transport."""
-        return await self._with_one(lambda one: one.prepare_workflow(request, timeout))
+        return await self._with_one(timeout, lambda one, seconds: one.prepare_workflow(request, seconds))
 
     async def change_topic(
         self, operation: TopicOperation, topic: str, url: str, remark: str, timeout: float
     ) -> None:
         """See Transport."""
-        await self._with_one(lambda one: one.change_topic(operation, topic, url, remark, timeout))
+        await self._with_one(
+            timeout, lambda one, seconds: one.change_topic(operation, topic, url, remark, seconds)
+        )
 
     async def new_gid(self, timeout: float) -> str:
         """See Transport."""
-        return await self._with_one(lambda one: one.new_gid(timeout))
+        return await self._with_one(timeout, lambda one, seconds: one.new_gid(seconds))
 
     async def query(self, gid: str, timeout: float) -> Mapping[str, Any]:
         """Raises InvalidUse: the protocol has no query over gRPC."""
-        return await self._with_one(lambda one: one.query(gid, timeout))
+        return await self._with_one(timeout, lambda one, seconds: one.query(gid, seconds))
 
     async def close(self) -> None:
         """See Transport."""
@@ -69,21 +84,39 @@ class DiscoveredTransport:
         self._transports.clear()
         await self._resolver.close()
 
-    async def _with_one(self, ask: Callable[[GrpcTransport], Awaitable[_T]]) -> _T:
+    async def _with_one(
+        self, timeout: float, ask: Callable[[GrpcTransport, float], Awaitable[_T]], *, share: float = _SHARE
+    ) -> _T:
+        """Ask one of them, giving it all of the time-out where it is the only one, else a share of it."""
         try:
             endpoints = await self._resolver.endpoints(self._target)
         except DiscoveryError as error:
             raise ConnectionProblem(str(error), sent=False) from error
-        endpoint = endpoints[self._turn % len(endpoints)]
-        self._turn += 1
+        endpoint = self._next_of(endpoints)
         if endpoint not in self._transports:
             await self._forget_all_but(endpoints)
             self._transports[endpoint] = GrpcTransport(*host_and_port(endpoint))
-        return await ask(self._transports[endpoint])
+        try:
+            answer = await ask(self._transports[endpoint], timeout * share if len(endpoints) > 1 else timeout)
+        except ConnectionProblem:
+            self._failed_at[endpoint] = self._monotonic()
+            raise
+        self._failed_at.pop(endpoint, None)
+        return answer
+
+    def _next_of(self, endpoints: Sequence[str]) -> str:
+        """Return whose turn it is, passing over those that failed a moment ago unless all have."""
+        turns = [endpoints[(self._turn + step) % len(endpoints)] for step in range(len(endpoints))]
+        self._turn += 1
+        failed_before = self._monotonic() - PASSED_OVER_SECONDS
+        return next(
+            (one for one in turns if self._failed_at.get(one, failed_before) <= failed_before), turns[0]
+        )
 
     async def _forget_all_but(self, endpoints: Any) -> None:
         for gone in [known for known in self._transports if known not in endpoints]:
             await self._transports.pop(gone).close()
+            self._failed_at.pop(gone, None)
 
 
 def checked_target(url: str) -> str:

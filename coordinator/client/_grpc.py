@@ -14,6 +14,7 @@ from coordinator.client._errors import DtmError, InvalidUse
 from coordinator.client._tracing import send_trace
 from coordinator.client._transport import (
     DEFAULT_HTTP_PORT,
+    ONLY_FORWARD,
     BranchRegistration,
     ConnectionProblem,
     Operation,
@@ -21,13 +22,12 @@ from coordinator.client._transport import (
     TopicOperation,
     WorkflowState,
 )
-from coordinator.model import PROTOCOL_GRPC, BranchStatus, Status, TransactionRequest, TransType
+from coordinator.model import PROTOCOL_GRPC, BranchStatus, Status, TransactionRequest
 from coordinator.proto import dtmgimp
 
 _T = TypeVar("_T")
 _RESULTS = {GrpcStatus.ABORTED: Result.FAILURE, GrpcStatus.FAILED_PRECONDITION: Result.ONGOING}
 _WORTH_ANOTHER_ATTEMPT = (GrpcStatus.UNAVAILABLE, GrpcStatus.DEADLINE_EXCEEDED)
-_ONLY_FORWARD = (TransType.TCC, TransType.XA, TransType.MSG)
 
 
 class GrpcTransport:
@@ -54,7 +54,7 @@ class GrpcTransport:
             Operation.PREPARE: self._stub.prepare,
             Operation.ABORT: self._stub.abort,
         }
-        only_forward = operation is Operation.SUBMIT and request.trans_type in _ONLY_FORWARD
+        only_forward = operation is Operation.SUBMIT and request.trans_type in ONLY_FORWARD
         await self._call(lambda: calls[operation](message), timeout, request.gid, only_forward=only_forward)
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
@@ -119,7 +119,7 @@ class GrpcTransport:
             text = error.message or ""
             if error.status in _WORTH_ANOTHER_ATTEMPT:
                 raise ConnectionProblem(
-                    f"{self._address} answered {error.status.name}: {text}", sent=True
+                    f"{self._address} answered {error.status.name}: {text}", sent=True, answered=True
                 ) from error
             result = _RESULTS.get(error.status, Result.ERROR)
             if result is Result.ERROR:

@@ -13,6 +13,7 @@ from coordinator.client._answers import Result, message_of, raise_for_answer
 from coordinator.client._errors import DtmError
 from coordinator.client._tracing import trace_headers
 from coordinator.client._transport import (
+    ONLY_FORWARD,
     BranchRegistration,
     ConnectionProblem,
     Operation,
@@ -24,7 +25,6 @@ from coordinator.model import PROTOCOL_HTTP, BranchStatus, Options, Status, Tran
 
 _RESULTS = {200: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
 _GATEWAY_STATUSES = (502, 503, 504)  # a proxy in between: the coordinator itself never says these
-_ONLY_FORWARD = (TransType.TCC, TransType.XA, TransType.MSG)
 
 
 class HttpTransport:
@@ -46,7 +46,7 @@ class HttpTransport:
         """See Transport."""
         body = orjson.dumps(_transaction_body(request))
         status, answer = await self._exchange("POST", operation, timeout, body=body)
-        only_forward = operation is Operation.SUBMIT and request.trans_type in _ONLY_FORWARD
+        only_forward = operation is Operation.SUBMIT and request.trans_type in ONLY_FORWARD
         _raise_for(status, answer, request.gid, only_forward=only_forward)
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:

@@ -1,6 +1,8 @@
 """What a step carries: one Python value → the bytes the branch receives (PROTOCOL §10)."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import orjson
@@ -45,12 +47,39 @@ def encode_payload(payload: Payload, protocol: str) -> bytes:
         )
     if isinstance(payload, BaseModel):
         return payload.model_dump_json().encode()
+    return as_json(payload, "payload")
+
+
+def as_json(value: Any, what: str) -> bytes:
+    """Return the value's JSON. what: its name in the error.
+
+    Raises InvalidUse for what has none, NaN and infinity included: they would arrive as null.
+    """
     try:
-        return orjson.dumps(payload)
+        written = orjson.dumps(value)
     except TypeError as error:  # orjson's JSONEncodeError is one
         raise InvalidUse(
-            f"a payload of type {type(payload).__name__} cannot be written as JSON: {error}"
+            f"a {what} of type {type(value).__name__} cannot be written as JSON: {error}"
         ) from error
+    if b"null" in written and (number := _not_finite(value)) is not None:
+        raise InvalidUse(
+            f"a {what} cannot be written as JSON: it holds {number}, for which JSON has no number"
+        )
+    return written
+
+
+def _not_finite(value: Any) -> float | None:
+    """Return the first NaN or infinity in what orjson could write."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else value
+    inner: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, (list, tuple)):
+        inner = value
+    elif is_dataclass(value):
+        inner = (getattr(value, one.name) for one in fields(value))
+    return next((found for one in inner if (found := _not_finite(one)) is not None), None)
 
 
 def encode_step(payload: Payload, protocol: str, number: int, url: str, gid: str) -> bytes:

@@ -3,22 +3,29 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from coordinator.client._errors import InvalidUse
-from coordinator.model import BranchStatus, Status, TransactionRequest
+from coordinator.model import BranchStatus, Status, TransactionRequest, TransType
 
 DEFAULT_HTTP_PORT = 36789
 DEFAULT_GRPC_PORT = 36790
 
+# Once their submit is taken they never roll back (PROTOCOL §7, §8).
+ONLY_FORWARD: Final = (TransType.TCC, TransType.XA, TransType.MSG)
+
 
 class ConnectionProblem(Exception):
-    """No answer came. sent: the request may have reached the coordinator all the same."""
+    """No answer came. sent: the request may have reached the coordinator all the same.
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    answered: something did come, which reads "unavailable" and may be about the coordinator or a branch.
+    """
+
+    def __init__(self, message: str, *, sent: bool, answered: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+        self.answered = answered
 
 
 class Operation(StrEnum):

@@ -11,8 +11,8 @@ import orjson
 from coordinator.client._branch_calls import BranchAnswer, BranchCall
 from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
-from coordinator.client._errors import DtmError, Failure, InvalidUse, Ongoing
-from coordinator.client._payload import Payload, encode_payload
+from coordinator.client._errors import DtmError, Failure, Ongoing
+from coordinator.client._payload import Payload, as_json, encode_payload
 from coordinator.client._workflow_progress import ProgressLog
 from coordinator.client._xa_branch import Connect, end_prepared, xa_row
 from coordinator.client._xa_databases import DuplicateId, XaDatabase, xa_database
@@ -83,7 +83,7 @@ class Workflow:
         branch_id = self._root.next_branch_id()
 
         async def act() -> bytes:
-            return as_json(await function(self._branch(branch_id, Op.ACTION)))
+            return to_json(await function(self._branch(branch_id, Op.ACTION)), "result")
 
         async def undo() -> bytes:
             assert rollback is not None
@@ -203,7 +203,7 @@ class Workflow:
         try:
             if not inserted:
                 raise DtmError(f"XA step {branch_id} has been ended by another process", gid=self.gid)
-            data = as_json(await business())
+            data = to_json(await business(), "result")
             if done_before is None:
                 await self._log.record(branch_id, BUSINESS, BranchStatus.SUCCEED, data)
         except BaseException:
@@ -240,14 +240,9 @@ def _never_failing(act: Act) -> Act:
     return acting
 
 
-def as_json(value: Any) -> bytes:
-    """Return the JSON of a result. Raises InvalidUse for what has none."""
-    try:
-        return b"" if value is None else orjson.dumps(value)
-    except TypeError as error:
-        raise InvalidUse(
-            f"a result of type {type(value).__name__} cannot be written as JSON: {error}"
-        ) from error
+def to_json(value: Any, what: str) -> bytes:
+    """Return the JSON that `from_json` reads, nothing for None. Raises InvalidUse, saying what has none."""
+    return b"" if value is None else as_json(value, what)
 
 
 def from_json(data: bytes) -> Any:

@@ -18,7 +18,7 @@ from coordinator.client._errors import DtmError, Failure, InvalidUse, Ongoing, U
 from coordinator.client._grpc_server import branch_method
 from coordinator.client._options import TransactionOptions, make_options
 from coordinator.client._transport import Operation, WorkflowState
-from coordinator.client._workflow import Workflow, as_json, from_json
+from coordinator.client._workflow import Workflow, from_json, to_json
 from coordinator.client._workflow_progress import ProgressLog
 from coordinator.model import Status, TransactionRequest, TransType
 from coordinator.proto.workflow import WorkflowData
@@ -97,7 +97,7 @@ class Workflows:
         """
         if self._functions.get(workflow.name) is not workflow:
             raise InvalidUse(f"workflow {workflow.name!r} is not one of those given to Workflows")
-        request = self._request(workflow.name, gid or make_gid(), as_json(data))
+        request = self._request(workflow.name, gid or make_gid(), to_json(data, "data"))
         deadline = asyncio.get_running_loop().time() + wait_seconds
         try:
             return from_json(await self._run(workflow, request, data))
@@ -218,7 +218,7 @@ class Workflows:
 
 async def _outcome(workflow: WorkflowFunction, running: Workflow, data: Any) -> tuple[bytes, Failure | None]:
     try:
-        return as_json(await workflow.function(running, data)), None
+        return to_json(await workflow.function(running, data), "result"), None
     except Failure as failure:
         return b"", failure
 

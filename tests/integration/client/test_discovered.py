@@ -34,6 +34,21 @@ async def test_of_several_one_that_is_away_does_no_harm(start_coordinator: Start
             assert await dtm.new_gid()
 
 
+async def test_of_several_one_that_takes_connections_and_is_silent_costs_one_call_only_a_part_of_its_time(
+    start_coordinator: StartCoordinator,
+) -> None:
+    here = await asyncio.to_thread(start_coordinator)
+    taken: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: taken.append(writer), HOST, 0)
+    silent_port = silent.sockets[0].getsockname()[1]
+    async with silent, Dtm(f"direct:///{HOST}:{silent_port},{here.grpc_address}", timeout=4) as dtm:
+        for _ in range(4):
+            assert await dtm.new_gid()
+        assert len(taken) == 1, "passed over from then on"
+        for writer in taken:
+            writer.close()
+
+
 async def test_nobody_registered_says_so_in_time() -> None:
     async with Dtm(f"etcd://{HOST}:{free_port()}/dtmservice", timeout=1) as dtm:
         with pytest.raises(Unreachable, match="nothing was sent, the transaction does not exist"):

@@ -101,6 +101,24 @@ async def test_a_tcc_cancels_what_was_tried_and_what_said_no(world: World) -> No
     assert world.branches.ops() == ["try", "try", "cancel", "cancel"]
 
 
+@pytest.mark.parametrize("says", [Says.BROKEN, Says.LOST])
+async def test_a_confirm_that_nobody_knows_about_leaves_the_tcc_accepted(world: World, says: Says) -> None:
+    world.branches.answer("/bank.Bank/ConfirmIn", says, says, Says.SUCCESS)
+    with pytest.raises(Ongoing, match="transaction g1 is accepted, but a branch has not succeeded yet"):
+        await trying(world, "g1", wait_result=True)
+    await world.kit.advance(60)
+    assert (await world.stored("g1")).status is Status.SUCCEED
+
+
+async def test_a_message_to_a_service_that_is_away_is_accepted(world: World) -> None:
+    msg = world.dtm.msg("g1", wait_result=True).add(world.bank + IN)
+    world.branches.answer(IN, Says.LOST, Says.LOST, Says.SUCCESS)
+    with pytest.raises(Ongoing, match="it is called again"):
+        await msg.submit()
+    await world.kit.advance(60)
+    assert (await world.stored("g1")).status is Status.SUCCEED
+
+
 async def test_a_try_that_is_ongoing_is_cancelled_and_another_attempt_confirms(world: World) -> None:
     world.branches.answer("/bank.Bank/TryIn", Says.ONGOING, Says.SUCCESS)
     with pytest.raises(Ongoing, match="TryIn is not finished"):

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -290,6 +292,21 @@ async def test_a_payload_that_json_does_not_know_names_the_step(fake: Fake) -> N
             InvalidUse, match=r"step 1 \(http://b/2\): a payload of type dict cannot be written"
         ):
             saga.add("http://b/2", payload={"a": object()})
+
+
+@dataclass
+class Amount:
+    value: float
+
+
+@pytest.mark.parametrize("payload", [math.nan, {"a": [1, (math.inf,)]}, [None, Amount(-math.inf)]])
+async def test_a_number_that_json_cannot_say_does_not_arrive_as_null(fake: Fake, payload: Any) -> None:
+    async with Dtm(fake.url) as dtm:
+        with pytest.raises(
+            InvalidUse, match=r"step 0 .*: it holds (nan|-?inf), for which JSON has no number"
+        ):
+            dtm.saga().add("http://b/1", payload=payload)
+        dtm.saga().add("http://b/1", payload={"none": None, "text": "null", "number": 0.5})
 
 
 async def test_binary_payloads_need_grpc(http: Fake, grpc: Fake) -> None:

@@ -113,6 +113,21 @@ async def test_a_confirm_that_says_failure_is_called_again_so_it_is_ongoing(fake
                 pass
 
 
+async def test_a_submit_that_is_refused_and_refused_again_is_the_coordinator_s_error(fake: Fake) -> None:
+    fake.script = [Answer.REFUSED, Answer.REFUSED]
+    async with Dtm(fake.url) as dtm:
+        with pytest.raises(DtmError, match=r"the coordinator answered an error.*no gid specified") as caught:
+            async with dtm.tcc(wait_result=True):
+                pass
+    assert type(caught.value) is DtmError
+
+
+async def test_an_error_with_a_transaction_that_ended_meanwhile_is_a_success(fake: Fake) -> None:
+    fake.script = [Answer.REFUSED, Answer.ALREADY_SUCCEED]
+    async with Dtm(fake.url) as dtm, dtm.tcc(wait_result=True):
+        pass
+
+
 async def test_a_lost_submit_is_repeated(fake: Fake) -> None:
     fake.script = [Answer.BUSY, Answer.ALREADY_SUCCEED]
     async with Dtm(fake.url) as dtm, dtm.tcc():
