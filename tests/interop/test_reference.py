@@ -1,7 +1,6 @@
-"""The same programs against a server of the reference; collected only where DTM_REFERENCE_URL names one."""
+"""The same programs against a server of the reference, where DTM_REFERENCE_URL names one."""
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -17,12 +16,10 @@ from tests.interop import mixed_fleet
 from tests.interop.conftest import NAMES, ClientProgram, Run, note
 from tests.interop.lines import Line, line_of, run_program
 from tests.interop.recorded.replay import differences
+from tests.support.could_not_run import NOT_ASKED_FOR
+from tests.support.reference_server import GRPC, HTTP, MYSQL, asks_reference
 
-pytestmark = pytest.mark.timeout(600)
-
-URL = os.environ["DTM_REFERENCE_URL"]
-GRPC = os.environ.get("DTM_REFERENCE_GRPC", "localhost:36790")
-MYSQL = os.environ.get("DTM_REFERENCE_MYSQL", "")
+pytestmark = [pytest.mark.timeout(600), asks_reference]
 
 NO_PAYLOAD = "§10: a JSON-RPC call without a payload has params all the same; the reference never gets it out"
 # What the reference is expected not to do, and the rule of ours that says better.
@@ -40,7 +37,7 @@ def reference(
     client_program: ClientProgram, stores: Mapping[str, str]
 ) -> Mapping[tuple[str, str, str], Line]:
     """Return what the programs say of the reference, by client, pattern and protocol."""
-    where = {**stores, "INTEROP_HTTP": URL, "INTEROP_GRPC": GRPC}
+    where = {**stores, "INTEROP_HTTP": HTTP, "INTEROP_GRPC": GRPC}
     lines = [line for name in NAMES for line in run_program(client_program(name), where)]
     return {(it.client, it.pattern, it.protocol): it for it in lines}
 
@@ -59,7 +56,7 @@ def test_both_servers_do_the_same_but_for_what_ours_does_better(
 
 
 def test_the_reference_still_answers_as_recorded() -> None:
-    found = [str(it) for it in differences(URL, pause_seconds=0.15) if it.path != "answer.version"]
+    found = [str(it) for it in differences(HTTP, pause_seconds=0.15) if it.path != "answer.version"]
     assert not found, "\n".join(found)
 
 
@@ -83,7 +80,7 @@ async def test_our_client_and_our_services_work_with_the_reference(
         undone.add("127.0.0.1:1/nobody.Here/Listens", "", b"")
         with pytest.raises(Ongoing):
             await undone.submit()
-    async with Dtm(URL) as dtm:
+    async with Dtm(HTTP) as dtm:
         await _until_failed(dtm, undone.gid)
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT id, name FROM user").fetchall() == [(7, "ann")]
@@ -97,12 +94,12 @@ async def _until_failed(dtm: Dtm, gid: str) -> None:
     assert stored.status is Status.FAILED
 
 
-@pytest.mark.skipif(not MYSQL, reason="DTM_REFERENCE_MYSQL is not set")
+@pytest.mark.skipif(not MYSQL, reason=f"{NOT_ASKED_FOR}DTM_REFERENCE_MYSQL names no database")
 @pytest.mark.parametrize("scenario", mixed_fleet.SCENARIOS, ids=lambda it: it.__name__)
 def test_over_one_database_each_finishes_what_the_other_began(
     scenario: mixed_fleet.Scenario, tmp_path: Path
 ) -> None:
-    with mixed_fleet.joined(MYSQL, URL, tmp_path) as fleet:
+    with mixed_fleet.joined(MYSQL, HTTP, tmp_path) as fleet:
         line = line_of("mixed fleet", scenario.__name__.replace("_", " "), "http", lambda: scenario(fleet))
     note([line])
     assert line.result == "passed", str(line)

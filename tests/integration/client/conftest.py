@@ -1,7 +1,6 @@
 """The real coordinator in this process, once with a client over HTTP and once over gRPC."""
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from coordinator.testing.plugin import dtm_kit
 __all__ = ["dtm_kit"]
 
 T = TypeVar("T")
-
-collect_ignore = [] if "DTM_REFERENCE_URL" in os.environ else ["test_reference.py"]
 
 
 @dataclass

@@ -1,10 +1,5 @@
-"""The same client against a Go dtm server; collected only where DTM_REFERENCE_URL names one.
+"""The same client against a Go dtm server, where DTM_REFERENCE_URL names one (`reference_server`)."""
 
-DTM_REFERENCE_URL: its HTTP address. DTM_REFERENCE_GRPC: its gRPC one, `localhost:36790` if not given.
-UpdateBranchSync must be 1: otherwise it answers for the steps of a workflow before it has stored them.
-"""
-
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +21,10 @@ from coordinator.client import (
     workflow,
 )
 from coordinator.testing import Call, FakeBranches, Says
+from tests.support.reference_server import GRPC, HTTP, asks_reference
 from tests.support.servers import Database
 
-HTTP = os.environ["DTM_REFERENCE_URL"].removesuffix("/api/dtmsvr")
-GRPC = f"grpc://{os.environ.get('DTM_REFERENCE_GRPC', 'localhost:36790')}"
+pytestmark = asks_reference
 
 
 @dataclass
@@ -48,7 +43,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     over_http = request.param == "http"
     async with (
         FakeBranches() as branches,
-        Dtm(HTTP if over_http else GRPC) as dtm,
+        Dtm(HTTP if over_http else f"grpc://{GRPC}") as dtm,
         Dtm(HTTP) as looking,
     ):
         yield World(dtm, looking, branches, branches.http_url if over_http else branches.grpc_url)
@@ -81,6 +76,17 @@ async def test_a_tcc_is_confirmed_and_another_is_cancelled(world: World) -> None
             assert expected is Status.FAILED
         assert await world.end(tcc.gid) is expected
     assert world.branches.ops() == ["try", "try", "confirm", "confirm", "try", "try", "cancel", "cancel"]
+
+
+async def test_a_confirm_that_nobody_knows_about_leaves_the_tcc_accepted(world: World) -> None:
+    world.branches.answer("/bank.Bank/Confirm", Says.BROKEN, Says.SUCCESS)
+    tcc = world.dtm.tcc(wait_result=True)
+    with pytest.raises(Ongoing, match="is accepted, but a branch has not succeeded yet"):
+        async with tcc:
+            await tcc.call_branch(
+                None, *(f"{world.bank}/bank.Bank/{it}" for it in ("Try", "Confirm", "Cancel"))
+            )
+    assert await world.end(tcc.gid) is Status.SUCCEED
 
 
 async def test_a_message_and_its_topic(world: World) -> None:

@@ -22,6 +22,9 @@ def test_runs():
 
 def test_needs_a_server():
     pytest.skip("mariadb: mariadbd not found; install mariadb-server")
+
+def test_asks_somebody_elses_server():
+    pytest.skip("not asked for: DTM_REFERENCE_URL names no Go dtm server")
 """
 
 
@@ -60,3 +63,11 @@ def test_a_run_without_any_is_not_disturbed(folder: Path):
     done = run(folder, "-k", "test_runs", ci="true")
     assert done.returncode == 0
     assert "could not run" not in done.stdout
+
+
+def test_what_must_be_asked_for_is_named_and_fails_nothing(folder: Path):
+    done = run(folder, "-k", "not needs_a_server", ci="true")
+    assert done.returncode == 0
+    assert "not asked for: DTM_REFERENCE_URL names no Go dtm server" in done.stdout
+    assert "test_example.py::test_asks_somebody_elses_server" in done.stdout
+    assert "this fails the run" not in done.stdout
