@@ -10,7 +10,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Status(StrEnum):
-    """Where a global transaction stands."""
+    """Where a global transaction stands (PROTOCOL §1)."""
 
     PREPARED = "prepared"  # stored; for a saga nobody drives it before it is submitted
     SUBMITTED = "submitted"  # going forward
@@ -28,7 +28,7 @@ UNFINISHED: Final = frozenset({Status.PREPARED, Status.SUBMITTED, Status.ABORTIN
 
 
 class BranchStatus(StrEnum):
-    """Where one branch operation stands."""
+    """Where one branch operation stands (PROTOCOL §1)."""
 
     PREPARED = "prepared"  # no recorded result: not called, or called without an answer that counts
     SUCCEED = "succeed"

@@ -17,7 +17,7 @@ async def branch_middleware(
     """For an application whose handlers are branches: `web.Application(middlewares=[branch_middleware])`.
 
     `current_branch()` works in the handlers; Failure answers 409, Ongoing 425, a missing context 400 and
-    any other DtmError 500 (asked again), each as the coordinator reads it.
+    any other DtmError 500 (asked again), each as the coordinator reads it (PROTOCOL §2, §10).
     """
     with as_current(_branch_or_error(request)):
         try:
@@ -27,7 +27,7 @@ async def branch_middleware(
 
 
 def error_response(error: DtmError) -> web.Response:
-    """Return the HTTP answer for an error of the client's tree."""
+    """Return the HTTP answer for an error of the client's tree (PROTOCOL §2)."""
     return web.Response(status=error.http_status, body=json_body(error), content_type="application/json")
 
 

@@ -19,7 +19,7 @@ class BranchMiddleware:
     """For an application whose handlers are branches: `application.add_middleware(BranchMiddleware)`.
 
     `current_branch()` works in the handlers; Failure answers 409, Ongoing 425, a missing context 400 and any
-    other DtmError 500 (asked again), each as the coordinator reads it.
+    other DtmError 500 (asked again), each as the coordinator reads it (PROTOCOL §2, §10).
     """
 
     def __init__(self, app: App) -> None:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BarrierTransaction(Generic[ConnectionT]):
-    """The open local transaction of one barrier."""
+    """The open local transaction of one barrier (PROTOCOL §12)."""
 
     connection: ConnectionT
     outcome: Outcome
@@ -33,7 +33,10 @@ class BarrierTransaction(Generic[ConnectionT]):
 
 
 class Barrier(Generic[ConnectionT]):
-    """One barrier on one connection; made by `barrier`. Commits at its end, rolls back on any exception."""
+    """One barrier on one connection (PROTOCOL §12); made by `barrier`.
+
+    Commits at its end, rolls back on any exception. Entering raises BarrierError where the table is missing.
+    """
 
     def __init__(self, branch: BranchContext, connection: ConnectionT, table: str = "") -> None:
         self._connection = connection
@@ -89,7 +92,7 @@ class Barrier(Generic[ConnectionT]):
 
 
 def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barrier[ConnectionT]:
-    """Return the barrier for this branch call on this connection.
+    """Return the barrier for this branch call on this connection (PROTOCOL §12).
 
     source: the branch context (`current_branch()`), or the request of aiohttp, Starlette, FastAPI, grpclib or
     grpcio. connection: one of aiomysql, aiosqlite or asyncpg, or an AsyncSession or AsyncConnection of
@@ -111,7 +114,7 @@ def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barr
 def with_barrier(
     lend: Callable[[], AbstractAsyncContextManager[Any]], *, repeated: Callable[[], T], table: str = ""
 ) -> Callable[[Callable[..., Awaitable[T]]], Callable[..., Awaitable[T]]]:
-    """Decorate a branch handler: it runs once for each branch call, in one transaction with the barrier.
+    """Decorate a branch handler: it runs once for each call, with the barrier's row (PROTOCOL §12).
 
     The handler gets the keyword `connection`, lent by `lend()` (`pool.acquire`, or whatever returns an async
     context manager). A response other than 200 that it returns rolls back, as an exception does: only 200 is

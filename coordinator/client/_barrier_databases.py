@@ -16,7 +16,7 @@ KEY_IS: Final = "gid = %s AND branch_id = %s AND op = %s AND barrier_id = %s"
 
 
 class BarrierDatabase(Protocol):
-    """What the barrier asks of a database. Bring your own for a driver that is not known here."""
+    """What the barrier asks of a database (PROTOCOL §12). Bring your own for other drivers."""
 
     async def begin(self) -> None:
         """Begin the local transaction; one that is open already is joined."""

@@ -24,7 +24,9 @@ _MYSQL_MISSING: Final = (1146, 1049)  # no such table, no such database
 
 
 class CursorBarrier:
-    """A connection of any async DB-API driver for MySQL: `cursor()`, `begin()`, `commit()`, `rollback()`.
+    """A connection of any async driver for MySQL that has DB-API's names (PROTOCOL §12).
+
+    That is `cursor()`, `begin()`, `commit()`, `rollback()`.
 
     table: `dtm_barrier.barrier` unless said otherwise. All inserts go through INSERT IGNORE, whose
     affected-row count does not depend on the connection's flags.
@@ -70,7 +72,7 @@ class CursorBarrier:
 
 
 class MySqlBarrier(CursorBarrier):
-    """An aiomysql connection (MySQL, MariaDB, TiDB)."""
+    """An aiomysql connection to MySQL, MariaDB or TiDB (PROTOCOL §12)."""
 
     _connection: aiomysql.Connection
 

@@ -70,7 +70,7 @@ _ADJUST: Final = """
 
 @dataclass
 class RedisCommands:
-    """Commands that are run together at the end of the block, if this call is the first of its kind.
+    """Commands that run together at the block's end, if the call is the first of its kind (PROTOCOL §12).
 
     One that Redis refuses (a key of another type) after others were done is a BarrierError, then and in every
     later call: Redis takes nothing back.
@@ -92,10 +92,11 @@ class RedisCommands:
 
 
 class RedisBarrier:
-    """One barrier on a client of `redis.asyncio`, on a single Redis or a primary with replicas.
+    """One barrier on a client of `redis.asyncio` (PROTOCOL §12).
 
-    source: as `barrier` takes it. expire_seconds: how long a repeated call is recognised; longer than any
-    transaction may take. Raises NoBranchContext, BarrierError.
+    source: as `barrier` takes it. redis: of a single Redis, or of a primary with replicas. expire_seconds:
+    how long a repeated call is recognised; longer than any transaction may take. Raises NoBranchContext,
+    BarrierError.
 
     Example:
         async with RedisBarrier(request, redis) as commands:
@@ -165,7 +166,7 @@ class RedisBarrier:
 
 
 async def redis_query_prepared(source: Source, redis: Any, *, expire_seconds: int = EXPIRE_SECONDS) -> None:
-    """`query_prepared` of a message whose sender's barrier is in Redis. Raises Failure."""
+    """`query_prepared` of a message whose sender's barrier is in Redis (PROTOCOL §8, §12). Raises Failure."""
     row = plan_query(branch_of(source))
     key = row_key(row)
     await redis.set(key, row.reason, nx=True, ex=expire_seconds)

@@ -21,7 +21,7 @@ LENGTH_MAX: Final = {"trans_type": 45, "gid": 128, "branch_id": 128, "op": 45, "
 
 @dataclass(frozen=True, slots=True)
 class BarrierRow:
-    """One row of the barrier table; (gid, branch_id, op, barrier_id) is unique."""
+    """One row of the barrier table (PROTOCOL §12, §14); (gid, branch_id, op, barrier_id) is unique."""
 
     trans_type: str
     gid: str
@@ -43,7 +43,7 @@ class BarrierPlan:
 
 
 class Outcome(Enum):
-    """What the two inserts say about this call."""
+    """What the two inserts say about this call (PROTOCOL §12)."""
 
     RUN = "run"  # the first call: do the business
     EMPTY = "empty"  # undoes something that never ran: nothing to undo, and the original is now shut out

@@ -21,7 +21,7 @@ MARKS: Final = ("?",) * 4
 
 
 class SqliteBarrier:
-    """An aiosqlite connection. The barrier table lies in the same file, so that one commit holds both.
+    """An aiosqlite connection (PROTOCOL §12). The barrier table lies in the same file: one commit holds both.
 
     table: `barrier` unless said otherwise.
     """

@@ -28,7 +28,7 @@ def barrier_schema(kind: str) -> str:
 
 
 async def create_barrier_table(url: str) -> str:
-    """Create the barrier's table unless it is there; return where it is now, for people.
+    """Create the barrier's table (PROTOCOL §14) unless it is there; return where it is now, for people.
 
     url: `mysql://user:password@host:3306/`, `postgresql://user:password@host:5432/database` or
     `sqlite:///path/to/file`; what SQLAlchemy writes behind a `+` is ignored. Raises InvalidUse for another

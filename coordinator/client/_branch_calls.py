@@ -60,7 +60,7 @@ class BranchCall:
 
 @dataclass(frozen=True, slots=True)
 class BranchAnswer:
-    """What a branch answered with its success."""
+    """What a branch answered with its success (PROTOCOL §2)."""
 
     body: bytes
 

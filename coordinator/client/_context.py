@@ -85,7 +85,7 @@ _current: ContextVar[BranchContext | NoBranchContext] = ContextVar("current_bran
 
 
 def current_branch() -> BranchContext:
-    """Return the branch that the running handler was called as.
+    """Return the branch that the running handler was called as (PROTOCOL §10).
 
     Set by `BranchServer` (grpclib) and `branch_middleware` (aiohttp). Raises NoBranchContext where there is
     none.
@@ -104,7 +104,10 @@ def current_branch() -> BranchContext:
 
 @contextmanager
 def as_current(branch: BranchContext | NoBranchContext) -> Iterator[None]:
-    """Make `current_branch` return (or raise) this until the block ends. For adapters to frameworks."""
+    """Make `current_branch` return (or raise) this until the block ends (PROTOCOL §10).
+
+    For adapters to frameworks.
+    """
     token = _current.set(branch)
     try:
         yield

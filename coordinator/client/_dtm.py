@@ -25,7 +25,7 @@ from coordinator.model import TransType
 
 
 class Dtm:
-    """A coordinator, as an async context manager with one pooled connection.
+    """A coordinator, as an async context manager with one pooled connection (PROTOCOL §3, §4, §11).
 
     url: `http://host:36789`, `grpc://host:36790`, or `etcd://host:2379/dtmservice` (gRPC to whichever
     coordinators are registered); the methods are the same, and so are the errors. Branches are called with

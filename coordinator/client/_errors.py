@@ -25,7 +25,7 @@ class DtmError(Exception):
 
 
 class Failure(DtmError):
-    """The business says no: roll back.
+    """The business says no: roll back (PROTOCOL §2).
 
     From `submit`: the transaction is rolled back, or being rolled back; `reason` is the recorded rollback
     reason. In a branch handler: `raise Failure("score over the limit")` answers 409 or Aborted.
@@ -41,7 +41,7 @@ class Failure(DtmError):
 
 
 class Ongoing(DtmError):
-    """Not finished, and nothing is wrong.
+    """Not finished, and nothing is wrong (PROTOCOL §2).
 
     From `submit` with wait_result: the transaction is stored and goes on; ask `query` later.
     In a branch handler: "ask me again later", answers 425 or FailedPrecondition.
@@ -52,7 +52,7 @@ class Ongoing(DtmError):
 
 
 class Unreachable(DtmError):
-    """The coordinator did not answer within the time-out, repeats included.
+    """The coordinator did not answer within the time-out, repeats included (PROTOCOL §5: repeating is safe).
 
     may_exist: False when no attempt got as far as sending, so that the transaction does not exist for sure.
     Where it is True, submit the same gid again (that is safe) or ask `query`.
@@ -66,7 +66,10 @@ class Unreachable(DtmError):
 
 
 class InvalidUse(DtmError, ValueError):
-    """The call itself is wrong: an unknown url scheme, a payload that cannot be sent, a negative time-out."""
+    """The call itself is wrong: an unknown url scheme, a payload that cannot be sent, a negative time-out.
+
+    Raised before anything is sent; as a branch's answer it is unknown, asked again (PROTOCOL §2).
+    """
 
 
 class NoBranchContext(InvalidUse):
@@ -84,4 +87,4 @@ class Duplicated(DtmError):
 
 
 class BarrierError(DtmError):
-    """The barrier cannot work in this database; the message names the table and what to do."""
+    """The barrier cannot work in this database (PROTOCOL §12); the message names the table and what to do."""

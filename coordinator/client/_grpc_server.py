@@ -30,7 +30,7 @@ _ACCEPTED_CONTENT_TYPES: Final = frozenset(
 
 
 class BranchServer(Server):
-    """A grpclib server for services whose methods are branches.
+    """A grpclib server for services whose methods are branches (PROTOCOL §2, §10).
 
     Takes the content type `application/grpc+dtm_raw`, which the Go coordinator sends, beside gRPC's own.
     `current_branch()` works in the methods; Failure answers Aborted, Ongoing FailedPrecondition, a missing
@@ -58,7 +58,7 @@ class BranchServer(Server):
 
     @property
     def port(self) -> int:
-        """The port that is really listened on, also after `start` with port 0."""
+        """The port listened on, also after `start` with port 0; before it, raises RuntimeError."""
         sockets = getattr(self._server, "sockets", ())  # asyncio's server and uvloop's alike
         if not sockets:
             raise RuntimeError("the server is not started")

@@ -23,7 +23,7 @@ TOPIC_PREFIX: Final = "topic://"
 
 
 class Msg:
-    """A message in the making; made by `Dtm.msg`.
+    """A two-phase message in the making (PROTOCOL §8); made by `Dtm.msg`.
 
     Example:
         msg = dtm.msg(query_prepared="http://shop/query-prepared")

@@ -8,7 +8,10 @@ from coordinator.model import Options
 
 
 class TransactionOptions(TypedDict, total=False):
-    """Keywords that tcc, xa, msg and workflow take. Times of 0, or left out, mean the coordinator's own."""
+    """Keywords that tcc, xa, msg and workflow take (PROTOCOL §3).
+
+    Times are in seconds; 0, or none given, means the coordinator's own.
+    """
 
     wait_result: bool  # submit returns when the last phase has ended, not when it is stored
     timeout_to_fail: int  # seconds in `prepared` before it is rolled back (msg: asked about)

@@ -13,7 +13,7 @@ from coordinator.model import BranchStatus, Status
 
 @dataclass(frozen=True, slots=True)
 class BranchView:
-    """One stored branch call. Times are aware; None where nothing happened yet."""
+    """One stored branch call (PROTOCOL §3). Times are aware; None where nothing happened yet."""
 
     branch_id: str
     op: str
@@ -27,7 +27,7 @@ class BranchView:
 
 @dataclass(frozen=True, slots=True)
 class TransactionView:
-    """One stored transaction with its branches, in the order they were stored. Times are aware."""
+    """One stored transaction with its branches (PROTOCOL §3), these as they were stored. Times are aware."""
 
     gid: str
     trans_type: str

@@ -19,7 +19,7 @@ async def query_prepared(source: Source, connection: Any, *, table: str = "") ->
     """Return when the local transaction of the message was committed; raise Failure when it never will be.
 
     source, connection, table: as `barrier` takes them; the barrier row of the sender must lie in this
-    database. After Failure the sender cannot commit any more: its row is taken.
+    database. After Failure the sender cannot commit any more: its row is taken (PROTOCOL §8, §12).
     """
     branch = branch_of(source)
     row = plan_query(branch)
@@ -37,7 +37,7 @@ async def query_prepared(source: Source, connection: Any, *, table: str = "") ->
 
 
 def query_prepared_handler(lend: Lend, *, table: str = "") -> Callable[[Any], Any]:
-    """Return an aiohttp handler for the url that is given as `query_prepared`.
+    """Return an aiohttp handler for the url that is given as `query_prepared` (PROTOCOL §8).
 
     lend: returns an async context manager that lends a connection, such as `pool.acquire`.
 
@@ -55,7 +55,7 @@ def query_prepared_handler(lend: Lend, *, table: str = "") -> Callable[[Any], An
 
 
 def query_prepared_service(path: str, lend: Lend, *, table: str = "") -> Any:
-    """Return a grpclib service that answers query_prepared, for `BranchServer`.
+    """Return a grpclib service that answers query_prepared (PROTOCOL §8), for `BranchServer`.
 
     path: `/package.Service/Method`, what follows host:port in `query_prepared`. lend: as for
     `query_prepared_handler`.

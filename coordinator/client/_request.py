@@ -16,7 +16,7 @@ _ASGI_KEY: Final = "dtm.branch"
 
 
 def branch_of(source: Source) -> BranchContext:
-    """Return the branch context of a request, the same object each time it is asked.
+    """Return the branch context of a request (PROTOCOL §10), the same object each time it is asked.
 
     source: a BranchContext itself, an aiohttp request, a Starlette or FastAPI request, a grpclib stream or a
     grpcio servicer context. Raises NoBranchContext where it carries none, InvalidUse for anything else.

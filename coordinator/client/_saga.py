@@ -13,7 +13,7 @@ from coordinator.model import Options, Step, TransactionRequest, TransType
 
 
 class Saga:
-    """A saga in the making; made by `Dtm.saga`.
+    """A saga in the making (PROTOCOL §6); made by `Dtm.saga`.
 
     Example:
         saga = dtm.saga(wait_result=True)

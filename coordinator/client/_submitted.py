@@ -7,7 +7,7 @@ from coordinator.model import Options, Status
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What `submit` returns.
+    """What `submit` returns (PROTOCOL §5).
 
     status: SUCCEED when the coordinator was asked to wait for the end, SUBMITTED when it only took the
     transaction.

@@ -13,7 +13,7 @@ from coordinator.model import Op, Options, TransType
 
 
 class Tcc:
-    """A TCC transaction; made by `Dtm.tcc` as a block, by `Dtm.nested_tcc` inside the try of another.
+    """A TCC transaction (PROTOCOL §7); made by `Dtm.tcc` as a block, by `Dtm.nested_tcc` inside a try.
 
     Example:
         async with dtm.tcc() as tcc:

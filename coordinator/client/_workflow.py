@@ -33,7 +33,7 @@ class _Later:
 
 
 class Workflow:
-    """What a workflow function works with: `async def register(wf: Workflow, data)`.
+    """What a workflow function works with: `async def register(wf: Workflow, data)` (PROTOCOL §7).
 
     The function is run again from its beginning after a crash, and the steps that were recorded are not done
     again, so it must take the same way each time: what may differ (time, random numbers, reads) belongs in a

@@ -31,14 +31,14 @@ Function = Callable[[Workflow, Any], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFunction:
-    """A function that is a workflow, and the name under which the coordinator calls it back."""
+    """A function that is a workflow, and the name by which the coordinator calls it back (PROTOCOL §7)."""
 
     name: str
     function: Function
 
 
 def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
-    """Make a function a workflow. name: stored with each transaction, so it must not change meanwhile.
+    """Make a function a workflow (PROTOCOL §7). name: stored with each transaction, so it must not change.
 
     Example:
         @workflow("register")
@@ -51,11 +51,12 @@ def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
 
 
 class Workflows:
-    """The workflow functions of one service.
+    """The workflow functions of one service (PROTOCOL §5, §7).
 
     callback: the url under which the coordinator reaches `handler` (http://…), or `service()` (written
     `host:port/workflow.Workflow/Execute`), from where an unfinished one is gone on with after a crash.
-    options: see TransactionOptions; retry_interval is when the coordinator calls back first.
+    options: see TransactionOptions; retry_interval is when the coordinator calls back first. Raises
+    InvalidUse without callback.
 
     Example:
         workflows = Workflows(dtm, [register], callback="http://me:8080/workflow")
@@ -93,7 +94,7 @@ class Workflows:
         wait_seconds: how long to wait for the end where it is not reached at once, because a step is ongoing
         or not known about, or another process has it. Raises Failure when it is rolled back, whatever the
         step raised when it stays open (the coordinator has it run again), Ongoing when it runs elsewhere,
-        Unreachable.
+        Unreachable, InvalidUse for a workflow that was not given to Workflows.
         """
         if self._functions.get(workflow.name) is not workflow:
             raise InvalidUse(f"workflow {workflow.name!r} is not one of those given to Workflows")

@@ -12,7 +12,7 @@ from coordinator.model import Op, Options, TransType
 
 
 class Xa:
-    """An XA transaction; made by `Dtm.xa` as a block, by `Dtm.nested_xa` inside the action of another.
+    """An XA transaction (PROTOCOL §7); made by `Dtm.xa` as a block, by `Dtm.nested_xa` inside an action.
 
     Example:
         async with dtm.xa() as xa:

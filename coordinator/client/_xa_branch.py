@@ -24,17 +24,19 @@ _FIRST_PAUSE_SECONDS: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class XaTransaction:
-    """The open local transaction of one XA call. runs: the business is to be done, on `connection`."""
+    """The open local transaction of one XA call (PROTOCOL §12). runs: do the business, on `connection`."""
 
     runs: bool
     connection: Any
 
 
 class XaBranch:
-    """One XA call, as a block; made by `Dtm.xa_branch`.
+    """One XA call, as a block (PROTOCOL §7, §12); made by `Dtm.xa_branch`.
 
     Entering it as commit or rollback ends the prepared transaction, whichever process prepared it. As action
-    it begins one and registers the branch; leaving prepares it, an exception undoes it.
+    it begins one and registers the branch; leaving prepares it, an exception undoes it. Raises InvalidUse for
+    another operation or a database without XA, entering NoBranchContext where the call does not say
+    phase2_url, Failure where a rollback came first or the transaction has ended.
     """
 
     def __init__(self, coordinator: Coordinator, branch: BranchContext, connect: Connect, table: str) -> None:

@@ -41,7 +41,7 @@ class Says(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that reached the fake. path: `/withdraw`, or `/bank.Bank/Withdraw` over gRPC."""
+    """A call that reached the fake (PROTOCOL §10). path: `/withdraw`, or `/bank.Bank/Withdraw` over gRPC."""
 
     path: str
     branch: BranchContext
@@ -69,7 +69,7 @@ Scripted: TypeAlias = Says | bytes | Mapping[str, Any] | Callable[[Call], Awaita
 
 
 class FakeBranches:
-    """Plays branches, as an async context manager. What is not scripted is a success.
+    """Plays branches (PROTOCOL §2, §10), as an async context manager. What is not scripted is a success.
 
     Example:
         async with FakeBranches() as branches:
@@ -114,7 +114,8 @@ class FakeBranches:
     def answer(self, path: str, *answers: Scripted, op: str = "") -> None:
         """Script the calls of a path, one answer for each, the last one for all that follow.
 
-        op: only calls of this operation; a script without it counts where none with it is there.
+        op: only calls of this operation; a script without it counts where none with it is there. Raises
+        ValueError without answers.
         """
         if not answers:
             raise ValueError("give at least one answer")

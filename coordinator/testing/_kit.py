@@ -39,7 +39,7 @@ _BYTES_MAX: Final = 4 << 20
 
 
 class TravellingClock:
-    """The machine's clocks, moved forward by what the test has travelled."""
+    """The machine's clocks, moved forward by what the test has travelled (PROTOCOL §9)."""
 
     def __init__(self) -> None:
         self._travelled = 0.0
@@ -58,7 +58,7 @@ class TravellingClock:
 
 
 class Kit:
-    """A coordinator, a client of it, and branches that are scripted, as an async context manager.
+    """A coordinator, a client of it, and scripted branches, as an async context manager (PROTOCOL §3–§9).
 
     request_timeout: real seconds that one branch call may take; the other times of the coordinator are its
     defaults (RetryInterval 10, TimeoutToFail 35) and pass only with `advance`.

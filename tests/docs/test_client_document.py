@@ -2,7 +2,6 @@
 
 import ast
 import builtins
-from types import FunctionType, ModuleType
 
 import pytest
 
@@ -66,21 +65,3 @@ def test_the_methods_that_the_document_names_are_there(owner: type, methods: str
     for method in methods.split():
         assert hasattr(owner, method) or method == "branches", method
         assert method in text
-
-
-@pytest.mark.parametrize("module", [coordinator.client, coordinator.client.sync, coordinator.testing])
-def test_every_public_name_and_method_has_a_docstring(module: ModuleType) -> None:
-    without = []
-    for name in module.__all__:
-        member = getattr(module, name)
-        if name != "Payload" and not member.__doc__:
-            without.append(name)
-        if isinstance(member, type):
-            without += [
-                f"{name}.{method}"
-                for method, function in vars(member).items()
-                if not method.startswith("_")
-                and isinstance(function, (FunctionType, property, classmethod))
-                and not function.__doc__
-            ]
-    assert without == []
