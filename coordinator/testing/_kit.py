@@ -39,22 +39,35 @@ _BYTES_MAX: Final = 4 << 20
 
 
 class TravellingClock:
-    """The machine's clocks, moved forward by what the test has travelled (PROTOCOL §9)."""
+    """Clocks that stand still but for what the test travels (PROTOCOL §9).
+
+    They begin at a whole second, as columns hold them: what is due in 10 seconds is due after `advance(10)`.
+    """
 
     def __init__(self) -> None:
-        self._travelled = 0.0
+        self._now = datetime.now(UTC).replace(microsecond=0)
+        self._monotonic = 0.0
 
     def advance(self, seconds: float) -> None:
         """Move on."""
-        self._travelled += seconds
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
 
     def now(self) -> datetime:
         """Wall-clock time, aware, UTC."""
-        return datetime.now(UTC) + timedelta(seconds=self._travelled)
+        return self._now
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start."""
-        return time.monotonic() + self._travelled
+        return self._monotonic
+
+
+class Steady(Random):
+    """No jitter: a transaction is due exactly when its interval is over."""
+
+    def random(self) -> float:
+        """See Random."""
+        return 0.0
 
 
 class Kit:
@@ -141,7 +154,7 @@ class Kit:
             store=store,
             caller=caller,
             clock=self.clock,
-            random=Random(0),
+            random=Steady(),
             timing=Timing(request_timeout=self._request_timeout),
             patterns={
                 TransType.SAGA: saga,

@@ -247,6 +247,15 @@ async def test_time_travel_takes_no_time(dtm_kit: Kit) -> None:
     assert stored.rollback_reason.startswith("Timeout after 3600 seconds")
 
 
+async def test_an_interval_is_over_when_it_is_travelled_and_not_a_second_before(dtm_kit: Kit) -> None:
+    dtm_kit.branches.answer("/in", Says.ONGOING)
+    await dtm_kit.dtm.saga().add(f"{dtm_kit.branches.http_url}/in").submit()
+    for calls in (1, 2, 3):
+        await dtm_kit.advance(9.9)
+        assert len(dtm_kit.branches.calls) == calls
+        await dtm_kit.advance(0.1)
+
+
 async def test_the_end_of_a_transaction_can_be_waited_for(dtm_kit: Kit) -> None:
     dtm, url = dtm_kit.dtm, dtm_kit.branches.http_url
     dtm_kit.branches.answer("/in", Says.FAILURE)
