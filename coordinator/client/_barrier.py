@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from aiohttp.web import StreamResponse
 
-from coordinator.client._barrier_databases import barrier_database
+from coordinator.client._barrier_connections import barrier_database
 from coordinator.client._barrier_rules import Outcome, judge, plan
 from coordinator.client._context import BranchContext, current_branch
 from coordinator.client._request import Source, branch_of

@@ -1,12 +1,9 @@
-"""The barrier's few words to a database, and which class says them on which connection (PROTOCOL §12).
+"""The barrier's few words to a database, and what the classes that say them share (PROTOCOL §12).
 
 Every class speaks of one connection that nobody else uses meanwhile, and of its own local transaction.
 """
 
 from typing import Any, Final, Protocol
-
-import aiomysql
-import aiosqlite
 
 from coordinator.client._barrier_rules import BarrierRow
 from coordinator.client._errors import BarrierError, InvalidUse
@@ -40,39 +37,6 @@ class BarrierDatabase(Protocol):
     async def rollback(self) -> None:
         """Roll the local transaction back; nothing to do on a lost connection, the server has done it."""
         ...
-
-
-def barrier_database(connection: object, table: str = "") -> BarrierDatabase:
-    """Return the adapter for a connection. A BarrierDatabase is returned as it is.
-
-    Raises InvalidUse for a connection of an unknown driver.
-    """
-    if isinstance(connection, aiomysql.Connection):
-        from coordinator.client._barrier_mysql import MySqlBarrier
-
-        return MySqlBarrier(connection, table)
-    if isinstance(connection, aiosqlite.Connection):
-        from coordinator.client._barrier_sqlite import SqliteBarrier
-
-        return SqliteBarrier(connection, table)
-    # By name: whoever has such a connection has the driver; nobody else needs it.
-    match type(connection).__module__.partition(".")[0]:
-        case "asyncpg":
-            from coordinator.client._barrier_postgres import PostgresBarrier
-
-            return PostgresBarrier(connection, table)
-        case "sqlalchemy":
-            from coordinator.client._barrier_sqlalchemy import sqlalchemy_barrier
-
-            return sqlalchemy_barrier(connection, table)
-    if all(hasattr(connection, name) for name in ("begin", "insert_ignore", "commit", "rollback")):
-        return connection  # type: ignore[return-value] # just looked: it has what the Protocol asks for
-    raise InvalidUse(
-        f"the barrier does not know {type(connection).__module__}.{type(connection).__qualname__}: hand in "
-        "an aiomysql or aiosqlite connection, one of asyncpg, an AsyncSession or AsyncConnection of "
-        "SQLAlchemy, or an object with the methods of BarrierDatabase; for Redis see RedisBarrier, "
-        "for its messages Msg.sender"
-    )
 
 
 def checked_table(table: str) -> str:

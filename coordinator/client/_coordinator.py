@@ -11,6 +11,7 @@ from coordinator.client._answers import already
 from coordinator.client._attempts import Attempts
 from coordinator.client._branch_calls import BranchAnswer, BranchCall, BranchCaller
 from coordinator.client._errors import DtmError, Failure, Ongoing, Unreachable
+from coordinator.client._open_transport import open_transport
 from coordinator.client._tracing import Tracing
 from coordinator.client._transport import (
     ONLY_FORWARD,
@@ -19,7 +20,6 @@ from coordinator.client._transport import (
     Operation,
     TopicOperation,
     WorkflowState,
-    open_transport,
 )
 from coordinator.model import Status, TransactionRequest, TransType
 

@@ -13,12 +13,13 @@ from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
 from coordinator.client._errors import DtmError, InvalidUse, Ongoing
 from coordinator.client._msg import Msg
+from coordinator.client._open_transport import check_url
 from coordinator.client._options import TransactionOptions, make_options
 from coordinator.client._query import TransactionView, read_query
 from coordinator.client._request import Source, branch_of
 from coordinator.client._saga import Saga
 from coordinator.client._tcc import Tcc
-from coordinator.client._transport import TopicOperation, check_url
+from coordinator.client._transport import TopicOperation
 from coordinator.client._xa import Xa
 from coordinator.client._xa_branch import Connect, XaBranch
 from coordinator.model import TransType

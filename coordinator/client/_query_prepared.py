@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from coordinator.client._barrier_databases import barrier_database
+from coordinator.client._barrier_connections import barrier_database
 from coordinator.client._barrier_rules import plan_query
 from coordinator.client._context import BranchContext
 from coordinator.client._errors import Failure

@@ -15,7 +15,8 @@ from coordinator.client._errors import DtmError, Failure, Ongoing
 from coordinator.client._payload import Payload, as_json, encode_payload
 from coordinator.client._workflow_progress import ProgressLog
 from coordinator.client._xa_branch import Connect, end_prepared, xa_row
-from coordinator.client._xa_databases import DuplicateId, XaDatabase, xa_database
+from coordinator.client._xa_connections import xa_database
+from coordinator.client._xa_databases import DuplicateId, XaDatabase
 from coordinator.model import BranchStatus, Op, Options, TransType
 
 BUSINESS: Final = "business"  # the op of what an XA step has done before it is prepared (§1)

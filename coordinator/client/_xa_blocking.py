@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeAlias
 from coordinator.client._barrier_blocking import BlockingBarrier, InCaller
 from coordinator.client._errors import InvalidUse
 from coordinator.client._portal import in_caller
-from coordinator.client._xa_databases import MySqlXa, XaDatabase
+from coordinator.client._xa_databases import XaDatabase
+from coordinator.client._xa_mysql import MySqlXa
 
 Connect: TypeAlias = Callable[[], Any]
 

@@ -12,7 +12,8 @@ from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
 from coordinator.client._errors import DtmError, Failure, InvalidUse, NoBranchContext
 from coordinator.client._transport import BranchRegistration
-from coordinator.client._xa_databases import Busy, DuplicateId, XaDatabase, xa_database
+from coordinator.client._xa_connections import xa_database
+from coordinator.client._xa_databases import Busy, DuplicateId, XaDatabase
 from coordinator.model import Op
 
 Connect: TypeAlias = Callable[[], Awaitable[Any]]
