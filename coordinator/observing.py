@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry
 from coordinator import __version__
 from coordinator.calls.base import Caller
 from coordinator.calls.router import BranchCaller
-from coordinator.census import Census
 from coordinator.discovery.base import Registration
 from coordinator.engine import Engine
 from coordinator.readiness import Readiness
@@ -21,8 +20,9 @@ from coordinator.telemetry.exporters import SpanTarget
 from coordinator.telemetry.exporting import Spans, open_spans
 from coordinator.telemetry.metrics import Metrics
 from coordinator.telemetry.slow import Slow
-from coordinator.telemetry.tracing import OFF, Tracing
-from coordinator.telemetry.watched import Recorded, WatchedCaller, WatchedRunner
+from coordinator.watching.census import Census
+from coordinator.watching.tracing import OFF, Tracing
+from coordinator.watching.watched import Recorded, WatchedCaller, WatchedRunner
 
 
 class Observing:
@@ -40,7 +40,7 @@ class Observing:
             version=__version__,
         )
         if self._spans is not None:
-            from coordinator.telemetry.span_tracing import SpanTracing  # only now: it costs time and memory
+            from coordinator.watching.span_tracing import SpanTracing  # only now: it costs time and memory
 
             self.tracing = SpanTracing(self._spans.maker("dtm-coordinator"))
 

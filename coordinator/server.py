@@ -14,7 +14,6 @@ from coordinator.api.http import HttpApi
 from coordinator.api.serve import Listener, start_grpc, start_http
 from coordinator.backoff import Timing
 from coordinator.calls.router import BranchCaller
-from coordinator.census import Census
 from coordinator.clock import SystemClock
 from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine import Engine
@@ -30,6 +29,7 @@ from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
 from coordinator.telemetry.log import log
 from coordinator.tools import Pattern, Tools
+from coordinator.watching.census import Census
 
 STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
 WRITE_SECONDS = 5.0  # how long a request waits for its commit

@@ -14,7 +14,7 @@ from coordinator.model import Branch, BranchStatus, Result, Status, Transaction,
 from coordinator.patterns.decision import Decision, Round
 from coordinator.store.base import Store
 from coordinator.telemetry.log import log
-from coordinator.telemetry.tracing import OFF, Tracing
+from coordinator.watching.tracing import OFF, Tracing
 
 
 class Pattern(Protocol):

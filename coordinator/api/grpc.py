@@ -21,7 +21,7 @@ from coordinator.errors import DtmError, NoResult
 from coordinator.model import BranchRequest, TransactionRequest
 from coordinator.telemetry.log import log
 from coordinator.telemetry.metrics import Metrics
-from coordinator.telemetry.tracing import OFF, Tracing
+from coordinator.watching.tracing import OFF, Tracing
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 MESSAGE_SECONDS_MAX: Final = 30.0  # as long as an HTTP body may take

@@ -26,7 +26,7 @@ from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Invalid
 from coordinator.model import TransactionRequest
 from coordinator.telemetry.log import log
 from coordinator.telemetry.metrics import Metrics, RequestMeter
-from coordinator.telemetry.tracing import OFF, Tracing
+from coordinator.watching.tracing import OFF, Tracing
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 # A connection that sends no whole request for so long is closed. More than the 90 s after which Go clients

@@ -11,7 +11,7 @@ from coordinator.api.ports import Operations
 from coordinator.errors import DtmError
 from coordinator.model import TransactionRequest
 from coordinator.telemetry.log import log
-from coordinator.telemetry.tracing import OFF, Tracing
+from coordinator.watching.tracing import OFF, Tracing
 
 _NOT_JSON: Final = -32700
 _BAD_REQUEST: Final = -32600

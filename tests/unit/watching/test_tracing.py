@@ -18,8 +18,8 @@ from coordinator.calls.base import SUCCESS, Answer
 from coordinator.errors import Failure, StoreUnavailable
 from coordinator.model import Branch, Options, Result, Status, Transaction
 from coordinator.telemetry.recorded_span import SpanMaker
-from coordinator.telemetry.span_tracing import SpanTracing
-from coordinator.telemetry.tracing import OFF
+from coordinator.watching.span_tracing import SpanTracing
+from coordinator.watching.tracing import OFF
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

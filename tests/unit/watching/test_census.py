@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from coordinator.census import BELIEVED_SECONDS, Census
 from coordinator.errors import StoreUnavailable
 from coordinator.model import Status
 from coordinator.store.base import Backlog
+from coordinator.watching.census import BELIEVED_SECONDS, Census
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -14,8 +14,8 @@ from coordinator.calls.base import Caller
 from coordinator.errors import DtmError
 from coordinator.telemetry.recorded_span import RecordedSpan, SpanMaker
 from coordinator.telemetry.trace_context import extract, to_ext_data
-from coordinator.telemetry.traced_caller import TracedCaller
-from coordinator.telemetry.tracing import AnswerT
+from coordinator.watching.traced_caller import TracedCaller
+from coordinator.watching.tracing import AnswerT
 
 T = TypeVar("T")
 

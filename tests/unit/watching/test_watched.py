@@ -10,7 +10,7 @@ from coordinator.calls.base import SUCCESS, Answer
 from coordinator.model import Branch, Op, Result, Status, Transaction, TransType
 from coordinator.patterns import msg, saga, tcc
 from coordinator.telemetry.slow import Slow
-from coordinator.telemetry.watched import Recorded, WatchedCaller, WatchedRunner
+from coordinator.watching.watched import Recorded, WatchedCaller, WatchedRunner
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PATTERNS: Mapping[str, Recorded] = {TransType.SAGA: saga, TransType.TCC: tcc, TransType.MSG: msg}

@@ -1,0 +1,1 @@
+"""What looks at calls, statements and stored transactions, and tells `telemetry` of them."""
