@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from bench.branch import BranchProcess
 from bench.load import grpc_load, http_load, require_wrk
 from bench.sample import (
@@ -24,11 +26,11 @@ from bench.sample import (
     middle,
     ratio,
 )
-from tests.support.ports import HOST, is_listening
+from tests.support.ports import HOST, free_port, is_listening
 from tests.support.processes import Process, ProcessFailed
 from tests.support.programs import MissingProgram
 from tests.support.servers import Database, MariaDBServer
-from tests.support.under_test import CoordinatorProcess
+from tests.support.under_test import ROOT, CoordinatorProcess, store_settings
 
 _YARDSTICKS = {"http": ("bare_http.py", 36789), "grpc": ("bare_grpc.py", 36890)}  # their ports are fixed
 _YARDSTICK_DATABASE = "dtm"  # so is its name
@@ -68,6 +70,8 @@ class Bench:
             self.subjects.append(self._coordinator("other dtm", "other", options.against.resolve()))
         if options.yardstick is not None:
             self.subjects.append(self._yardstick(options.yardstick.resolve()))
+        if options.reference is not None:
+            self.subjects.append(self._reference(options.reference.resolve()))
 
     def measure(self, subject: Subject, seconds: int) -> Sample:
         """Drive the subject on empty tables for so long."""
@@ -134,6 +138,25 @@ class Bench:
         self._opened.enter_context(process)
         return Subject("yardstick", process, f"{HOST}:{port}", self._server.database(_YARDSTICK_DATABASE))
 
+    def _reference(self, program: Path) -> Subject:
+        """A Go dtm server over the same MariaDB, its settings its own but for the ports and the store."""
+        database = self._server.create_database("reference", schema=ROOT / "sql" / "coordinator.mysql.sql")
+        ports = {name: free_port() for name in ("HttpPort", "GrpcPort", "JsonRpcPort")}
+        folder = self._folder / "reference"
+        folder.mkdir()
+        settings = {"Store": store_settings(database), "LogLevel": "warn", **ports}
+        (folder / "conf.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        process = Process(
+            [str(program), "-c", "conf.yml"],
+            name=program.name,
+            environment=dict(os.environ),
+            folder=folder,
+            ready=lambda: is_listening(ports["HttpPort"]) and is_listening(ports["GrpcPort"]),
+        )
+        self._opened.enter_context(process)
+        port = ports["GrpcPort" if self._protocol == "grpc" else "HttpPort"]
+        return Subject("reference", process, f"{HOST}:{port}", database)
+
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print."""
@@ -184,6 +207,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help="measure the bare program in DIR too, bare_http.py or bare_grpc.py, and print the ratio",
+    )
+    parser.add_argument(
+        "--reference", type=Path, metavar="PROGRAM", help="measure a Go dtm server too, and the ratio"
     )
     parser.add_argument(
         "--against",
