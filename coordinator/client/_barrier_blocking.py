@@ -38,7 +38,7 @@ class BlockingBarrier:
         if module not in _KINDS:
             raise InvalidUse(
                 f"the barrier does not know {module}.{type(connection).__qualname__}: hand in a connection "
-                f"of {', '.join(sorted(_KINDS))}"
+                f"of {', '.join(sorted(_KINDS))}; for Redis see RedisBarrier"
             )
         self._connection = connection
         self._kind = _KINDS[module]

@@ -33,6 +33,5 @@ def barrier_database(connection: object, table: str = "") -> BarrierDatabase:
     raise InvalidUse(
         f"the barrier does not know {type(connection).__module__}.{type(connection).__qualname__}: hand in "
         "an aiomysql or aiosqlite connection, one of asyncpg, an AsyncSession or AsyncConnection of "
-        "SQLAlchemy, or an object with the methods of BarrierDatabase; for Redis see RedisBarrier, "
-        "for its messages Msg.sender"
+        "SQLAlchemy, or an object with the methods of BarrierDatabase; for Redis see RedisBarrier"
     )

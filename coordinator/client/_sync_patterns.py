@@ -2,15 +2,23 @@
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
-from coordinator.client import _msg, _saga, _tcc, _xa
+from coordinator.client import _barrier, _msg, _saga, _tcc, _xa
 from coordinator.client._barrier_blocking import BlockingBarrier, InCaller
+from coordinator.client._barrier_redis import is_async_redis, is_blocking_redis
 from coordinator.client._branch_calls import BranchAnswer
+from coordinator.client._context import BranchContext
 from coordinator.client._errors import Unreachable
+from coordinator.client._msg_sender import DatabaseSender, Sender, do_and_submit, redis_sender
 from coordinator.client._payload import Payload
 from coordinator.client._portal import Portal, in_caller
+from coordinator.client._redis_blocking import redis_in_caller
+from coordinator.client._redis_commands import RedisCommands
 from coordinator.client._submitted import Submitted
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 T = TypeVar("T")
 ConnectionT = TypeVar("ConnectionT")
@@ -67,20 +75,40 @@ class Msg:
         """Give a prepared message up."""
         self._portal.call(lambda: self._msg.abort(reason))
 
+    @property
+    def sender(self) -> BranchContext:
+        """The branch that the sender's own transaction is (§12), for a barrier that is used by hand."""
+        return self._msg.sender
+
+    @overload
+    def do_and_submit(self, connection: "Redis", business: Callable[[RedisCommands], T]) -> T: ...
+
+    @overload
     def do_and_submit(
         self, connection: ConnectionT, business: Callable[[ConnectionT], T], *, table: str = ""
-    ) -> T:
-        """Run `business(connection)` in a local transaction, with the message: both happen, or neither.
+    ) -> T: ...
 
-        connection: of sqlite3, pymysql or psycopg; it is used in this thread alone.
+    def do_and_submit(self, connection: Any, business: Callable[[Any], T], *, table: str = "") -> T:
+        """Run `business(connection)` in a local transaction, with the message: both happen, or neither (§8).
+
+        connection: what `barrier` takes, or a blocking redis.Redis, whose business gets `RedisCommands`; it
+        is used in this thread alone. Returns and raises as `coordinator.client.Msg.do_and_submit`.
+
+        Example:
+            msg.do_and_submit(redis, lambda commands: commands.adjust("stock", -1))
         """
-        database = BlockingBarrier(connection, table)
-
-        return self._portal.call(
-            lambda: self._msg.do_and_submit(
-                InCaller(database), lambda _: in_caller(lambda: business(connection))
+        if is_blocking_redis(connection) or is_async_redis(connection):
+            sender: Sender = redis_sender(self.sender, redis_in_caller(connection), table)
+        else:
+            sender = DatabaseSender(
+                _barrier.Barrier(self.sender, InCaller(BlockingBarrier(connection, table)))
             )
-        )
+
+        async def running(given: Any) -> T:
+            with_what = given if isinstance(given, RedisCommands) else connection
+            return await in_caller(lambda: business(with_what))
+
+        return self._portal.call(lambda: do_and_submit(self._msg, sender, running))
 
 
 class _Block(Generic[GlobalT]):

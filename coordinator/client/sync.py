@@ -14,6 +14,7 @@ One `Dtm` may be used by many threads. The names, options, results and errors ar
 from coordinator.client._sync_barrier import Barrier, barrier, query_prepared
 from coordinator.client._sync_dtm import Dtm
 from coordinator.client._sync_patterns import Msg, Saga, Tcc, Xa
+from coordinator.client._sync_redis import RedisBarrier, redis_query_prepared
 from coordinator.client._sync_workflow import Workflow, WorkflowFunction, Workflows, workflow
 from coordinator.client._sync_xa_branch import XaBranch
 from coordinator.client._wsgi import error_answer
@@ -22,6 +23,7 @@ __all__ = [
     "Barrier",
     "Dtm",
     "Msg",
+    "RedisBarrier",
     "Saga",
     "Tcc",
     "Workflow",
@@ -32,5 +34,6 @@ __all__ = [
     "barrier",
     "error_answer",
     "query_prepared",
+    "redis_query_prepared",
     "workflow",
 ]

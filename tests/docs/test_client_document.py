@@ -226,6 +226,7 @@ def test_a_test_of_the_document_passes(block: Block, tmp_path: Path) -> None:
         (coordinator.client.Workflows, "execute handler service"),
         (coordinator.client.Msg, "add add_topic do_and_submit submit prepare sender"),
         (coordinator.client.RedisBarrier, "adjust call"),
+        (coordinator.client.RedisCommands, "execute check adjust"),
         (coordinator.client.sync.Dtm, "xa_branch tcc"),
         (coordinator.client.sync.Workflows, "answer wsgi execute"),
         (coordinator.client.sync.Workflow, "saga xa do"),
