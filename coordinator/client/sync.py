@@ -15,6 +15,7 @@ from coordinator.client._sync_barrier import Barrier, barrier, query_prepared
 from coordinator.client._sync_dtm import Dtm
 from coordinator.client._sync_patterns import Msg, Saga, Tcc, Xa
 from coordinator.client._sync_redis import RedisBarrier, redis_query_prepared
+from coordinator.client._sync_with_barrier import with_barrier
 from coordinator.client._sync_workflow import Workflow, WorkflowFunction, Workflows, workflow
 from coordinator.client._sync_xa_branch import XaBranch
 from coordinator.client._wsgi import error_answer
@@ -35,5 +36,6 @@ __all__ = [
     "error_answer",
     "query_prepared",
     "redis_query_prepared",
+    "with_barrier",
     "workflow",
 ]

@@ -92,6 +92,8 @@ async def own(kit: Kit, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     await kit.dtm.subscribe("order-paid", f"{kit.branches.http_url}/paid")
     async with aiosqlite.connect(shop_file) as connection:
         await connection.execute("CREATE TABLE orders (id int)")
+        await connection.execute("CREATE TABLE account (balance int)")
+        await connection.execute("INSERT INTO account VALUES (100)")
         await connection.commit()
 
         async def save_order(connection: aiosqlite.Connection) -> None:
@@ -105,6 +107,7 @@ async def own(kit: Kit, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
             "web": web,
             "aiomysql": aiomysql,
             "flask": flask,
+            "sqlite3": sqlite3,
             "grpc": grpc,
             "ThreadPoolExecutor": ThreadPoolExecutor,
             "Shop": Shop,
@@ -207,6 +210,12 @@ async def test_a_program_of_the_document_does_what_it_says(
             await own["redis"].set("stock", 5)
             await run(text, own)
             assert await own["redis"].get("stock") == b"4"
+    elif "with_barrier" in used(text) and of_blocking_code(text):
+        own["application"] = flask.Flask("reader")
+        await run(text, own)
+        called = "/withdraw?gid=asked&trans_type=saga&branch_id=01&op=action"
+        answers = [own["application"].test_client().post(called).text for _ in range(2)]
+        assert answers == ["done", "was done"]
     elif "BlockingBranchInterceptor" in used(text):
         own |= {"Workflows": coordinator.client.sync.Workflows}
         own["register"] = coordinator.client.sync.workflow("register")(lambda wf, data: None)
