@@ -1,4 +1,4 @@
-"""The barrier on blocking connections: sqlite3, pymysql, psycopg (PROTOCOL §12)."""
+"""The barrier on blocking connections: sqlite3, pymysql, psycopg, psycopg2 (PROTOCOL §12)."""
 
 import sqlite3
 from typing import Any, Final
@@ -41,6 +41,7 @@ class BlockingBarrier:
                 f"of {', '.join(sorted(_KINDS))}; for Redis see RedisBarrier"
             )
         self._connection = connection
+        self._module = module
         self._kind = _KINDS[module]
         self._table = checked_table(table or _TABLES[self._kind])
         self._row: BarrierRow | None = None  # inserted last
@@ -57,7 +58,9 @@ class BlockingBarrier:
                     self._connection.begin()
             case "postgres":
                 if self._connection.autocommit:
-                    raise InvalidUse("the barrier needs a transaction: open psycopg without autocommit")
+                    raise InvalidUse(
+                        f"the barrier needs a transaction: open {self._module} without autocommit"
+                    )
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
@@ -102,7 +105,8 @@ class BlockingBarrier:
 
     async def rollback(self) -> None:
         """See BarrierDatabase."""
-        if getattr(self._connection, "open", True):  # pymysql; the server rolls back a lost one by itself
+        is_lost = not getattr(self._connection, "open", True) or getattr(self._connection, "closed", False)
+        if not is_lost:  # pymysql says `open`, psycopg `closed`; the server rolls back a lost one by itself
             self._connection.rollback()
 
 

@@ -43,7 +43,8 @@ class Barrier(Generic[ConnectionT]):
 def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barrier[ConnectionT]:
     """Return the barrier for this branch call on this connection (PROTOCOL §12).
 
-    source: a BranchContext, or the request of Flask or Django. connection: of sqlite3, pymysql or psycopg.
+    source: a BranchContext, or the request of Flask or Django. connection: of sqlite3, pymysql, psycopg
+    or psycopg2.
 
     Example:
         with barrier(flask.request, connection) as transaction:

@@ -111,7 +111,8 @@ class Dtm:
         """Return the local side of one XA branch call, to be used as a block (PROTOCOL §7, §12).
 
         The one handler is called as action, commit and rollback; only for the action `runs` is true. source:
-        as `barrier` takes it. connect: returns a new connection of pymysql or psycopg that the block closes.
+        as `barrier` takes it. connect: returns a new connection of pymysql, psycopg or psycopg2 that the
+        block closes.
         """
         branch = blocking_branch_of(source)
         return XaBranch(

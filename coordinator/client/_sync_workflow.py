@@ -76,8 +76,8 @@ class Workflow:
     def xa(self, connect: Connect, business: Callable[[Any], Any], *, table: str = "") -> Any:
         """Run `business(connection)` in a transaction that is prepared now and ended with the workflow.
 
-        connect: returns a new connection of pymysql or psycopg. Returns what business returned, as JSON gives
-        it back. Raises what business raises.
+        connect: returns a new connection of pymysql, psycopg or psycopg2. Returns what business returned, as
+        JSON gives it back. Raises what business raises.
         """
 
         async def doing(owned: Any) -> Any:
