@@ -10,6 +10,7 @@ from coordinator.client._barrier_databases import (
     checked_table,
     first_of,
     key_values,
+    libraries_of,
     lost_row,
     missing_table,
     row_values,
@@ -34,11 +35,13 @@ class BlockingBarrier:
     """Statements on a DB-API connection; every method returns without having waited in the loop."""
 
     def __init__(self, connection: Any, table: str = "") -> None:
-        module = type(connection).__module__.partition(".")[0]
-        if module not in _KINDS:
+        module = next((one for one in libraries_of(connection) if one in _KINDS), "")
+        if not module:
+            kind = type(connection)
             raise InvalidUse(
-                f"the barrier does not know {module}.{type(connection).__qualname__}: hand in a connection "
-                f"of {', '.join(sorted(_KINDS))}; for Redis see RedisBarrier"
+                f"the barrier does not know {kind.__module__}.{kind.__qualname__}: hand in a connection of "
+                f"{', '.join(sorted(_KINDS))}, or a Session or Connection of SQLAlchemy; for Redis see "
+                "RedisBarrier"
             )
         self._connection = connection
         self._module = module

@@ -5,8 +5,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from coordinator.client import _barrier, _msg, _saga, _tcc, _xa
-from coordinator.client._barrier_blocking import BlockingBarrier, InCaller
+from coordinator.client._barrier_blocking import InCaller
 from coordinator.client._barrier_redis import is_async_redis, is_blocking_redis
+from coordinator.client._blocking_connections import blocking_database
 from coordinator.client._branch_calls import BranchAnswer
 from coordinator.client._context import BranchContext
 from coordinator.client._errors import Unreachable
@@ -101,7 +102,7 @@ class Msg:
             sender: Sender = redis_sender(self.sender, redis_in_caller(connection), table)
         else:
             sender = DatabaseSender(
-                _barrier.Barrier(self.sender, InCaller(BlockingBarrier(connection, table)))
+                _barrier.Barrier(self.sender, InCaller(blocking_database(connection, table)))
             )
 
         async def running(given: Any) -> T:
