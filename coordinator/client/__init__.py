@@ -14,10 +14,10 @@ Async, over HTTP and gRPC with the same methods. For the services that are calle
 
 from coordinator.client._aiohttp import branch_middleware, error_response
 from coordinator.client._asgi import BranchMiddleware
-from coordinator.client._barrier import Barrier, BarrierTransaction, barrier, with_barrier
+from coordinator.client._barrier import Barrier, BarrierTransaction, barrier
 from coordinator.client._barrier_databases import BarrierDatabase
 from coordinator.client._barrier_mysql import CursorBarrier, MySqlBarrier
-from coordinator.client._barrier_redis import RedisBarrier, RedisCommands, redis_query_prepared
+from coordinator.client._barrier_redis import RedisBarrier, redis_query_prepared
 from coordinator.client._barrier_rules import BarrierRow, Outcome
 from coordinator.client._barrier_sqlite import SqliteBarrier
 from coordinator.client._barrier_table import create_barrier_table
@@ -44,10 +44,12 @@ from coordinator.client._query_prepared import (
     query_prepared_handler,
     query_prepared_service,
 )
+from coordinator.client._redis_commands import RedisCommands
 from coordinator.client._request import branch_of
 from coordinator.client._saga import Saga
 from coordinator.client._submitted import Submitted
 from coordinator.client._tcc import Tcc
+from coordinator.client._with_barrier import with_barrier
 from coordinator.client._workflow import Workflow
 from coordinator.client._workflows import WorkflowFunction, Workflows, workflow
 from coordinator.client._xa import Xa

@@ -1,18 +1,13 @@
 """The barrier: one branch call has its effect once, in the caller's own local transaction (PROTOCOL §12)."""
 
-import functools
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Generic, TypeVar
-
-from aiohttp.web import StreamResponse
+from typing import Generic, TypeVar
 
 from coordinator.client._barrier_connections import barrier_database
 from coordinator.client._barrier_rules import Outcome, judge, plan
-from coordinator.client._context import BranchContext, current_branch
+from coordinator.client._context import BranchContext
 from coordinator.client._request import Source, branch_of
 
 ConnectionT = TypeVar("ConnectionT")
@@ -109,52 +104,3 @@ def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barr
         await barrier(current_branch(), connection).call(take_thirty)
     """
     return Barrier(branch_of(source), connection, table)
-
-
-def with_barrier(
-    lend: Callable[[], AbstractAsyncContextManager[Any]], *, repeated: Callable[[], T], table: str = ""
-) -> Callable[[Callable[..., Awaitable[T]]], Callable[..., Awaitable[T]]]:
-    """Decorate a branch handler: it runs once for each call, with the barrier's row (PROTOCOL §12).
-
-    The handler gets the keyword `connection`, lent by `lend()` (`pool.acquire`, or whatever returns an async
-    context manager). A response other than 200 that it returns rolls back, as an exception does: only 200 is
-    done for the coordinator. repeated: makes the answer of a call that is not to run, a success. The context
-    is `current_branch()`: the framework's adapter must be there. table: as for `barrier`.
-
-    Example:
-        @with_barrier(pool.acquire, repeated=web.Response)
-        async def withdraw(request: web.Request, *, connection: aiomysql.Connection) -> web.Response:
-            ...
-    """
-
-    def decorate(handler: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-        @functools.wraps(handler)
-        async def guarded(*arguments: Any, **named: Any) -> T:
-            branch = current_branch()
-            answer: T
-            try:
-                async with lend() as connection, barrier(branch, connection, table=table) as transaction:
-                    if not transaction.runs:
-                        return repeated()
-                    answer = await handler(*arguments, connection=connection, **named)
-                    if _is_no_success(answer):
-                        raise _NotDone
-            except _NotDone:
-                pass
-            return answer
-
-        return guarded
-
-    return decorate
-
-
-class _NotDone(Exception):
-    """Rolls the barrier back; the handler's own answer goes out."""
-
-
-def _is_no_success(answer: object) -> bool:
-    """True for a response of aiohttp, Starlette or FastAPI other than 200 (PROTOCOL §2, §10)."""
-    if isinstance(answer, StreamResponse):
-        return answer.status != HTTPStatus.OK
-    status = getattr(answer, "status_code", HTTPStatus.OK) if hasattr(answer, "headers") else HTTPStatus.OK
-    return isinstance(status, int) and status != HTTPStatus.OK

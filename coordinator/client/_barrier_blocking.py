@@ -1,4 +1,4 @@
-"""The barrier on blocking connections: sqlite3, pymysql, psycopg (PROTOCOL §12)."""
+"""The barrier on blocking connections: sqlite3, pymysql, psycopg, psycopg2 (PROTOCOL §12)."""
 
 import sqlite3
 from typing import Any, Final
@@ -10,6 +10,7 @@ from coordinator.client._barrier_databases import (
     checked_table,
     first_of,
     key_values,
+    libraries_of,
     lost_row,
     missing_table,
     row_values,
@@ -34,13 +35,16 @@ class BlockingBarrier:
     """Statements on a DB-API connection; every method returns without having waited in the loop."""
 
     def __init__(self, connection: Any, table: str = "") -> None:
-        module = type(connection).__module__.partition(".")[0]
-        if module not in _KINDS:
+        module = next((one for one in libraries_of(connection) if one in _KINDS), "")
+        if not module:
+            kind = type(connection)
             raise InvalidUse(
-                f"the barrier does not know {module}.{type(connection).__qualname__}: hand in a connection "
-                f"of {', '.join(sorted(_KINDS))}"
+                f"the barrier does not know {kind.__module__}.{kind.__qualname__}: hand in a connection of "
+                f"{', '.join(sorted(_KINDS))}, or a Session or Connection of SQLAlchemy; for Redis see "
+                "RedisBarrier"
             )
         self._connection = connection
+        self._module = module
         self._kind = _KINDS[module]
         self._table = checked_table(table or _TABLES[self._kind])
         self._row: BarrierRow | None = None  # inserted last
@@ -57,7 +61,9 @@ class BlockingBarrier:
                     self._connection.begin()
             case "postgres":
                 if self._connection.autocommit:
-                    raise InvalidUse("the barrier needs a transaction: open psycopg without autocommit")
+                    raise InvalidUse(
+                        f"the barrier needs a transaction: open {self._module} without autocommit"
+                    )
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
@@ -102,7 +108,8 @@ class BlockingBarrier:
 
     async def rollback(self) -> None:
         """See BarrierDatabase."""
-        if getattr(self._connection, "open", True):  # pymysql; the server rolls back a lost one by itself
+        is_lost = not getattr(self._connection, "open", True) or getattr(self._connection, "closed", False)
+        if not is_lost:  # pymysql says `open`, psycopg `closed`; the server rolls back a lost one by itself
             self._connection.rollback()
 
 

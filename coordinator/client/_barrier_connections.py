@@ -3,7 +3,7 @@
 import aiomysql
 import aiosqlite
 
-from coordinator.client._barrier_databases import BarrierDatabase
+from coordinator.client._barrier_databases import BarrierDatabase, libraries_of
 from coordinator.client._barrier_mysql import MySqlBarrier
 from coordinator.client._barrier_sqlite import SqliteBarrier
 from coordinator.client._errors import InvalidUse
@@ -19,20 +19,18 @@ def barrier_database(connection: object, table: str = "") -> BarrierDatabase:
     if isinstance(connection, aiosqlite.Connection):
         return SqliteBarrier(connection, table)
     # By name: whoever has such a connection has the driver; nobody else needs it.
-    match type(connection).__module__.partition(".")[0]:
-        case "asyncpg":
-            from coordinator.client._barrier_postgres import PostgresBarrier
+    if type(connection).__module__.partition(".")[0] == "asyncpg":
+        from coordinator.client._barrier_postgres import PostgresBarrier
 
-            return PostgresBarrier(connection, table)
-        case "sqlalchemy":
-            from coordinator.client._barrier_sqlalchemy import sqlalchemy_barrier
+        return PostgresBarrier(connection, table)
+    if "sqlalchemy" in libraries_of(connection):  # or made from it, as SQLModel's sessions are
+        from coordinator.client._barrier_sqlalchemy import sqlalchemy_barrier
 
-            return sqlalchemy_barrier(connection, table)
+        return sqlalchemy_barrier(connection, table)
     if all(hasattr(connection, name) for name in ("begin", "insert_ignore", "commit", "rollback")):
         return connection  # type: ignore[return-value] # just looked: it has what the Protocol asks for
     raise InvalidUse(
         f"the barrier does not know {type(connection).__module__}.{type(connection).__qualname__}: hand in "
         "an aiomysql or aiosqlite connection, one of asyncpg, an AsyncSession or AsyncConnection of "
-        "SQLAlchemy, or an object with the methods of BarrierDatabase; for Redis see RedisBarrier, "
-        "for its messages Msg.sender"
+        "SQLAlchemy, or an object with the methods of BarrierDatabase; for Redis see RedisBarrier"
     )

@@ -39,6 +39,11 @@ class BarrierDatabase(Protocol):
         ...
 
 
+def libraries_of(connection: Any) -> tuple[str, ...]:
+    """Return where the connection's class and those it is made from come from, its own one first."""
+    return tuple(one.__module__.partition(".")[0] for one in connection.__class__.__mro__)
+
+
 def checked_table(table: str) -> str:
     """Return the name if it can stand in SQL as it is: letters, digits, `_`, with one `.` at most."""
     parts = table.split(".")

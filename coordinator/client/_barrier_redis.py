@@ -1,16 +1,16 @@
 """The barrier in Redis: its rules and the business are one Lua script, which runs as one (PROTOCOL §12)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
-from coordinator.client._barrier_rules import BarrierRow, Outcome, plan, plan_query
+from coordinator.client._barrier_rules import GIVEN_UP, BarrierRow, Outcome, plan, plan_query
 from coordinator.client._errors import FAILURE_WORD, BarrierError, Failure, InvalidUse
+from coordinator.client._redis_commands import ENOUGH, RedisCommands, Word
 from coordinator.client._request import Source, branch_of
 
 EXPIRE_SECONDS: Final = 7 * 24 * 3600
-GIVEN_UP: Final = "rollback"
+_BROKEN: Final = "broken:"  # how the value of a key begins whose commands were done in part
 
 # KEYS: own row, origin row, then the business's. ARGV: reason, seconds, 1 where there is an origin, then the
 # business's. The business checks before it writes: Redis takes nothing back.
@@ -42,80 +42,44 @@ redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return {{'run', result}}
 """
 
-# ARGV: for each command the number of its words, then the words. When the first one fails, nothing is done.
-# When a later one does, those before it stay done: they must not be run again as if it were the first time.
-_QUEUED: Final = """
-  local answers, at = {}, 1
-  while at <= #ARGV do
-    local words = tonumber(ARGV[at])
-    local run = at == 1 and redis.call or redis.pcall
-    local answer = run(unpack(ARGV, at + 1, at + words))
-    if type(answer) == 'table' and answer.err then
-      return {partly = ARGV[at + 1] .. ' after ' .. #answers .. ' that were done: ' .. answer.err}
-    end
-    answers[#answers + 1] = answer
-    at = at + 1 + words
-  end
-  return answers
-"""
-
-_ADJUST: Final = """
-  local after = tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(ARGV[1])
-  if after < tonumber(ARGV[2]) then
-    return redis.error_reply('FAILURE ' .. KEYS[1] .. ' would be ' .. after)
-  end
-  return redis.call('INCRBY', KEYS[1], ARGV[1])
-"""
-
-
-@dataclass
-class RedisCommands:
-    """Commands that run together at the block's end, if the call is the first of its kind (PROTOCOL §12).
-
-    One that Redis refuses (a key of another type) after others were done is a BarrierError, then and in every
-    later call: Redis takes nothing back.
-    """
-
-    outcome: Outcome | None = None  # known after the block
-    answers: list[Any] = field(default_factory=list)  # of the commands, after the block
-    _queued: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def execute(self, *words: str | bytes | int | float) -> None:
-        """Queue one command: `execute("INCRBY", "balance", -30)`. Raises InvalidUse for an empty one."""
-        if not words:
-            raise InvalidUse("a Redis command needs its words: execute('INCRBY', 'balance', -30)")
-        self._queued.append(words)
-
-    def flattened(self) -> list[Any]:
-        """The commands as arguments of the script."""
-        return [word for words in self._queued for word in (len(words), *words)]
+_ADJUST: Final = f"{ENOUGH} return redis.call('INCRBY', KEYS[1], ARGV[1])"
 
 
 class RedisBarrier:
     """One barrier on a client of `redis.asyncio` (PROTOCOL §12).
 
     source: as `barrier` takes it. redis: of a single Redis, or of a primary with replicas. expire_seconds:
-    how long a repeated call is recognised; longer than any transaction may take. Raises NoBranchContext,
-    BarrierError.
+    how long a repeated call is recognised; longer than any transaction may take. outcome: known after the
+    call. refused: the business said no, and nothing was kept. Raises NoBranchContext, InvalidUse for a
+    blocking client, BarrierError.
 
     Example:
         async with RedisBarrier(request, redis) as commands:
-            commands.execute("INCRBY", "balance:ann", -30)
+            commands.adjust("balance:ann", -30)  # Failure rather than below zero
+            commands.execute("RPUSH", "withdrawals", 30)
 
-        await RedisBarrier(request, redis).adjust("balance:ann", -30)  # Failure rather than below zero
+        await RedisBarrier(request, redis).adjust("balance:ann", -30)  # the same alone; returns the balance
     """
 
     def __init__(self, source: Source, redis: Any, *, expire_seconds: int = EXPIRE_SECONDS) -> None:
+        if is_blocking_redis(redis):
+            raise InvalidUse(
+                "this is a blocking client of Redis: hand in one of redis.asyncio, or use "
+                "coordinator.client.sync"
+            )
         branch = branch_of(source)
         self._plan = plan(branch, branch.next_barrier_id())
         self._redis = redis
         self._expire_seconds = expire_seconds
         self._commands = RedisCommands()
         self.outcome: Outcome | None = None
+        self.refused = False
 
-    async def call(
-        self, business: str, keys: Sequence[str] = (), arguments: Sequence[str | bytes | int | float] = ()
-    ) -> Any:
+    async def own_reason(self) -> str:
+        """Return the operation that left the key of this call, "" without one."""
+        return _text(await self._redis.get(row_key(self._plan.own)) or "")
+
+    async def call(self, business: str, keys: Sequence[str] = (), arguments: Sequence[Word] = ()) -> Any:
         """Run a Lua body with KEYS and ARGV behind the barrier; return its result, None when it was not run.
 
         A body that returns `redis.error_reply('FAILURE …')` says no: Failure is raised and nothing is kept;
@@ -130,17 +94,13 @@ class RedisBarrier:
         )
         word = _text(answer[0])
         if word == "refused":
+            self.refused = True
             text = _text(answer[1])
             if FAILURE_WORD in text:
                 raise Failure(text.replace(FAILURE_WORD, "").strip(), gid=own.gid)
             raise BarrierError(f"the business in Redis failed: {text}", gid=own.gid)
         if word == "broken":
-            raise BarrierError(
-                f"a command failed, and Redis does not take back those before it: {_text(answer[2])}. "
-                f"Nothing is run again: set it right by hand, then SET {_text(answer[1])} to done, or DEL it "
-                "to have all of them run again",
-                gid=own.gid,
-            )
+            raise _done_in_part(_text(answer[1]), _text(answer[2]), own.gid)
         self.outcome = Outcome(word)
         return answer[1] if len(answer) > 1 else None
 
@@ -160,18 +120,36 @@ class RedisBarrier:
     ) -> None:
         if error is not None:
             return  # nothing was sent
-        answers = await self.call(_QUEUED, (), self._commands.flattened())
+        commands = self._commands
+        answers = await self.call(commands.body(), commands.keys(), commands.arguments())
         self._commands.outcome = self.outcome
         self._commands.answers = answers or []
 
 
 async def redis_query_prepared(source: Source, redis: Any, *, expire_seconds: int = EXPIRE_SECONDS) -> None:
-    """`query_prepared` of a message whose sender's barrier is in Redis (PROTOCOL §8, §12). Raises Failure."""
+    """`query_prepared` of a message whose sender's barrier is in Redis (PROTOCOL §8, §12).
+
+    expire_seconds: as for RedisBarrier. Raises Failure when the business was never done and never will be,
+    BarrierError when a command of it failed after others: asked again, until somebody has set that right.
+    """
     row = plan_query(branch_of(source))
     key = row_key(row)
     await redis.set(key, row.reason, nx=True, ex=expire_seconds)
-    if _text(await redis.get(key)) == GIVEN_UP:
+    found = _text(await redis.get(key))
+    if found == GIVEN_UP:
         raise Failure("the local transaction was never committed", gid=row.gid)
+    if found.startswith(_BROKEN):
+        raise _done_in_part(key, found, row.gid)
+
+
+def is_async_redis(client: object) -> bool:
+    """True for a client of redis.asyncio; by name, so that nobody else needs redis-py."""
+    return _has_class(client, "redis.asyncio.client")
+
+
+def is_blocking_redis(client: object) -> bool:
+    """True for a blocking client of redis-py."""
+    return _has_class(client, "redis.client")
 
 
 def row_key(row: BarrierRow) -> str:
@@ -181,3 +159,16 @@ def row_key(row: BarrierRow) -> str:
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _has_class(client: object, module: str) -> bool:
+    return any(one.__module__ == module and one.__name__ == "Redis" for one in type(client).__mro__)
+
+
+def _done_in_part(key: str, what: str, gid: str) -> BarrierError:
+    return BarrierError(
+        f"a command failed, and Redis does not take back those before it: {what}. "
+        f"Nothing is run again: set it right by hand, then SET {key} to done, or DEL it "
+        "to have all of them run again",
+        gid=gid,
+    )

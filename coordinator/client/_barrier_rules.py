@@ -14,6 +14,7 @@ ORIGIN_OF: Final = {"cancel": "try", "compensate": "action", "rollback": "action
 
 SENDER_BRANCH: Final = "00"  # of a message: whose local transaction decides
 FIRST_BARRIER: Final = "01"
+GIVEN_UP: Final = Op.ROLLBACK.value  # the reason in the row of a message whose sender never committed
 
 # Widths of the barrier table's columns. MySQL's INSERT IGNORE cuts longer values without a word.
 LENGTH_MAX: Final = {"trans_type": 45, "gid": 128, "branch_id": 128, "op": 45, "barrier_id": 45, "reason": 45}

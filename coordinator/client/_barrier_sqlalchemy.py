@@ -1,6 +1,7 @@
 """The barrier on SQLAlchemy's AsyncSession and AsyncConnection (PROTOCOL §12)."""
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
 
 import aiomysql
 from sqlalchemy import text
@@ -36,14 +37,28 @@ _MYSQL_MISSING: Final = (1146, 1049)
 _FAILED_BEFORE: Final = "25P02"  # in_failed_sql_transaction
 
 
+class Owner(Protocol):
+    """Whose transaction it is."""
+
+    async def commit(self) -> None:
+        """Commit it."""
+        ...
+
+    async def rollback(self) -> None:
+        """Roll it back."""
+        ...
+
+
 class SqlAlchemyBarrier:
     """A session or connection; its own transaction is joined, committed and rolled back.
 
     The business works with the same session; what it has added is flushed by the commit.
     """
 
-    def __init__(self, session: AsyncSession | AsyncConnection, table: str = "") -> None:
+    def __init__(self, session: Owner, connected: Callable[[], Awaitable[Any]], table: str = "") -> None:
+        """session: whose transaction it is. connected: returns its connection."""
         self._session = session
+        self._connection = connected
         self._table = table
         self._row: BarrierRow | None = None  # inserted last
 
@@ -111,11 +126,6 @@ class SqlAlchemyBarrier:
         """See BarrierDatabase."""
         await self._session.rollback()
 
-    async def _connection(self) -> AsyncConnection:
-        if isinstance(self._session, AsyncConnection):
-            return self._session
-        return await self._session.connection()
-
     def _table_of(self, dialect: str) -> str:
         if dialect not in _TABLES:
             raise InvalidUse(
@@ -128,8 +138,15 @@ def sqlalchemy_barrier(connection: object, table: str) -> BarrierDatabase:
     """Return the adapter. Raises InvalidUse for what is not async."""
     if isinstance(connection, async_scoped_session):
         connection = connection()
-    if isinstance(connection, (AsyncSession, AsyncConnection)):
-        return SqlAlchemyBarrier(connection, table)
+    if isinstance(connection, AsyncSession):
+        return SqlAlchemyBarrier(connection, connection.connection, table)
+    if isinstance(connection, AsyncConnection):
+        own = connection
+
+        async def itself() -> AsyncConnection:
+            return own
+
+        return SqlAlchemyBarrier(own, itself, table)
     raise InvalidUse(
         "the barrier takes an AsyncSession or AsyncConnection of SQLAlchemy, not a "
         f"{type(connection).__qualname__}"

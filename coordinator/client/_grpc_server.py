@@ -154,9 +154,14 @@ def branch_method(path: str, answer: Callable[[BranchContext, bytes], Awaitable[
     answer: gets the context and the message's bytes, returns those of the reply; its DtmErrors become
     answers.
     """
+    check_method_path(path)
+    return _OneMethod(path, answer)
+
+
+def check_method_path(path: str) -> None:
+    """Raise InvalidUse unless it is written as gRPC does, `/package.Service/Method`."""
     if not path.startswith("/") or path.count("/") != 2:
         raise InvalidUse(f"path {path!r}: write /package.Service/Method")
-    return _OneMethod(path, answer)
 
 
 class _BranchHandler(Handler):

@@ -1,20 +1,23 @@
 """The two-phase message: calls that surely follow a committed local transaction (PROTOCOL §8)."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import orjson
 
-from coordinator.client._barrier import Barrier
 from coordinator.client._barrier_rules import SENDER_BRANCH
 from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
-from coordinator.client._errors import DtmError, Duplicated, Failure, InvalidUse
+from coordinator.client._errors import InvalidUse
+from coordinator.client._msg_sender import do_and_submit, sender_of
 from coordinator.client._payload import Payload, encode_step
-from coordinator.client._query_prepared import GIVEN_UP
+from coordinator.client._redis_commands import RedisCommands
 from coordinator.client._submitted import Submitted, submitted
 from coordinator.client._transport import Operation
 from coordinator.model import Op, Options, Step, TransactionRequest, TransType
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 ConnectionT = TypeVar("ConnectionT")
 T = TypeVar("T")
@@ -46,14 +49,14 @@ class Msg:
     def sender(self) -> BranchContext:
         """The branch that the sender's own transaction is (§12), for a barrier that is used by hand.
 
-        For Redis, which `do_and_submit` does not take: submit only what has run; of everything else
+        For a script of one's own in Redis: submit only what has run; of everything else
         `redis_query_prepared` decides.
 
         Example:
             await msg.prepare()
-            async with RedisBarrier(msg.sender, redis) as commands:
-                commands.execute("DECR", "stock")
-            if commands.outcome is Outcome.RUN:
+            barrier = RedisBarrier(msg.sender, redis)
+            await barrier.call(lua, keys, arguments)
+            if barrier.outcome is Outcome.RUN:
                 await msg.submit()
         """
         return BranchContext(self.gid, TransType.MSG, SENDER_BRANCH, Op.MSG)
@@ -100,60 +103,37 @@ class Msg:
         """Give a prepared message up. Raises Failure when it is submitted already, Unreachable."""
         await self._coordinator.operate(Operation.ABORT, self._request(reason))
 
+    @overload
+    async def do_and_submit(
+        self, connection: "Redis", business: Callable[[RedisCommands], Awaitable[T]]
+    ) -> T: ...
+
+    @overload
     async def do_and_submit(
         self, connection: ConnectionT, business: Callable[[ConnectionT], Awaitable[T]], *, table: str = ""
+    ) -> T: ...
+
+    async def do_and_submit(
+        self, connection: Any, business: Callable[[Any], Awaitable[T]], *, table: str = ""
     ) -> T:
-        """Run `business(connection)` in a local transaction, with the message: both happen, or neither.
+        """Run `business(connection)` in a local transaction, with the message: both happen, or neither (§8).
 
         Prepares the message, runs the business behind its barrier (§12) in one local transaction on
-        `connection` (what `barrier` takes; for Redis see `sender`), commits, submits. Returns what business
-        returned. An exception of business rolls back, gives the message up, and comes through. A crash in
-        between is settled by query_prepared. Raises Duplicated when an earlier call with this gid has done
-        the business; the message is handed in then too. Raises Failure when the message was given up
-        meanwhile, InvalidUse for a connection that is not known, before anything is sent.
+        `connection` (what `barrier` takes), commits, submits. With a client of redis.asyncio, business gets
+        `RedisCommands`; what it queues is run as one script after it. Returns what business returned. An
+        exception of business, and a check in Redis that says no (Failure), undo it, give the message up, and
+        come through. A crash in between is settled by query_prepared. Raises Duplicated when an earlier call
+        with this gid has done the business; the message is handed in then too. Raises Failure when the
+        message was given up meanwhile, InvalidUse for a connection that is not known, before anything is
+        sent, BarrierError.
+
+        Example:
+            async def take_one(commands: RedisCommands) -> None:
+                commands.adjust("stock", -1)  # Failure rather than below zero
+
+            await msg.do_and_submit(redis, take_one)
         """
-        barrier = Barrier(self.sender, connection, table)
-        await self.prepare()
-        try:
-            result = await self._do(barrier, business)
-        except _NotFirst as again:
-            if again.reason == GIVEN_UP:
-                await self._give_up(again)
-                raise Failure(
-                    f"message {self.gid} was given up before its local transaction: nothing was done",
-                    gid=self.gid,
-                ) from None
-            await self.submit()
-            raise Duplicated(
-                f"the business of message {self.gid} was done by an earlier call; not done again",
-                gid=self.gid,
-            ) from None
-        except BaseException as error:
-            if barrier.rolled_back:
-                await self._give_up(error)
-            else:
-                error.add_note(
-                    f"Not known whether the local transaction of message {self.gid} was committed: the "
-                    "coordinator will ask query_prepared and act on its answer."
-                )
-            raise
-        await self.submit()
-        return result
-
-    async def _do(self, barrier: Barrier[ConnectionT], business: Callable[[ConnectionT], Awaitable[T]]) -> T:
-        async with barrier as transaction:
-            if not transaction.runs:
-                raise _NotFirst(await barrier.own_reason())
-            return await business(transaction.connection)
-
-    async def _give_up(self, error: BaseException) -> None:
-        """Abort; where that cannot be said now, query_prepared says it later."""
-        if not isinstance(error, Exception):
-            return  # cancelled: no time for further calls
-        try:
-            await self.abort(str(error)[:_REASON_CHARACTERS_MAX])
-        except DtmError as problem:
-            error.add_note(f"Message {self.gid} could not be aborted at once: {problem}")
+        return await do_and_submit(self, sender_of(self.sender, connection, table), business)
 
     def _request(self, reason: str = "") -> TransactionRequest:
         return TransactionRequest(
@@ -176,14 +156,3 @@ class Msg:
         if self._options.concurrent:
             data["concurrent"] = True
         return orjson.dumps(data).decode() if data else ""
-
-
-class _NotFirst(Exception):
-    """The sender's barrier row was there already."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-_REASON_CHARACTERS_MAX: Final = 500

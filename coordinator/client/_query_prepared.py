@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any
 
 from coordinator.client._barrier_connections import barrier_database
-from coordinator.client._barrier_rules import plan_query
+from coordinator.client._barrier_rules import GIVEN_UP, plan_query
 from coordinator.client._context import BranchContext
 from coordinator.client._errors import Failure
 from coordinator.client._request import Source, branch_of
-
-GIVEN_UP: Final = "rollback"  # the reason in the barrier row of a message whose sender never committed
 
 Lend = Callable[[], AbstractAsyncContextManager[Any]]
 

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from coordinator.client import _barrier, _query_prepared
-from coordinator.client._barrier_blocking import BlockingBarrier
+from coordinator.client._blocking_connections import blocking_database
 from coordinator.client._context import BranchContext
 from coordinator.client._portal import at_once
 from coordinator.client._request import Source
@@ -20,7 +20,7 @@ class Barrier(Generic[ConnectionT]):
 
     def __init__(self, branch: BranchContext, connection: ConnectionT, table: str) -> None:
         self._connection = connection
-        self._barrier = _barrier.Barrier(branch, BlockingBarrier(connection, table))
+        self._barrier = _barrier.Barrier(branch, blocking_database(connection, table))
 
     def call(self, business: Callable[[ConnectionT], T]) -> T | None:
         """Run `business(connection)` if this call is the first of its kind, and commit both together."""
@@ -43,7 +43,8 @@ class Barrier(Generic[ConnectionT]):
 def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barrier[ConnectionT]:
     """Return the barrier for this branch call on this connection (PROTOCOL §12).
 
-    source: a BranchContext, or the request of Flask or Django. connection: of sqlite3, pymysql or psycopg.
+    source: a BranchContext, or the request of Flask or Django. connection: of sqlite3, pymysql, psycopg
+    or psycopg2, or a Session, scoped_session or Connection of SQLAlchemy.
 
     Example:
         with barrier(flask.request, connection) as transaction:
@@ -55,5 +56,5 @@ def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barr
 
 def query_prepared(source: Source, connection: Any, *, table: str = "") -> None:
     """Return when the local transaction of the message was committed; raise Failure when it never will be."""
-    database = BlockingBarrier(connection, table)
+    database = blocking_database(connection, table)
     at_once(_query_prepared.query_prepared(blocking_branch_of(source), database))

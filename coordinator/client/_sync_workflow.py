@@ -13,6 +13,7 @@ from coordinator.client._portal import Portal, in_caller
 from coordinator.client._request import Source
 from coordinator.client._wsgi import HttpAnswer, StartResponse, answer_request, answer_wsgi
 from coordinator.client._xa_blocking import Connect, open_in_caller
+from coordinator.proto.workflow import WorkflowData
 
 
 class BlockingDtm(Protocol):
@@ -75,8 +76,8 @@ class Workflow:
     def xa(self, connect: Connect, business: Callable[[Any], Any], *, table: str = "") -> Any:
         """Run `business(connection)` in a transaction that is prepared now and ended with the workflow.
 
-        connect: returns a new connection of pymysql or psycopg. Returns what business returned, as JSON gives
-        it back. Raises what business raises.
+        connect: returns a new connection of pymysql, psycopg or psycopg2. Returns what business returned, as
+        JSON gives it back. Raises what business raises.
         """
 
         async def doing(owned: Any) -> Any:
@@ -111,7 +112,8 @@ def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
 class Workflows:
     """The blocking workflow functions of one service; see `coordinator.client.Workflows`.
 
-    callback: the http url where `answer` or `wsgi` is served, also where `dtm` is a grpc:// one.
+    callback: the http url where `answer` or `wsgi` is served, whatever `dtm` speaks; or, for a grpc:// one
+    only, `host:port/workflow.Workflow/Execute` of a server of grpcio that has `grpc_handler()`.
 
     Example:
         workflows = Workflows(dtm, [register], callback="http://me:8080/workflow")
@@ -167,6 +169,24 @@ class Workflows:
     def wsgi(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """The same as a WSGI application of its own."""
         return answer_wsgi(environ, start_response, self.resume)
+
+    def grpc_handler(self) -> Any:
+        """Return what answers the coordinator's callback on a blocking server of grpcio (PROTOCOL §4, §7).
+
+        It serves `/workflow.Workflow/Execute`, beside whatever else the server serves; every error of the
+        client's tree becomes its code (§2). The server's threads run the workflows that are called back.
+        Raises InvalidUse where grpcio is not installed.
+
+        Example:
+            server = grpc.server(ThreadPoolExecutor(20), interceptors=[BlockingBranchInterceptor()])
+            server.add_generic_rpc_handlers((workflows.grpc_handler(),))
+        """
+
+        def answer(branch: BranchContext, body: bytes) -> bytes:
+            self.resume(branch, WorkflowData.FromString(body).data)
+            return b""
+
+        return _workflows.grpcio_module().blocking_branch_method(_workflows.GRPC_PATH, answer)
 
     def _waiting_for(self, blocking: WorkflowFunction) -> _workflows.WorkflowFunction:
         async def running(inner: _workflow.Workflow, data: Any) -> Any:

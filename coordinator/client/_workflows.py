@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import importlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Unpack
@@ -53,8 +54,9 @@ def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
 class Workflows:
     """The workflow functions of one service (PROTOCOL §5, §7).
 
-    callback: the url under which the coordinator reaches `handler` (http://…), or `service()` (written
-    `host:port/workflow.Workflow/Execute`), from where an unfinished one is gone on with after a crash.
+    callback: the url under which the coordinator reaches `handler` (http://…), or `service()` or
+    `grpc_handler()` (written `host:port/workflow.Workflow/Execute`), from where an unfinished one is gone on
+    with after a crash.
     options: see TransactionOptions; retry_interval is when the coordinator calls back first. Raises
     InvalidUse without callback.
 
@@ -120,11 +122,14 @@ class Workflows:
     def service(self) -> Any:
         """The grpclib service that the coordinator calls back, for `BranchServer`."""
 
-        async def answer(branch: BranchContext, body: bytes) -> bytes:
-            await self.resume(branch, WorkflowData.FromString(body).data)
-            return b""
+        return branch_method(GRPC_PATH, self._answer_grpc)
 
-        return branch_method(GRPC_PATH, answer)
+    def grpc_handler(self) -> Any:
+        """The same for `add_generic_rpc_handlers` of `grpc.aio.server`.
+
+        Raises InvalidUse where grpcio is not installed.
+        """
+        return grpcio_module().branch_method(GRPC_PATH, self._answer_grpc)
 
     async def resume(self, branch: BranchContext, body: bytes) -> bytes:
         """Go on with the workflow that a callback is about; for adapters to other frameworks.
@@ -143,6 +148,10 @@ class Workflows:
             return await self._run(found, request, from_json(body))
         except Failure:
             return b""  # rolled back, and stored as such
+
+    async def _answer_grpc(self, branch: BranchContext, body: bytes) -> bytes:
+        await self.resume(branch, WorkflowData.FromString(body).data)
+        return b""
 
     async def _run(self, workflow: WorkflowFunction, request: TransactionRequest, data: Any) -> bytes:
         """Run to the end; return the result's JSON."""
@@ -215,6 +224,14 @@ class Workflows:
             options=self._options,
             custom_data=orjson.dumps(stored).decode(),
         )
+
+
+def grpcio_module() -> Any:
+    """Return `coordinator.client.grpcio`. Raises InvalidUse where grpcio is not installed."""
+    try:
+        return importlib.import_module("coordinator.client.grpcio")
+    except ModuleNotFoundError as error:
+        raise InvalidUse("this needs grpcio: pip install 'dtm-coordinator[grpcio]'") from error
 
 
 async def _outcome(workflow: WorkflowFunction, running: Workflow, data: Any) -> tuple[bytes, Failure | None]:

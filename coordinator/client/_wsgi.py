@@ -32,6 +32,16 @@ def blocking_branch_of(source: Source) -> BranchContext:
     return found
 
 
+def request_among(arguments: Iterable[object]) -> Source | None:
+    """Return the first one that says which branch it is: a request, grpcio's context, a BranchContext."""
+    for one in arguments:
+        if isinstance(one, BranchContext) or hasattr(one, "invocation_metadata"):
+            return one
+        if _query_and_environ(one)[1] is not None:
+            return one
+    return None
+
+
 def answer_request(request: Source, answer: Answer) -> HttpAnswer:
     """Return what `answer` makes of a request of Flask or Django; its DtmErrors become answers.
 

@@ -1,4 +1,4 @@
-"""XA on blocking connections, pymysql and psycopg, in the thread that owns them (PROTOCOL §7, §12).
+"""XA on blocking connections, pymysql, psycopg and psycopg2, in the thread that owns them (PROTOCOL §7, §12).
 
 Only the drivers' words are translated here, into those of aiomysql and asyncpg; what XA says to a database is
 said by MySqlXa and PostgresXa, as for the async client.
@@ -87,7 +87,7 @@ class _PyMySqlCursor:
 
 
 class _Psycopg:
-    """What PostgresXa asks of asyncpg, of a psycopg connection."""
+    """What PostgresXa asks of asyncpg, of a connection of psycopg or psycopg2."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -102,14 +102,24 @@ class _Psycopg:
         return bool(self.connection.closed)
 
     async def execute(self, sql: str) -> str:
-        return str(await in_caller(lambda: self.connection.execute(sql).statusmessage))
+        return str(await in_caller(lambda: self._after(sql, lambda cursor: cursor.statusmessage)))
 
     async def fetchval(self, sql: str) -> Any:
-        row = await in_caller(lambda: self.connection.execute(sql).fetchone())
-        return row[0] if row else None
+        row = await in_caller(lambda: self._after(sql, lambda cursor: cursor.fetchone()))
+        if not row:
+            return None
+        return next(iter(row.values())) if isinstance(row, dict) else row[0]
 
     async def close(self) -> None:
         await in_caller(self.connection.close)
+
+    def _after(self, sql: str, look: Callable[[Any], Any]) -> Any:
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(sql)
+            return look(cursor)
+        finally:
+            cursor.close()
 
 
 def _owned(connection: Any) -> OwnedByCaller:
@@ -117,7 +127,7 @@ def _owned(connection: Any) -> OwnedByCaller:
     match kind.__module__.partition(".")[0]:
         case "pymysql":
             return _PyMySql(connection)
-        case "psycopg":
+        case "psycopg" | "psycopg2":
             connection.rollback()  # of what connect has looked at
             connection.autocommit = True  # BEGIN and PREPARE TRANSACTION are said by us
             return _Psycopg(connection)
@@ -127,5 +137,5 @@ def _owned(connection: Any) -> OwnedByCaller:
         raise InvalidUse("SQLite has no XA: use a saga or TCC, or MySQL, MariaDB or PostgreSQL")
     raise InvalidUse(
         f"XA does not know {kind.__module__}.{kind.__qualname__}: connect must return a new connection of "
-        "pymysql or psycopg"
+        "pymysql, psycopg or psycopg2"
     )

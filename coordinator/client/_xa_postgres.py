@@ -124,7 +124,8 @@ def _literal(text: str) -> str:
 
 
 def _state(error: Exception) -> str:
-    return str(getattr(error, "sqlstate", None) or "")  # asyncpg and psycopg name it so
+    # asyncpg and psycopg name it so, psycopg2 otherwise
+    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
 
 
 def _busy_or_same(error: Exception) -> Exception:

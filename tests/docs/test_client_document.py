@@ -4,16 +4,19 @@ import ast
 import asyncio
 import inspect
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import aiomysql
 import aiosqlite
 import flask
+import grpc
 import pymysql
 import pytest
 from aiohttp import web
@@ -48,6 +51,9 @@ class Pool:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+
+    def connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        return closing(sqlite3.connect(self._file))
 
     def acquire(self) -> AbstractAsyncContextManager[aiosqlite.Connection]:
         return aiosqlite.connect(self._file)
@@ -86,6 +92,8 @@ async def own(kit: Kit, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     await kit.dtm.subscribe("order-paid", f"{kit.branches.http_url}/paid")
     async with aiosqlite.connect(shop_file) as connection:
         await connection.execute("CREATE TABLE orders (id int)")
+        await connection.execute("CREATE TABLE account (balance int)")
+        await connection.execute("INSERT INTO account VALUES (100)")
         await connection.commit()
 
         async def save_order(connection: aiosqlite.Connection) -> None:
@@ -99,6 +107,9 @@ async def own(kit: Kit, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
             "web": web,
             "aiomysql": aiomysql,
             "flask": flask,
+            "sqlite3": sqlite3,
+            "grpc": grpc,
+            "ThreadPoolExecutor": ThreadPoolExecutor,
             "Shop": Shop,
             "connection": connection,
             "pool": Pool(shop_file),
@@ -163,6 +174,17 @@ async def run(text: str, names: dict[str, Any]) -> None:
         await running
 
 
+def a_message_that_was_never_sent_is_refused(server: Any) -> None:
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    asked = {"dtm-gid": "asked", "dtm-trans_type": "msg", "dtm-branch_id": "00", "dtm-op": "msg"}
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(grpc.RpcError, match="never committed") as caught:
+            channel.unary_unary("/shop.Shop/QueryPrepared")(b"", metadata=tuple(asked.items()))
+        assert caught.value.code() is grpc.StatusCode.ABORTED
+    server.stop(0).wait()
+
+
 @pytest.mark.parametrize("block", OF_SERVICES, ids=lambda block: f"line-{block.line}")
 async def test_a_program_of_the_document_does_what_it_says(
     block: Block, kit: Kit, own: dict[str, Any], request: pytest.FixtureRequest
@@ -185,8 +207,21 @@ async def test_a_program_of_the_document_does_what_it_says(
     elif "redis" in used(text):
         server: RedisServer = request.getfixturevalue("redis_server")
         async with redis_client(server.url) as own["redis"]:
+            await own["redis"].set("stock", 5)
             await run(text, own)
-            assert await own["redis"].get("stock") == b"-1"
+            assert await own["redis"].get("stock") == b"4"
+    elif "with_barrier" in used(text) and of_blocking_code(text):
+        own["application"] = flask.Flask("reader")
+        await run(text, own)
+        called = "/withdraw?gid=asked&trans_type=saga&branch_id=01&op=action"
+        answers = [own["application"].test_client().post(called).text for _ in range(2)]
+        assert answers == ["done", "was done"]
+    elif "BlockingBranchInterceptor" in used(text):
+        own |= {"Workflows": coordinator.client.sync.Workflows}
+        own["register"] = coordinator.client.sync.workflow("register")(lambda wf, data: None)
+        with coordinator.client.sync.Dtm(kit.grpc_url) as own["dtm"]:
+            await run(text, own)
+            await asyncio.to_thread(a_message_that_was_never_sent_is_refused, own["server"])
     else:
         with logging_as_before():
             await run(text, own)
@@ -223,11 +258,12 @@ def test_a_test_of_the_document_passes(block: Block, tmp_path: Path) -> None:
     [
         (coordinator.client.Dtm, "saga tcc nested_tcc msg xa nested_xa xa_branch subscribe unsubscribe wait"),
         (coordinator.client.Workflow, "saga tcc xa do"),
-        (coordinator.client.Workflows, "execute handler service"),
+        (coordinator.client.Workflows, "execute handler service grpc_handler"),
         (coordinator.client.Msg, "add add_topic do_and_submit submit prepare sender"),
         (coordinator.client.RedisBarrier, "adjust call"),
+        (coordinator.client.RedisCommands, "execute check adjust"),
         (coordinator.client.sync.Dtm, "xa_branch tcc"),
-        (coordinator.client.sync.Workflows, "answer wsgi execute"),
+        (coordinator.client.sync.Workflows, "answer wsgi execute grpc_handler"),
         (coordinator.client.sync.Workflow, "saga xa do"),
         (coordinator.testing.Kit, "advance branches dtm"),
     ],

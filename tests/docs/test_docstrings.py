@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 import coordinator.client
+import coordinator.client.grpcio
 import coordinator.client.service
 import coordinator.client.sync
 import coordinator.testing
 
 TRANSACTIONS = [coordinator.client, coordinator.testing]
-MODULES = [*TRANSACTIONS, coordinator.client.sync, coordinator.client.service]
+MODULES = [*TRANSACTIONS, coordinator.client.sync, coordinator.client.grpcio, coordinator.client.service]
 CALLED_BY_PYTHON = ("__init__", "__enter__", "__aenter__", "__exit__", "__aexit__")
 
 

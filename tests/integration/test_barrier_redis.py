@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import redis as blocking
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -14,6 +15,7 @@ from coordinator.client import (
     InvalidUse,
     Outcome,
     RedisBarrier,
+    RedisCommands,
     barrier,
     redis_query_prepared,
 )
@@ -127,6 +129,73 @@ async def test_a_command_refused_after_others_were_done_is_not_run_again(redis: 
     assert await call(redis, "compensate", -30) is Outcome.RUN
 
 
+async def test_a_refused_adjustment_keeps_every_command_undone(redis: Redis) -> None:
+    await redis.set(ACCOUNT, 50)
+
+    async def withdraw(*amounts: int, gid: str) -> None:
+        async with RedisBarrier(branch("action", gid), redis) as commands:
+            for amount in amounts:
+                commands.execute("RPUSH", "withdrawals", amount)
+                commands.adjust(ACCOUNT, -amount)
+
+    with pytest.raises(Failure, match="balance:ann would be -10"):
+        await withdraw(30, 30, gid="g1")  # each alone is covered
+    assert (await balance(redis), await redis.llen("withdrawals")) == (50, 0)
+    assert await redis.exists("g1-01-action-01") == 0
+    await withdraw(30, 20, gid="g2")
+    assert (await balance(redis), await redis.llen("withdrawals")) == (0, 2)
+
+
+async def test_checks_look_before_the_commands_with_keys_and_arguments_of_their_own(redis: Redis) -> None:
+    free = """
+      if redis.call('HGET', KEYS[1], ARGV[1]) then return redis.error_reply('FAILURE taken ' .. ARGV[1]) end
+    """
+
+    async def take(*seats: str, gid: str) -> RedisCommands:
+        async with RedisBarrier(branch("action", gid), redis) as commands:
+            for seat in seats:
+                commands.execute("HSET", "seats", seat, gid)
+                commands.check(free, ["seats"], [seat])
+        return commands
+
+    assert (await take("a", "b", gid="g1")).answers == [1, 1]
+    with pytest.raises(Failure, match="taken b"):
+        await take("c", "b", gid="g2")
+    assert await redis.hgetall("seats") == {b"a": b"g1", b"b": b"g1"}
+    assert (await take("x", "a", gid="g1")).outcome is Outcome.REPEATED, (
+        "a repeated call is not checked again"
+    )
+
+
+async def test_a_check_that_fails_for_another_reason_is_no_refusal(redis: Redis) -> None:
+    with pytest.raises(BarrierError, match="the business in Redis failed: out of order"):
+        async with RedisBarrier(branch("action"), redis) as commands:
+            commands.check("return redis.error_reply('out of order')")
+    with pytest.raises(ResponseError):
+        async with RedisBarrier(branch("action"), redis) as commands:
+            commands.check("nonsense(")
+    assert await call(redis, "action", 30) is Outcome.RUN
+
+
+@pytest.mark.parametrize("words", [0, 7001])
+async def test_a_command_that_lua_cannot_run_is_refused_when_it_is_queued(redis: Redis, words: int) -> None:
+    """A later one would fail after the earlier ones were done, without a trace of them (§12)."""
+    with pytest.raises(InvalidUse, match=f"1 to 7000 words, not {words}"):
+        async with RedisBarrier(branch("action"), redis) as commands:
+            commands.execute("INCRBY", ACCOUNT, 30)
+            commands.execute(*["RPUSH"] * words)
+    assert await balance(redis) == 0
+    async with RedisBarrier(branch("action"), redis) as commands:
+        commands.execute("INCRBY", ACCOUNT, 30)
+        commands.execute("RPUSH", "list", *range(6998))
+    assert commands.answers == [30, 6998]
+
+
+async def test_a_blocking_client_is_refused_before_anything_is_sent(redis: Redis) -> None:
+    with pytest.raises(InvalidUse, match=r"hand in one of redis\.asyncio"):
+        RedisBarrier(branch("action"), blocking.Redis())
+
+
 async def test_two_barriers_in_one_request_are_two(redis: Redis) -> None:
     request = branch("action")
     for _ in range(2):
@@ -144,6 +213,19 @@ async def test_query_prepared(redis: Redis) -> None:
             await redis_query_prepared(other, redis)
     assert await RedisBarrier(other, redis).adjust(ACCOUNT, 30) is None, "the sender is shut out"
     assert await balance(redis) == 30
+
+
+async def test_query_prepared_does_not_know_of_commands_that_were_done_in_part(redis: Redis) -> None:
+    sender = BranchContext("g1", "msg", "00", "msg")
+    await redis.lpush("a-list", 1)
+    with pytest.raises(BarrierError):
+        async with RedisBarrier(sender, redis) as commands:
+            commands.execute("INCRBY", ACCOUNT, 30)
+            commands.execute("INCRBY", "a-list", 30)
+    with pytest.raises(BarrierError, match=r"INCRBY after 1 that were done.*SET g1-00-msg-01 to done"):
+        await redis_query_prepared(sender, redis)
+    await redis.set("g1-00-msg-01", "done")
+    await redis_query_prepared(sender, redis)
 
 
 async def test_the_other_barrier_says_where_redis_is_served(redis: Redis) -> None:

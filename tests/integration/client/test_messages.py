@@ -1,34 +1,27 @@
 """Messages with a local transaction, whose sender dies on the way; over HTTP and gRPC (PROTOCOL §8, §12)."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
 import aiosqlite
 import pytest
-from redis.asyncio import Redis
 
 from coordinator.client import (
     BarrierRow,
     Duplicated,
-    Failure,
     InvalidUse,
     Msg,
-    Outcome,
-    RedisBarrier,
     SqliteBarrier,
     Status,
     query_prepared,
-    redis_query_prepared,
 )
 from coordinator.client._barrier_table import barrier_schema
 from coordinator.testing import Call
 from tests.integration.client.conftest import World
-from tests.support.servers import RedisServer
 
 MAIL, QUERY = "/mail.Mail/Send", "/shop.Shop/Query"
-STOCK = "stock"
 
 
 class Died(BaseException):
@@ -122,53 +115,6 @@ async def test_a_connection_that_is_not_known_is_refused_before_anything_is_sent
     async def nothing(connection: object) -> None: ...
 
     msg = world.dtm.msg("g1", query_prepared=world.bank + QUERY)
-    with pytest.raises(InvalidUse, match=r"for Redis see RedisBarrier, for its messages Msg\.sender"):
+    with pytest.raises(InvalidUse, match="hand in an aiomysql or aiosqlite"):
         await msg.do_and_submit(object(), nothing)
     assert await world.kit.dtm.query("g1") is None
-
-
-# ---- with Redis
-
-
-@pytest.fixture
-async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_server.url)
-    await client.flushall()
-    yield client
-    await client.aclose()
-
-
-async def take_one(msg: Msg, redis: Redis) -> Outcome | None:
-    async with RedisBarrier(msg.sender, redis) as commands:
-        commands.execute("DECR", STOCK)
-    return commands.outcome
-
-
-async def stock(redis: Redis) -> int:
-    return int(await redis.get(STOCK) or 0)
-
-
-async def test_the_business_in_redis_and_its_message_happen_both(world: World, redis: Redis) -> None:
-    msg = message(world, lambda call: redis_query_prepared(call.branch, redis))
-    await msg.prepare()
-    assert await take_one(msg, redis) is Outcome.RUN
-    await msg.submit()
-    assert (await world.stored("g1")).status is Status.SUCCEED
-    assert (await stock(redis), world.branches.ops(MAIL)) == (-1, ["action"])
-
-
-@pytest.mark.parametrize("did", [True, False], ids=["after-business", "before-business"])
-async def test_a_sender_with_redis_that_died_has_both_or_neither(
-    world: World, redis: Redis, did: bool
-) -> None:
-    msg = message(world, lambda call: redis_query_prepared(call.branch, redis))
-    await msg.prepare()
-    if did:
-        await take_one(msg, redis)
-    await world.kit.advance(22)
-    assert (await world.stored("g1")).status is (Status.SUCCEED if did else Status.FAILED)
-    assert await take_one(msg, redis) is Outcome.REPEATED, "late, and it does nothing"
-    assert (await stock(redis), len(world.branches.ops(MAIL))) == ((-1, 1) if did else (0, 0))
-    if not did:
-        with pytest.raises(Failure):
-            await msg.submit()

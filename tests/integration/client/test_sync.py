@@ -12,7 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg2
 import pytest
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.orm import Session
 
 from coordinator.client import (
     BarrierError,
@@ -29,7 +32,7 @@ from coordinator.client.sync import Dtm, barrier, query_prepared
 from coordinator.testing import FakeBranches, Kit, Says
 from tests.integration.client.conftest import OwnLoop
 from tests.support.ports import free_port
-from tests.support.servers import Database
+from tests.support.servers import Database, PostgresDatabase
 
 
 def test_a_saga(dtm: Dtm, branches: FakeBranches) -> None:
@@ -101,6 +104,45 @@ def test_a_message_with_a_local_transaction_of_this_thread(
         query_prepared(BranchContext("g2", "msg", "00", "msg"), shop)
     with pytest.raises((Duplicated, DtmError)):
         msg.do_and_submit(shop, save)
+
+
+def by_psycopg2(one: PostgresDatabase) -> Any:
+    return psycopg2.connect(host=one.host, port=one.port, user=one.user, dbname=one.name)
+
+
+def by_session(one: PostgresDatabase) -> Any:
+    return Session(
+        create_engine("postgresql+psycopg2://", creator=lambda: by_psycopg2(one), poolclass=NullPool)
+    )
+
+
+@pytest.mark.parametrize("connect", [by_psycopg2, by_session])
+def test_a_message_with_psycopg2_or_a_session(
+    dtm: Dtm, branches: FakeBranches, postgres_database: PostgresDatabase, connect: Any
+) -> None:
+    postgres_database.execute(barrier_schema("postgres") + "CREATE TABLE orders (id int)")
+    statement = "INSERT INTO orders VALUES (7)"
+
+    def save(connection: Any) -> str:
+        if isinstance(connection, Session):
+            connection.execute(text(statement))
+        else:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        return threading.current_thread().name
+
+    def refuse(connection: Any) -> None:
+        save(connection)
+        raise LookupError("sold out")
+
+    with closing(connect(postgres_database)) as connection:
+        msg = dtm.msg(query_prepared=f"{branches.http_url}/query", wait_result=True)
+        msg.add(f"{branches.http_url}/mail")
+        assert msg.do_and_submit(connection, save) == threading.current_thread().name
+        with pytest.raises(LookupError, match="sold out"):
+            dtm.msg(query_prepared=f"{branches.http_url}/query").do_and_submit(connection, refuse)
+    assert postgres_database.execute("SELECT count(*) FROM orders") == [(1,)]
+    assert branches.ops() == ["action"]
 
 
 def test_ctrl_c_in_the_business_rolls_back_and_the_client_lives_on(

@@ -11,6 +11,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import psycopg
+import psycopg2
 import pymysql
 import pytest
 from werkzeug import Request  # that of Flask is one
@@ -197,11 +198,11 @@ def test_the_barrier_in_a_local_step(service: Service, tmp_path: Path) -> None:
         assert shop.execute("SELECT count(*) FROM orders").fetchone() == (1,)
 
 
-@pytest.mark.parametrize("driver", ["pymysql", "psycopg"])
+@pytest.mark.parametrize("driver", ["pymysql", "psycopg", "psycopg2"])
 def test_xa_steps_are_committed_and_rolled_back_with_the_workflow(
     service: Service, driver: str, request: pytest.FixtureRequest
 ) -> None:
-    postgres = driver == "psycopg"
+    postgres = driver != "pymysql"
     one: Database | PostgresDatabase = request.getfixturevalue(
         "postgres_database" if postgres else "mariadb_database"
     )
@@ -213,7 +214,8 @@ def test_xa_steps_are_committed_and_rolled_back_with_the_workflow(
     def connect() -> Any:
         where = {"host": one.host, "port": one.port, "user": one.user}
         if postgres:
-            return psycopg.connect(**where, dbname=one.name)  # type: ignore[arg-type]
+            module: Any = psycopg if driver == "psycopg" else psycopg2
+            return module.connect(**where, dbname=one.name)
         return pymysql.connect(**where, database=one.name)  # type: ignore[arg-type]
 
     def take(connection: Any) -> str:

@@ -1,4 +1,4 @@
-"""XA for blocking code on pymysql and psycopg, over HTTP and gRPC (PROTOCOL §7, §12): nothing dangles."""
+"""XA of blocking code on pymysql, psycopg and psycopg2, over HTTP and gRPC (PROTOCOL §7, §12)."""
 
 import asyncio
 import sqlite3
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
+import psycopg2
 import pymysql
 import pytest
 
@@ -21,8 +22,9 @@ from tests.support.servers import Database, PostgresDatabase
 class Bank:
     """Two accounts, changed by blocking handlers of `/bank.Bank/Out` and `/bank.Bank/In`."""
 
-    def __init__(self, database: Database, dtm: Dtm) -> None:
+    def __init__(self, database: Database, dtm: Dtm, driver: str) -> None:
         self.database = database
+        self.driver = driver
         self.dtm = dtm
         self.postgres = isinstance(database, PostgresDatabase)
         self.refuse_in = False
@@ -51,7 +53,8 @@ class Bank:
     def connect(self) -> Any:
         one = self.database
         if self.postgres:
-            return psycopg.connect(host=one.host, port=one.port, user=one.user, dbname=one.name)
+            connect: Any = psycopg2.connect if self.driver == "psycopg2" else psycopg.connect
+            return connect(host=one.host, port=one.port, user=one.user, dbname=one.name)
         return pymysql.connect(host=one.host, port=one.port, user=one.user, database=one.name)
 
     def balances(self) -> list[Any]:
@@ -71,7 +74,7 @@ class Bank:
             xa.call_branch(f"{url}/bank.Bank/In")
 
 
-@pytest.fixture(params=["pymysql", "psycopg"])
+@pytest.fixture(params=["pymysql", "psycopg", "psycopg2"])
 def bank(request: pytest.FixtureRequest, dtm: Dtm, branches: FakeBranches) -> Iterator[Bank]:
     over_mariadb = request.param == "pymysql"
     database: Database = request.getfixturevalue("mariadb_database" if over_mariadb else "postgres_database")
@@ -79,7 +82,7 @@ def bank(request: pytest.FixtureRequest, dtm: Dtm, branches: FakeBranches) -> It
     accounts = "CREATE TABLE account (id int PRIMARY KEY, balance int)"
     values = "INSERT INTO account VALUES (1, 100), (2, 0)"
     database.execute(f"{schema} TRUNCATE dtm_barrier.barrier; {accounts}; {values}")
-    bank = Bank(database, dtm)
+    bank = Bank(database, dtm, request.param)
     for path in ("Out", "In"):
         branches.answer(f"/bank.Bank/{path}", bank.serve)
     yield bank
@@ -160,5 +163,5 @@ def test_what_has_no_xa_is_closed_and_explained(dtm: Dtm) -> None:
         pass
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened.execute("SELECT 1")
-    with pytest.raises(InvalidUse, match="pymysql or psycopg"), dtm.xa_branch(call, object):
+    with pytest.raises(InvalidUse, match="pymysql, psycopg or psycopg2"), dtm.xa_branch(call, object):
         pass

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -74,6 +75,34 @@ with Dtm(coordinator) as dtm:
     server.serve_forever()
 """
 
+BLOCKING_GRPC_SERVICE = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+from coordinator.client.grpcio import BlockingBranchInterceptor
+from coordinator.client.sync import Dtm, Workflows, workflow
+
+coordinator, bank, port, gid = sys.argv[1:]
+
+@workflow("transfer")
+def transfer(wf, data):
+    wf.saga(f"{bank}/bank.Bank/Out", f"{bank}/bank.Bank/OutBack", data)
+    wf.tcc(data, *(f"{bank}/bank.Bank/{phase}In" for phase in ("Try", "Confirm", "Cancel")))
+    return "done"
+
+with Dtm(coordinator) as dtm:
+    here = f"127.0.0.1:{port}"
+    workflows = Workflows(dtm, [transfer], callback=f"{here}/workflow.Workflow/Execute")
+    server = grpc.server(ThreadPoolExecutor(4), interceptors=[BlockingBranchInterceptor()])
+    server.add_generic_rpc_handlers((workflows.grpc_handler(),))
+    server.add_insecure_port(here)
+    server.start()
+    print("listening", flush=True)
+    if gid:
+        threading.Thread(target=lambda: workflows.execute(transfer, {"amount": 30}, gid=gid)).start()
+    server.wait_for_termination()
+"""
+
 
 @asynccontextmanager
 async def service(program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -92,17 +121,26 @@ async def service(program: str, *arguments: str) -> AsyncIterator[asyncio.subpro
         await process.wait()
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-@pytest.mark.parametrize(
-    ("program", "at", "op"),
-    [
-        (SERVICE, "/bank.Bank/Out", "action"),
-        (SERVICE, "/bank.Bank/TryIn", "action"),
-        (SERVICE, "/bank.Bank/ConfirmIn", "commit"),
-        (BLOCKING_SERVICE, "/bank.Bank/TryIn", "action"),
-    ],
-    ids=["in-action", "in-try", "in-confirm", "blocking-in-try"],
-)
+def cases() -> list[Any]:
+    programs = {
+        "http": {"": SERVICE, "blocking-": BLOCKING_SERVICE},
+        "grpc": {"": SERVICE, "blocking-": BLOCKING_SERVICE, "blocking-grpcio-": BLOCKING_GRPC_SERVICE},
+    }
+    places = {
+        "in-action": ("Out", "action"),
+        "in-try": ("TryIn", "action"),
+        "in-confirm": ("ConfirmIn", "commit"),
+    }
+    return [
+        pytest.param(protocol, program, f"/bank.Bank/{name}", op, id=f"{protocol}-{kind}{place}")
+        for protocol, kinds in programs.items()
+        for kind, program in kinds.items()
+        for place, (name, op) in places.items()
+        if program is not BLOCKING_SERVICE or place == "in-try"  # the rest is the async client's
+    ]
+
+
+@pytest.mark.parametrize(("protocol", "program", "at", "op"), cases())
 async def test_a_killed_service_goes_on_after_its_restart(
     start_coordinator: StartCoordinator, protocol: str, program: str, at: str, op: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Starlette, FastAPI and grpcio: the context, and errors as answers (PROTOCOL §2, §10)."""
+"""Starlette and FastAPI: the context, and errors as answers (PROTOCOL §2, §10)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,7 +7,6 @@ from typing import Any
 
 import aiosqlite
 import fastapi
-import grpc
 import httpx
 import pytest
 from aiohttp.web import Response
@@ -31,7 +30,6 @@ from coordinator.client import (
     current_branch,
     with_barrier,
 )
-from coordinator.client.grpcio import BranchInterceptor
 
 QUERY = {"gid": "g1", "trans_type": "saga", "branch_id": "01", "op": "action"}
 
@@ -98,48 +96,6 @@ async def test_a_call_without_context_is_told_so_over_asgi(web: httpx.AsyncClien
     response = await web.post("/take")
     assert response.status_code == 400
     assert "lacks gid, trans_type, branch_id, op" in response.json()["message"]
-
-
-async def answer_grpcio(request: bytes, context: Any) -> bytes:
-    answer = take(request.decode())
-    assert branch_of(context) is current_branch()
-    return answer["op"].encode()
-
-
-@pytest.fixture
-async def grpcio_call() -> AsyncIterator[Any]:
-    handler = grpc.unary_unary_rpc_method_handler(answer_grpcio)
-    server = grpc.aio.server(interceptors=[BranchInterceptor()])
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bank.Bank", {"In": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel.unary_unary("/bank.Bank/In")
-    await server.stop(0)
-
-
-METADATA = tuple((f"dtm-{name}", value) for name, value in QUERY.items())
-
-
-@pytest.mark.parametrize(
-    ("what", "code", "text"),
-    [
-        ("fail", "ABORTED", "no money"),
-        ("wait", "FAILED_PRECONDITION", "not yet"),
-        ("break", "INTERNAL", "the table is missing"),
-    ],
-)
-async def test_answers_over_grpcio(grpcio_call: Any, what: str, code: str, text: str) -> None:
-    assert await grpcio_call(b"take", metadata=METADATA) == b"action"
-    with pytest.raises(grpc.aio.AioRpcError, match=text) as caught:
-        await grpcio_call(what.encode(), metadata=METADATA)
-    assert caught.value.code().name == code
-
-
-async def test_a_call_without_context_is_told_so_over_grpcio(grpcio_call: Any) -> None:
-    with pytest.raises(grpc.aio.AioRpcError, match="lacks dtm-gid") as caught:
-        await grpcio_call(b"take")
-    assert caught.value.code().name == "INVALID_ARGUMENT"
 
 
 def test_a_request_that_nobody_knows_is_explained() -> None:
