@@ -16,7 +16,7 @@ ConnectionT = TypeVar("ConnectionT")
 
 
 class Barrier(Generic[ConnectionT]):
-    """One barrier on one blocking connection; made by `barrier`."""
+    """One barrier on one blocking connection (PROTOCOL §12); made by `barrier`."""
 
     def __init__(self, branch: BranchContext, connection: ConnectionT, table: str) -> None:
         self._connection = connection
@@ -55,6 +55,9 @@ def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barr
 
 
 def query_prepared(source: Source, connection: Any, *, table: str = "") -> None:
-    """Return when the local transaction of the message was committed; raise Failure when it never will be."""
+    """Return when the local transaction of the message was committed (PROTOCOL §8, §12).
+
+    Raises Failure when it never will be, and what `barrier` raises.
+    """
     database = blocking_database(connection, table)
     at_once(_query_prepared.query_prepared(blocking_branch_of(source), database))

@@ -18,7 +18,7 @@ from coordinator.client._xa_blocking import Connect, open_in_caller
 
 
 class Dtm:
-    """See `coordinator.client.Dtm`; a context manager of blocking code, with a thread of its own.
+    """A `coordinator.client.Dtm` of blocking code, in a thread of its own; raises the same (PROTOCOL §3).
 
     The end of the block closes it. Calls that wait in other threads are given up then: they raise Unreachable
     when they have undone what they undo, and what they run in their own thread has ended.

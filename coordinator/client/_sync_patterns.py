@@ -27,7 +27,7 @@ GlobalT = TypeVar("GlobalT", _tcc.Tcc, _xa.Xa)
 
 
 class Saga:
-    """See `coordinator.client.Saga`."""
+    """A `coordinator.client.Saga` of blocking code; raises the same (PROTOCOL §6)."""
 
     def __init__(self, saga: _saga.Saga, portal: Portal) -> None:
         self._saga = saga
@@ -47,7 +47,7 @@ class Saga:
 
 
 class Msg:
-    """See `coordinator.client.Msg`."""
+    """A `coordinator.client.Msg` of blocking code; raises the same (PROTOCOL §8)."""
 
     def __init__(self, msg: _msg.Msg, portal: Portal) -> None:
         self._msg = msg
@@ -142,7 +142,7 @@ class _Block(Generic[GlobalT]):
 
 
 class Tcc(_Block[_tcc.Tcc]):
-    """See `coordinator.client.Tcc`."""
+    """A `coordinator.client.Tcc` of blocking code; raises the same (PROTOCOL §7)."""
 
     def call_branch(self, payload: Payload, try_url: str, confirm_url: str, cancel_url: str) -> BranchAnswer:
         """Register confirm and cancel, then call try; return what it answered."""
@@ -150,7 +150,7 @@ class Tcc(_Block[_tcc.Tcc]):
 
 
 class Xa(_Block[_xa.Xa]):
-    """See `coordinator.client.Xa`."""
+    """A `coordinator.client.Xa` of blocking code; raises the same (PROTOCOL §7)."""
 
     def call_branch(self, url: str, payload: Payload = None) -> BranchAnswer:
         """Call a branch, which prepares its local transaction; return its answer."""

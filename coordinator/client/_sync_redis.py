@@ -15,10 +15,11 @@ from coordinator.client._wsgi import blocking_branch_of
 
 
 class RedisBarrier:
-    """One barrier on a blocking client of redis-py, on a single Redis or a primary with replicas.
+    """One barrier on a blocking client of redis-py (PROTOCOL §12).
 
-    source: as `barrier` takes it. expire_seconds: how long a repeated call is recognised; longer than any
-    transaction may take. Raises NoBranchContext, InvalidUse for a client of redis.asyncio, BarrierError.
+    source: as `barrier` takes it. redis: of a single Redis, or of a primary with replicas. expire_seconds:
+    how long a repeated call is recognised; longer than any transaction may take. Raises NoBranchContext,
+    InvalidUse for a client of redis.asyncio, BarrierError.
 
     Example:
         with RedisBarrier(flask.request, redis) as commands:

@@ -23,7 +23,7 @@ def with_barrier(
     request: Source | None = None,
     table: str = "",
 ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Decorate a branch handler: it runs once for each branch call, in one transaction with the barrier.
+    """Decorate a branch handler: it runs once for each call, with the barrier's row (PROTOCOL §12).
 
     The handler gets the keyword `connection`, lent by `lend()`, which returns a context manager
     (`pool.connection`). An answer other than 200 that it returns rolls back, as an exception does: only 200

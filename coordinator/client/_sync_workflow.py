@@ -31,7 +31,7 @@ class BlockingDtm(Protocol):
 
 
 class Workflow:
-    """See `coordinator.client.Workflow`: `def register(wf: Workflow, data)`, without await.
+    """A `coordinator.client.Workflow` of blocking code: `def register(wf: Workflow, data)` (PROTOCOL §7).
 
     Functions that are handed in run in the thread of the workflow function.
     """
@@ -91,14 +91,14 @@ Function = Callable[[Workflow, Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFunction:
-    """A blocking function that is a workflow, and the name under which the coordinator calls it back."""
+    """A blocking function that is a workflow, and the name by which it is called back (PROTOCOL §7)."""
 
     name: str
     function: Function
 
 
 def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
-    """Make a blocking function a workflow. name: stored with each transaction, so it must not change.
+    """Make a blocking function a workflow (PROTOCOL §7). name: stored with each, so it must not change.
 
     Example:
         @workflow("register")
@@ -110,7 +110,7 @@ def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
 
 
 class Workflows:
-    """The blocking workflow functions of one service; see `coordinator.client.Workflows`.
+    """The blocking workflow functions of one service (PROTOCOL §5, §7); see `coordinator.client.Workflows`.
 
     callback: the http url where `answer` or `wsgi` is served, whatever `dtm` speaks; or, for a grpc:// one
     only, `host:port/workflow.Workflow/Execute` of a server of grpcio that has `grpc_handler()`.

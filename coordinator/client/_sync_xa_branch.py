@@ -8,7 +8,7 @@ from coordinator.client._portal import Portal
 
 
 class XaBranch:
-    """See `coordinator.client.XaBranch`; made by `Dtm.xa_branch` of `coordinator.client.sync`."""
+    """A `coordinator.client.XaBranch` of blocking code; made by `Dtm.xa_branch` (PROTOCOL §7, §12)."""
 
     def __init__(self, inner: _xa_branch.XaBranch, portal: Portal) -> None:
         self._inner = inner

@@ -25,8 +25,8 @@ class BranchInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
     """For a server whose methods are branches: `grpc.aio.server(interceptors=[BranchInterceptor()])`.
 
     `current_branch()` works in the methods; Failure answers Aborted, Ongoing FailedPrecondition, a missing
-    context InvalidArgument and any other DtmError Internal (asked again). Methods with streams are left as
-    they are: branches have none.
+    context InvalidArgument and any other DtmError Internal (asked again): PROTOCOL §2, §10. Methods with
+    streams are left as they are: branches have none.
     """
 
     async def intercept_service(
@@ -37,7 +37,7 @@ class BranchInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
 
 
 class BlockingBranchInterceptor(grpc.ServerInterceptor):  # type: ignore[misc] # grpcio has no types
-    """The same for a blocking server, whose methods run in threads.
+    """The same for a blocking server, whose methods run in threads (PROTOCOL §2, §10).
 
     Example:
         server = grpc.server(ThreadPoolExecutor(20), interceptors=[BlockingBranchInterceptor()])
@@ -63,7 +63,7 @@ def branch_method(path: str, answer: Callable[[BranchContext, bytes], Awaitable[
 
 
 def blocking_branch_method(path: str, answer: Callable[[BranchContext, bytes], bytes]) -> Any:
-    """Return the same for a blocking server; `answer` runs in one of its threads.
+    """Return the same for a blocking server, in one of whose threads `answer` runs (PROTOCOL §2).
 
     Example:
         def answer(branch: BranchContext, body: bytes) -> bytes:

@@ -16,8 +16,8 @@ import coordinator.client.service
 import coordinator.client.sync
 import coordinator.testing
 
-TRANSACTIONS = [coordinator.client, coordinator.testing]
-MODULES = [*TRANSACTIONS, coordinator.client.sync, coordinator.client.grpcio, coordinator.client.service]
+TRANSACTIONS = [coordinator.client, coordinator.client.sync, coordinator.client.grpcio, coordinator.testing]
+MODULES = [*TRANSACTIONS, coordinator.client.service]
 CALLED_BY_PYTHON = ("__init__", "__enter__", "__aenter__", "__exit__", "__aexit__")
 
 
