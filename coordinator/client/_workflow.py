@@ -14,8 +14,7 @@ from coordinator.client._coordinator import Coordinator
 from coordinator.client._errors import DtmError, Failure, Ongoing
 from coordinator.client._payload import Payload, as_json, encode_payload
 from coordinator.client._workflow_progress import ProgressLog
-from coordinator.client._xa_branch import Connect, end_prepared, xa_row
-from coordinator.client._xa_connections import xa_database
+from coordinator.client._xa_branch import Connect, end_prepared, open_xa, xa_row
 from coordinator.client._xa_databases import DuplicateId, XaDatabase
 from coordinator.model import BranchStatus, Op, Options, TransType
 
@@ -52,6 +51,7 @@ class Workflow:
         self._later: list[_Later] = []
         self._unknown: dict[str, BaseException] = {}  # steps whose result nobody knows
         self._running = 0
+        self._over = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -105,8 +105,7 @@ class Workflow:
         branch_id = self._root.next_branch_id()
 
         async def end(op: Op) -> bytes:
-            connection = await connect()
-            database = xa_database(connection, table)
+            _, database = await open_xa(connect, table)
             try:
                 row = xa_row(self._branch(branch_id, op), op)
                 await end_prepared(database, self._xid(branch_id), row)
@@ -115,7 +114,7 @@ class Workflow:
             return b""
 
         async def act() -> bytes:
-            database = xa_database(connection := await connect(), table)
+            connection, database = await open_xa(connect, table)
             try:
                 return await self._prepare_xa(database, branch_id, lambda: business(connection))
             finally:
@@ -124,12 +123,20 @@ class Workflow:
         later = _Later(branch_id, commit=lambda: end(Op.COMMIT), rollback=lambda: end(Op.ROLLBACK))
         return from_json(await self._step(later, act))
 
+    async def returned(self) -> None:
+        """The function has ended, however: wait for its steps that still run, and let no other begin.
+
+        What begins later would be neither undone nor waited for, and run beside the next attempt. For
+        `Workflows`.
+        """
+        self._over = True
+        await self._idle.wait()
+
     async def finish(self, failure: Failure | None) -> None:
         """Confirm or undo what the steps left, last first. For `Workflows`.
 
         Raises DtmError where one of them does not succeed: it is done again later.
         """
-        await self._idle.wait()  # a step that still runs must be recorded before it is undone
         if failure is None:
             for unknown in self._unknown.values():
                 raise unknown  # the function swallowed it, but nobody knows what the step did
@@ -169,6 +176,12 @@ class Workflow:
 
     async def _step(self, later: _Later, act: Act) -> bytes:
         """Do the action of a step; what it leaves for the end counts unless it definitely failed."""
+        if self._over:
+            raise DtmError(
+                f"workflow {self.gid}: its function has ended, so step {later.branch_id} is not begun: await "
+                "all steps before it returns or raises (asyncio.TaskGroup does)",
+                gid=self.gid,
+            )
         self._later.append(later)
         async with self._counted():
             try:

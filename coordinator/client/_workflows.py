@@ -167,7 +167,10 @@ class Workflows:
             running = Workflow(
                 coordinator, gid, self._options, ProgressLog(coordinator, gid, state.progresses)
             )
-            result, failure = await _outcome(workflow, running, data)
+            try:
+                result, failure = await _outcome(workflow, running, data)
+            finally:
+                await running.returned()
             await running.finish(failure)
             return await self._end(request, result, failure)
         finally:
