@@ -12,7 +12,7 @@ from opentelemetry.trace import TracerProvider
 from coordinator.client._answers import already
 from coordinator.client._attempts import LEAST_SECONDS, Attempts
 from coordinator.client._branch_calls import BranchAnswer, BranchCall, BranchCaller
-from coordinator.client._errors import DtmError, Failure, Ongoing, Unreachable
+from coordinator.client._errors import DtmError, Failure, InvalidUse, Ongoing, Unreachable
 from coordinator.client._open_transport import open_transport
 from coordinator.client._tracing import Tracing
 from coordinator.client._transport import (
@@ -48,6 +48,7 @@ class Coordinator:
         self._transport = open_transport(url)
         self._branches = BranchCaller()
         self._random = random.Random()
+        self._closed = False
 
     @property
     def protocol(self) -> str:
@@ -60,7 +61,8 @@ class Coordinator:
         return {"dtm": self._transport.address}
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. Whoever still has a transaction of this client gets InvalidUse."""
+        self._closed = True
         try:
             await self._branches.close()
         finally:
@@ -168,8 +170,14 @@ class Coordinator:
 
     async def call_branch(self, call: BranchCall, request_timeout: int) -> BranchAnswer:
         """Call a branch once, from here. request_timeout: seconds, 0 for this client's own time-out."""
+        self._check_open()
         with self._tracing.branch(call.url, call.context, method=call.method):
             return await self._branches.call(call, request_timeout or self.timeout)
+
+    def _check_open(self) -> None:
+        # A connection that was opened now would be closed by nobody.
+        if self._closed:
+            raise InvalidUse("this Dtm is closed: keep it open as long as its transactions are used")
 
     async def _ask(
         self, ask: Callable[[float], Awaitable[T]], what: str, gid: str, seconds_max: float = math.inf
@@ -193,6 +201,7 @@ class Coordinator:
     ) -> T:
         """Ask, giving the seconds left, until there is an answer or no time for another attempt."""
         while True:
+            self._check_open()
             try:
                 return await ask(attempts.seconds_left())
             except ConnectionProblem as problem:

@@ -354,6 +354,27 @@ async def test_after_the_function_has_ended_a_branch_of_it_begins_no_further_ste
     assert [call.path for call in world.branches.calls] == [OUT, IN, OUT_BACK]
 
 
+async def test_two_chains_of_steps_at_once_are_refused(world: World, service: Service) -> None:
+    """§7: after a crash the step numbered 03 would get the result of the other chain's."""
+
+    async def nothing(branch: BranchContext) -> None: ...
+
+    async def chain(wf: Workflow, steps: int) -> None:
+        for _ in range(steps):
+            await wf.do(nothing)
+
+    @workflow("chains")
+    async def chains(wf: Workflow, data: list[int]) -> None:
+        await asyncio.gather(*(chain(wf, steps) for steps in data))
+        await asyncio.wait_for(chain(wf, 2), timeout=60)
+        await asyncio.wait_for(chain(wf, 2), timeout=60)
+
+    workflows = await service.start(chains)
+    await workflows.execute(chains, [3, 1, 1])
+    with pytest.raises(InvalidUse, match="two chains of steps run at once"):
+        await workflows.execute(chains, [2, 2])
+
+
 async def test_a_step_that_still_runs_is_not_run_a_second_time_beside_itself(
     world: World, service: Service
 ) -> None:
