@@ -8,6 +8,7 @@ from coordinator.client._transport import ConnectionProblem
 
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 1.0
+LEAST_SECONDS: Final = 0.001  # for a last attempt right at the deadline
 
 
 class Attempts:
@@ -22,7 +23,7 @@ class Attempts:
 
     def seconds_left(self) -> float:
         """Seconds until the deadline; for a last attempt right at it still a moment, never negative."""
-        return max(self._deadline - self._loop.time(), 0.001)
+        return max(self._deadline - self._loop.time(), LEAST_SECONDS)
 
     async def pause_after(self, problem: ConnectionProblem) -> bool:
         """Wait before the next attempt; False when there is no time for one."""

@@ -81,7 +81,12 @@ class Barrier(Generic[ConnectionT]):
     ) -> None:
         if error is None:
             self._may_be_committed = True
-            await self._database.commit()
+            try:
+                await self._database.commit()
+            except BaseException:
+                # One that is refused (a deferred constraint) or cancelled may leave the transaction open.
+                await self._database.rollback()
+                raise
         else:
             await self._database.rollback()
 

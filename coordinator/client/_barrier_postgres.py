@@ -37,8 +37,9 @@ class PostgresBarrier:
     async def begin(self) -> None:
         """See BarrierDatabase."""
         if not self._connection.is_in_transaction():
-            self._transaction = self._connection.transaction()
-            await self._transaction.start()
+            transaction = self._connection.transaction()
+            await transaction.start()
+            self._transaction = transaction
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
@@ -75,9 +76,15 @@ class PostgresBarrier:
 
     async def rollback(self) -> None:
         """See BarrierDatabase."""
+        import asyncpg
+
         if self._connection.is_closed():
             return
         if self._transaction is not None:
-            await self._transaction.rollback()
-        elif self._connection.is_in_transaction():
+            try:
+                await self._transaction.rollback()
+                return
+            except asyncpg.InterfaceError:
+                pass  # its COMMIT failed or was cancelled, after which asyncpg's object ends nothing
+        if self._connection.is_in_transaction():
             await self._connection.execute("ROLLBACK")

@@ -65,6 +65,11 @@ class SqlAlchemyBarrier:
     async def begin(self) -> None:
         """See BarrierDatabase."""
         connection = await self._connection()
+        if _commits_each_statement(connection):
+            raise InvalidUse(
+                "the barrier needs a transaction, and this connection commits each statement by itself: "
+                "open the engine or connection without isolation_level='AUTOCOMMIT'"
+            )
         if not connection.in_transaction():
             _ = await connection.begin()
 
@@ -151,6 +156,13 @@ def sqlalchemy_barrier(connection: object, table: str) -> BarrierDatabase:
         "the barrier takes an AsyncSession or AsyncConnection of SQLAlchemy, not a "
         f"{type(connection).__qualname__}"
     )
+
+
+def _commits_each_statement(connection: Any) -> bool:
+    # Of the connection, or of its engine, which SQLAlchemy shows nowhere else.
+    chosen = connection.sync_connection.get_execution_options().get("isolation_level")
+    level = chosen or getattr(connection.dialect, "_on_connect_isolation_level", None)
+    return str(level or "").upper() == "AUTOCOMMIT"
 
 
 def _is_missing(error: DBAPIError) -> bool:

@@ -102,7 +102,10 @@ class BranchCaller:
 
     async def _over_http(self, call: BranchCall, timeout: float) -> BranchAnswer:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None),
+                cookie_jar=aiohttp.DummyCookieJar(),  # transactions share no session
+            )
         try:
             async with self._session.request(
                 call.method,

@@ -1,5 +1,7 @@
 """One open connection to a coordinator: every operation of the protocol, asked until an answer comes."""
 
+import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -8,9 +10,9 @@ from typing import Any, TypeVar
 from opentelemetry.trace import TracerProvider
 
 from coordinator.client._answers import already
-from coordinator.client._attempts import Attempts
+from coordinator.client._attempts import LEAST_SECONDS, Attempts
 from coordinator.client._branch_calls import BranchAnswer, BranchCall, BranchCaller
-from coordinator.client._errors import DtmError, Failure, Ongoing, Unreachable
+from coordinator.client._errors import DtmError, Failure, InvalidUse, Ongoing, Unreachable
 from coordinator.client._open_transport import open_transport
 from coordinator.client._tracing import Tracing
 from coordinator.client._transport import (
@@ -20,17 +22,15 @@ from coordinator.client._transport import (
     Operation,
     TopicOperation,
     WorkflowState,
+    without_secrets,
 )
 from coordinator.model import Status, TransactionRequest, TransType
 
 T = TypeVar("T")
 
-# Where an attempt whose answer was lost may have been the whole story, these states are its success.
-_DONE_BEFORE = {
-    Operation.SUBMIT: (Status.SUCCEED,),
-    Operation.PREPARE: (),
-    Operation.ABORT: (Status.FAILED,),
-}
+# Where an attempt whose answer was lost may have been the whole story, this state is its success. (A submit's
+# answer may have been lost by an earlier call, too: what has succeeded is never told as rolled back.)
+_DONE_BEFORE = {Operation.ABORT: Status.FAILED}
 _PREPARED_FIRST = (TransType.TCC, TransType.XA, TransType.WORKFLOW)
 
 
@@ -43,11 +43,12 @@ class Coordinator:
 
     def __init__(self, url: str, timeout: float, tracer_provider: TracerProvider | None = None) -> None:
         self.url = url
-        self._tracing = Tracing(url, tracer_provider)
+        self._tracing = Tracing(without_secrets(url), tracer_provider)
         self.timeout = timeout
         self._transport = open_transport(url)
         self._branches = BranchCaller()
         self._random = random.Random()
+        self._closed = False
 
     @property
     def protocol(self) -> str:
@@ -60,9 +61,12 @@ class Coordinator:
         return {"dtm": self._transport.address}
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._branches.close()
-        await self._transport.close()
+        """Close all connections. Whoever still has a transaction of this client gets InvalidUse."""
+        self._closed = True
+        try:
+            await self._branches.close()
+        finally:
+            await self._transport.close()
 
     async def operate(self, operation: Operation, request: TransactionRequest) -> None:
         """Submit, prepare or abort, safe to repeat. Raises Failure and Ongoing as the coordinator said."""
@@ -84,7 +88,10 @@ class Coordinator:
                     lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
                 )
         except Failure as failure:
-            if attempts.anything_sent and already(failure) in _DONE_BEFORE[operation]:
+            found = already(failure)
+            if operation is Operation.SUBMIT and found is Status.SUCCEED:
+                return
+            if attempts.anything_sent and found is not None and found is _DONE_BEFORE.get(operation):
                 return
             raise
 
@@ -95,6 +102,8 @@ class Coordinator:
         same in again, without waiting, tells one from the other.
         """
         first: DtmError | ConnectionProblem
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         try:
             await self._transport.operate(Operation.SUBMIT, request, seconds)
         except (Failure, Ongoing):
@@ -109,9 +118,10 @@ class Coordinator:
             return
         again = replace(request, options=replace(request.options, wait_result=False))
         try:
-            await self._transport.operate(Operation.SUBMIT, again, seconds)
+            left = max(deadline - loop.time(), LEAST_SECONDS)
+            await self._transport.operate(Operation.SUBMIT, again, left)
         except Failure as failure:
-            if already(failure) in _DONE_BEFORE[Operation.SUBMIT]:
+            if already(failure) is Status.SUCCEED:
                 return
             raise
         raise Ongoing(
@@ -152,23 +162,34 @@ class Coordinator:
         """Return a gid made by the coordinator."""
         return await self._ask(self._transport.new_gid, "no gid", "")
 
-    async def query(self, gid: str) -> Any:
-        """Return the decoded answer of `query`."""
-        return await self._ask(lambda seconds: self._transport.query(gid, seconds), f"query of {gid}", gid)
+    async def query(self, gid: str, *, seconds_max: float = math.inf) -> Any:
+        """Return the decoded answer of `query`. seconds_max: where that is less than the time-out."""
+        return await self._ask(
+            lambda seconds: self._transport.query(gid, seconds), f"query of {gid}", gid, seconds_max
+        )
 
     async def call_branch(self, call: BranchCall, request_timeout: int) -> BranchAnswer:
         """Call a branch once, from here. request_timeout: seconds, 0 for this client's own time-out."""
+        self._check_open()
         with self._tracing.branch(call.url, call.context, method=call.method):
             return await self._branches.call(call, request_timeout or self.timeout)
 
-    async def _ask(self, ask: Callable[[float], Awaitable[T]], what: str, gid: str) -> T:
+    def _check_open(self) -> None:
+        # A connection that was opened now would be closed by nobody.
+        if self._closed:
+            raise InvalidUse("this Dtm is closed: keep it open as long as its transactions are used")
+
+    async def _ask(
+        self, ask: Callable[[float], Awaitable[T]], what: str, gid: str, seconds_max: float = math.inf
+    ) -> T:
+        attempts = Attempts(min(self.timeout, seconds_max), self._random)
         return await self._answer(
             ask,
-            Attempts(self.timeout, self._random),
+            attempts,
             lambda problem: Unreachable(
-                f"{what}: {problem}. Is the coordinator running at {self.url}?",
+                f"{what}: {problem}. Is the coordinator running at {without_secrets(self.url)}?",
                 gid=gid,
-                may_exist=problem.sent,
+                may_exist=attempts.anything_sent,
             ),
         )
 
@@ -180,6 +201,7 @@ class Coordinator:
     ) -> T:
         """Ask, giving the seconds left, until there is an answer or no time for another attempt."""
         while True:
+            self._check_open()
             try:
                 return await ask(attempts.seconds_left())
             except ConnectionProblem as problem:

@@ -12,6 +12,7 @@ from coordinator.client._transport import (
     Operation,
     TopicOperation,
     WorkflowState,
+    without_secrets,
 )
 from coordinator.discovery.base import DiscoveryError
 from coordinator.discovery.open import open_resolver
@@ -44,13 +45,18 @@ class DiscoveredTransport:
     @property
     def address(self) -> str:
         """See Transport."""
-        return self._target
+        return without_secrets(self._target)
 
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
-        share = _SHARE_OF_A_WAIT if request.options.wait_result else _SHARE
+        options = request.options
+        share = _SHARE_OF_A_WAIT if options.wait_result else _SHARE
+        held_seconds = options.request_timeout if options.wait_result else 0
         await self._with_one(
-            timeout, lambda one, seconds: one.operate(operation, request, seconds), share=share
+            timeout,
+            lambda one, seconds: one.operate(operation, request, seconds),
+            share=share,
+            held_seconds=held_seconds,
         )
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
@@ -85,9 +91,17 @@ class DiscoveredTransport:
         await self._resolver.close()
 
     async def _with_one(
-        self, timeout: float, ask: Callable[[GrpcTransport, float], Awaitable[_T]], *, share: float = _SHARE
+        self,
+        timeout: float,
+        ask: Callable[[GrpcTransport, float], Awaitable[_T]],
+        *,
+        share: float = _SHARE,
+        held_seconds: float = 0,
     ) -> _T:
-        """Ask one of them, giving it all of the time-out where it is the only one, else a share of it."""
+        """Ask one of them, giving it all of the time-out where it is the only one, else a share of it.
+
+        held_seconds: how long the coordinator may rightly be silent; not shared.
+        """
         try:
             endpoints = await self._resolver.endpoints(self._target)
         except DiscoveryError as error:
@@ -96,10 +110,13 @@ class DiscoveredTransport:
         if endpoint not in self._transports:
             await self._forget_all_but(endpoints)
             self._transports[endpoint] = GrpcTransport(*host_and_port(endpoint))
+        held_seconds = min(held_seconds, timeout)
+        seconds = held_seconds + (timeout - held_seconds) * share if len(endpoints) > 1 else timeout
         try:
-            answer = await ask(self._transports[endpoint], timeout * share if len(endpoints) > 1 else timeout)
+            answer = await ask(self._transports[endpoint], seconds)
         except ConnectionProblem:
-            self._failed_at[endpoint] = self._monotonic()
+            if endpoint in self._transports:  # else it is forgotten
+                self._failed_at[endpoint] = self._monotonic()
             raise
         self._failed_at.pop(endpoint, None)
         return answer
@@ -124,4 +141,4 @@ def checked_target(url: str) -> str:
     try:
         return str(parse_target(url))
     except ValueError as error:
-        raise InvalidUse(f"coordinator url {url!r} {error}") from error
+        raise InvalidUse(f"coordinator url {without_secrets(url)!r} {error}") from error

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from opentelemetry.trace import TracerProvider
 
-from coordinator.client._attempts import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from coordinator.client._attempts import FIRST_PAUSE_SECONDS, LEAST_SECONDS, LONGEST_PAUSE_SECONDS
 from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
 from coordinator.client._errors import DtmError, InvalidUse, Ongoing
@@ -19,7 +19,7 @@ from coordinator.client._query import TransactionView, read_query
 from coordinator.client._request import Source, branch_of
 from coordinator.client._saga import Saga
 from coordinator.client._tcc import Tcc
-from coordinator.client._transport import TopicOperation
+from coordinator.client._transport import TopicOperation, without_secrets
 from coordinator.client._xa import Xa
 from coordinator.client._xa_branch import Connect, XaBranch
 from coordinator.model import TransType
@@ -204,7 +204,9 @@ class Dtm:
         loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS
         deadline = loop.time() + timeout
         while True:
-            stored = await self.query(gid)
+            # One question goes on for self.timeout where nobody answers: no longer than was asked for.
+            left = max(deadline - loop.time(), LEAST_SECONDS)
+            stored = read_query(await self.coordinator.query(gid, seconds_max=left), gid)
             if stored is None:
                 raise DtmError(f"no transaction {gid}", gid=gid)
             if stored.is_final:
@@ -218,7 +220,10 @@ class Dtm:
     def coordinator(self) -> Coordinator:
         """The open connection; raises InvalidUse when this Dtm was not entered."""
         if self._coordinator is None:
-            raise InvalidUse(f"this Dtm is not open: write `async with Dtm({self.url!r}) as dtm:` around it")
+            raise InvalidUse(
+                f"this Dtm is not open: write `async with Dtm({without_secrets(self.url)!r}) as dtm:` "
+                "around it"
+            )
         return self._coordinator
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from coordinator.client._answers import already
 from coordinator.client._barrier import Barrier
 from coordinator.client._barrier_redis import (
     RedisBarrier,
@@ -14,6 +15,7 @@ from coordinator.client._barrier_rules import GIVEN_UP, Outcome
 from coordinator.client._context import BranchContext
 from coordinator.client._errors import DtmError, Duplicated, Failure, InvalidUse
 from coordinator.client._redis_commands import RedisCommands
+from coordinator.model import Status
 
 ConnectionT = TypeVar("ConnectionT")
 T = TypeVar("T")
@@ -132,7 +134,12 @@ def redis_sender(branch: BranchContext, redis: Any, table: str) -> RedisSender:
 
 async def do_and_submit(msg: Announced, sender: Sender, business: Callable[[Any], Awaitable[T]]) -> T:
     """Announce the message, do the business, hand the message in; see `Msg.do_and_submit`."""
-    await msg.prepare()
+    try:
+        await msg.prepare()
+    except Failure as used:
+        if already(used) in (Status.SUBMITTED, Status.SUCCEED):
+            raise _duplicated(msg) from used
+        raise
     try:
         result = await sender.run(business)
     except NotFirst as again:
@@ -143,10 +150,7 @@ async def do_and_submit(msg: Announced, sender: Sender, business: Callable[[Any]
                 gid=msg.gid,
             ) from None
         await msg.submit()
-        raise Duplicated(
-            f"the business of message {msg.gid} was done by an earlier call; not done again",
-            gid=msg.gid,
-        ) from None
+        raise _duplicated(msg) from None
     except BaseException as error:
         if sender.did_nothing:
             await _give_up(msg, error)
@@ -158,6 +162,12 @@ async def do_and_submit(msg: Announced, sender: Sender, business: Callable[[Any]
         raise
     await msg.submit()
     return result
+
+
+def _duplicated(msg: Announced) -> Duplicated:
+    return Duplicated(
+        f"the business of message {msg.gid} was done by an earlier call; not done again", gid=msg.gid
+    )
 
 
 async def _give_up(msg: Announced, error: BaseException) -> None:

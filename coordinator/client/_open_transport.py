@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from coordinator.client._errors import InvalidUse
 from coordinator.client._grpc import GrpcTransport
 from coordinator.client._http import HttpTransport
-from coordinator.client._transport import DEFAULT_GRPC_PORT, DEFAULT_HTTP_PORT, Transport
+from coordinator.client._transport import DEFAULT_GRPC_PORT, DEFAULT_HTTP_PORT, Transport, without_secrets
 
 
 def open_transport(url: str) -> Transport:
@@ -49,12 +49,12 @@ def _split(url: str) -> tuple[str, str, int | None, str]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidUse(f"coordinator url {url!r}: {error}") from error
+        raise InvalidUse(f"coordinator url {without_secrets(url)!r}: {error}") from error
     if parts.scheme not in ("http", "https", "grpc"):
         raise InvalidUse(
-            f"coordinator url {url!r}: write http://host:{DEFAULT_HTTP_PORT} or grpc://host:{DEFAULT_GRPC_PORT}"
-            ", or etcd://host:2379/dtmservice where it is registered"
+            f"coordinator url {without_secrets(url)!r}: write http://host:{DEFAULT_HTTP_PORT} or "
+            f"grpc://host:{DEFAULT_GRPC_PORT}, or etcd://host:2379/dtmservice where it is registered"
         )
     if not parts.hostname:
-        raise InvalidUse(f"coordinator url {url!r} names no host")
+        raise InvalidUse(f"coordinator url {without_secrets(url)!r} names no host")
     return parts.scheme, parts.hostname, port, parts.path

@@ -46,7 +46,7 @@ def encode_payload(payload: Payload, protocol: str) -> bytes:
             f"a {type(payload).__name__} has no JSON form here: give its JSON as bytes or a dict, or use grpc://"
         )
     if isinstance(payload, BaseModel):
-        return payload.model_dump_json().encode()
+        return _model_as_json(payload)
     return as_json(payload, "payload")
 
 
@@ -61,11 +61,25 @@ def as_json(value: Any, what: str) -> bytes:
         raise InvalidUse(
             f"a {what} of type {type(value).__name__} cannot be written as JSON: {error}"
         ) from error
-    if b"null" in written and (number := _not_finite(value)) is not None:
+    if b"null" in written:
+        _check_finite(value, what)
+    return written
+
+
+def _model_as_json(model: BaseModel) -> bytes:
+    written = model.model_dump_json()
+    # What stands for a number that JSON has not; as its model says, it may be written as a string instead.
+    doubtful = any(word in written for word in ("null", "NaN", "Infinity"))
+    if doubtful and model.model_config.get("ser_json_inf_nan") != "strings":
+        _check_finite(model.model_dump(), "payload")
+    return written.encode()
+
+
+def _check_finite(value: Any, what: str) -> None:
+    if (number := _not_finite(value)) is not None:
         raise InvalidUse(
             f"a {what} cannot be written as JSON: it holds {number}, for which JSON has no number"
         )
-    return written
 
 
 def _not_finite(value: Any) -> float | None:

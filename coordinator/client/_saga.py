@@ -55,7 +55,7 @@ class Saga:
         return self
 
     async def submit(self) -> Submitted:
-        """Hand the saga in. Safe to call again with the same gid: it is driven once.
+        """Hand the saga in. Safe to call again with the same gid: the stored one counts, and is driven once.
 
         Without wait_result: returns once the saga is stored. With it: returns when all steps have succeeded;
         raises Failure (with the rollback reason) when it is rolled back or being rolled back, and Ongoing

@@ -29,6 +29,10 @@ class _AtOnce:
     def dialect(self) -> Any:
         return self._connection().dialect
 
+    @property
+    def sync_connection(self) -> Connection:
+        return self._connection()
+
     def in_transaction(self) -> bool:
         return self._connection().in_transaction()
 

@@ -119,3 +119,10 @@ class Transport(Protocol):
     async def close(self) -> None:
         """Close the connection; a second time does nothing."""
         ...
+
+
+def without_secrets(url: str) -> str:
+    """Return the url for people and for branches: without user, password and query."""
+    scheme, separator, rest = url.partition("?")[0].rpartition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"

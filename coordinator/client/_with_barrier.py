@@ -1,6 +1,7 @@
 """Branch handlers that run once, in one transaction with the barrier (PROTOCOL §12)."""
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
@@ -47,9 +48,18 @@ def with_barrier(
                 pass
             return answer
 
+        # FastAPI reads what a request has to bring from here.
+        setattr(guarded, "__signature__", signature_without_connection(handler))  # noqa: B010 - mypy
         return guarded
 
     return decorate
+
+
+def signature_without_connection(handler: Callable[..., object]) -> inspect.Signature:
+    """Return the signature of a handler as its framework may see it."""
+    signature = inspect.signature(handler)
+    kept = [one for name, one in signature.parameters.items() if name != "connection"]
+    return signature.replace(parameters=kept)
 
 
 class _NotDone(Exception):

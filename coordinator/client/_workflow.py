@@ -11,11 +11,10 @@ import orjson
 from coordinator.client._branch_calls import BranchAnswer, BranchCall
 from coordinator.client._context import BranchContext
 from coordinator.client._coordinator import Coordinator
-from coordinator.client._errors import DtmError, Failure, Ongoing
+from coordinator.client._errors import DtmError, Failure, InvalidUse, Ongoing
 from coordinator.client._payload import Payload, as_json, encode_payload
 from coordinator.client._workflow_progress import ProgressLog
-from coordinator.client._xa_branch import Connect, end_prepared, xa_row
-from coordinator.client._xa_connections import xa_database
+from coordinator.client._xa_branch import Connect, end_prepared, open_xa, xa_row
 from coordinator.client._xa_databases import DuplicateId, XaDatabase
 from coordinator.model import BranchStatus, Op, Options, TransType
 
@@ -38,9 +37,10 @@ class Workflow:
 
     The function is run again from its beginning after a crash, and the steps that were recorded are not done
     again, so it must take the same way each time: what may differ (time, random numbers, reads) belongs in a
-    `do`. Steps may run at once (`asyncio.gather`). A step that raises Failure undoes the steps before it, in
-    reverse, unless the function catches it; the failed step itself is not undone. Any other exception leaves
-    the workflow open, and the coordinator has it run again later.
+    `do`. Steps may run at once (`asyncio.gather(wf.do(a), wf.do(b))`), two chains of steps may not: they are
+    numbered as they begin, and the numbers must be the same each time. A step that raises Failure undoes the
+    steps before it, in reverse, unless the function catches it; the failed step itself is not undone. Any
+    other exception leaves the workflow open, and the coordinator has it run again later.
     """
 
     def __init__(self, coordinator: Coordinator, gid: str, options: Options, log: ProgressLog) -> None:
@@ -51,7 +51,10 @@ class Workflow:
         self._root = BranchContext(gid, TransType.WORKFLOW, "", "")
         self._later: list[_Later] = []
         self._unknown: dict[str, BaseException] = {}  # steps whose result nobody knows
+        self._function_task = asyncio.current_task()
+        self._begun: dict[asyncio.Task[Any], int] = {}  # steps, of each task beside the function's own
         self._running = 0
+        self._over = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -81,7 +84,7 @@ class Workflow:
         say, and comes back as JSON gives it back. A crash between the function and its record runs it again:
         use the barrier for what must not happen twice. Raises what function raises.
         """
-        branch_id = self._root.next_branch_id()
+        branch_id = self._next_branch_id()
 
         async def act() -> bytes:
             return to_json(await function(self._branch(branch_id, Op.ACTION)), "result")
@@ -102,11 +105,10 @@ class Workflow:
         connect, table: as `Dtm.xa_branch` takes them. Returns what business returned, as JSON gives it back;
         after a crash it may be that of an earlier attempt. Raises what business raises.
         """
-        branch_id = self._root.next_branch_id()
+        branch_id = self._next_branch_id()
 
         async def end(op: Op) -> bytes:
-            connection = await connect()
-            database = xa_database(connection, table)
+            _, database = await open_xa(connect, table)
             try:
                 row = xa_row(self._branch(branch_id, op), op)
                 await end_prepared(database, self._xid(branch_id), row)
@@ -115,7 +117,7 @@ class Workflow:
             return b""
 
         async def act() -> bytes:
-            database = xa_database(connection := await connect(), table)
+            connection, database = await open_xa(connect, table)
             try:
                 return await self._prepare_xa(database, branch_id, lambda: business(connection))
             finally:
@@ -124,12 +126,20 @@ class Workflow:
         later = _Later(branch_id, commit=lambda: end(Op.COMMIT), rollback=lambda: end(Op.ROLLBACK))
         return from_json(await self._step(later, act))
 
+    async def returned(self) -> None:
+        """The function has ended, however: wait for its steps that still run, and let no other begin.
+
+        What begins later would be neither undone nor waited for, and run beside the next attempt. For
+        `Workflows`.
+        """
+        self._over = True
+        await self._idle.wait()
+
     async def finish(self, failure: Failure | None) -> None:
         """Confirm or undo what the steps left, last first. For `Workflows`.
 
         Raises DtmError where one of them does not succeed: it is done again later.
         """
-        await self._idle.wait()  # a step that still runs must be recorded before it is undone
         if failure is None:
             for unknown in self._unknown.values():
                 raise unknown  # the function swallowed it, but nobody knows what the step did
@@ -146,7 +156,7 @@ class Workflow:
                 ) from refused
 
     async def _call_step(self, payload: Payload, url: str, *, confirm: str, undo: str) -> BranchAnswer:
-        branch_id = self._root.next_branch_id()
+        branch_id = self._next_branch_id()
         encoded = encode_payload(payload, self._coordinator.protocol)
 
         def call(op: Op, to: str) -> Act:
@@ -169,6 +179,12 @@ class Workflow:
 
     async def _step(self, later: _Later, act: Act) -> bytes:
         """Do the action of a step; what it leaves for the end counts unless it definitely failed."""
+        if self._over:
+            raise DtmError(
+                f"workflow {self.gid}: its function has ended, so step {later.branch_id} is not begun: await "
+                "all steps before it returns or raises (asyncio.TaskGroup does)",
+                gid=self.gid,
+            )
         self._later.append(later)
         async with self._counted():
             try:
@@ -222,6 +238,22 @@ class Workflow:
         except BaseException:
             await database.abandon(xid)
             raise
+
+    def _next_branch_id(self) -> str:
+        """Return the id of the next step; raises InvalidUse where it depends on which of two is faster."""
+        task = asyncio.current_task()
+        if task is not None and task is not self._function_task:
+            if task not in self._begun:
+                self._begun = {one: steps for one, steps in self._begun.items() if not one.done()}
+            self._begun[task] = self._begun.get(task, 0) + 1
+            if self._begun[task] > 1 and sum(steps > 1 for steps in self._begun.values()) > 1:
+                raise InvalidUse(
+                    f"workflow {self.gid}: two chains of steps run at once, so that a step's number, by "
+                    "which its result is found again after a crash, depends on which is faster: run one "
+                    "after the other, or only single steps at once",
+                    gid=self.gid,
+                )
+        return self._root.next_branch_id()
 
     def _branch(self, branch_id: str, op: Op) -> BranchContext:
         return BranchContext(self.gid, TransType.WORKFLOW, branch_id, op)

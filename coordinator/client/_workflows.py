@@ -90,7 +90,7 @@ class Workflows:
         gid: str | None = None,
         wait_seconds: float = 0.0,
     ) -> Any:
-        """Run a workflow and return its result; with the gid of an earlier one, go on with that.
+        """Run a workflow and return its result; with gid and data of an earlier one, go on with that.
 
         data: what the function gets, anything that JSON can say (the protocol has room for some 700 bytes).
         wait_seconds: how long to wait for the end where it is not reached at once, because a step is ongoing
@@ -167,7 +167,10 @@ class Workflows:
             running = Workflow(
                 coordinator, gid, self._options, ProgressLog(coordinator, gid, state.progresses)
             )
-            result, failure = await _outcome(workflow, running, data)
+            try:
+                result, failure = await _outcome(workflow, running, data)
+            finally:
+                await running.returned()
             await running.finish(failure)
             return await self._end(request, result, failure)
         finally:

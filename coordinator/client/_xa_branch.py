@@ -59,14 +59,8 @@ class XaBranch:
                 "branch with Xa.call_branch",
                 gid=self._branch.gid,
             )
-        connection = await self._connect()
-        try:
-            self._database = database = xa_database(connection, self._table)
-        except InvalidUse:
-            closing = connection.close()
-            if inspect.isawaitable(closing):
-                await closing
-            raise
+        connection, database = await open_xa(self._connect, self._table)
+        self._database = database
         try:
             if self._branch.op == Op.ACTION:
                 await self._begin(database)
@@ -127,6 +121,18 @@ class XaBranch:
         database, self._database = self._database, None
         if database is not None:
             await database.close()
+
+
+async def open_xa(connect: Connect, table: str) -> tuple[Any, XaDatabase]:
+    """Return a new connection and its adapter. Raises InvalidUse for a database without XA, closing it."""
+    connection = await connect()
+    try:
+        return connection, xa_database(connection, table)
+    except InvalidUse:
+        closing = connection.close()
+        if inspect.isawaitable(closing):
+            await closing
+        raise
 
 
 def xa_row(branch: BranchContext, op: str) -> BarrierRow:

@@ -81,7 +81,7 @@ class Kit:
             kit.branches.answer("/deposit", Says.BROKEN, Says.SUCCESS)
             saga = kit.dtm.saga().add(f"{kit.branches.http_url}/deposit")
             await saga.submit()
-            await kit.advance(10)  # RetryInterval
+            await kit.advance(20)  # RetryInterval, doubled after an unknown result
             assert (await kit.dtm.query(saga.gid)).status is Status.SUCCEED
     """
 

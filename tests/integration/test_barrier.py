@@ -15,7 +15,7 @@ import psycopg
 import pymysql
 import pytest
 from pymysql.constants import CLIENT
-from sqlalchemy import NullPool, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
@@ -385,6 +385,89 @@ async def test_a_cancelled_request_leaves_nothing_and_its_connection_is_usable_o
         assert await business.balance() == 0
         await barrier(branch("action"), connection).call(lambda c: business.add(c, 5))
     assert await business.balance() == 5
+
+
+async def test_a_commit_that_is_refused_leaves_no_open_transaction(tmp_path: Path) -> None:
+    """§12: the next call on this connection would join it, and could never commit either."""
+    business = SqliteBusiness(tmp_path / "business.db")
+    await business.prepare()
+    async with business.connect() as connection:
+        await connection.execute("PRAGMA foreign_keys = ON")
+        await connection.executescript(
+            "CREATE TABLE person (id integer PRIMARY KEY);"
+            "CREATE TABLE card (owner int REFERENCES person (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+        with pytest.raises(sqlite3.IntegrityError):
+            async with barrier(branch("action"), connection):
+                await connection.execute("INSERT INTO card VALUES (7)")
+        async with barrier(branch("action", "g2"), connection) as transaction:
+            assert transaction.runs
+            await business.add(connection, 1)
+    assert await business.balance() == 1
+
+
+async def test_postgres_refusing_or_losing_a_commit_leaves_its_connection_usable(
+    postgres_database: PostgresDatabase,
+) -> None:
+    """§12; what was cancelled stays cancelled, and is not another error."""
+    business = PostgresBusiness(postgres_database)
+    await business.prepare()
+    async with business.connect() as connection:
+        await connection.execute(
+            "CREATE TABLE person (id int PRIMARY KEY);"
+            "CREATE TABLE card (owner int REFERENCES person (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            async with barrier(branch("action"), connection):
+                await connection.execute("INSERT INTO card VALUES (7)")
+        assert not connection.is_in_transaction()
+        leaving = barrier(branch("action", "g2"), connection)
+        await leaving.__aenter__()
+        task = asyncio.create_task(leaving.__aexit__(None, None, None))
+        await asyncio.sleep(0)  # now it waits for the server
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not connection.is_in_transaction()
+        async with barrier(branch("action", "g3"), connection):
+            await business.add(connection, 1)
+    assert await business.balance() == 1
+
+
+async def test_a_request_that_is_cancelled_while_its_transaction_begins_is_cancelled(
+    postgres_database: PostgresDatabase,
+) -> None:
+    business = PostgresBusiness(postgres_database)
+    await business.prepare()
+    async with business.connect() as connection:
+        task = asyncio.create_task(barrier(branch("action"), connection).__aenter__())
+        await asyncio.sleep(0)  # now it waits for the server
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not connection.is_in_transaction()
+
+
+def test_sqlalchemy_s_blocking_engine_that_commits_each_statement_is_refused() -> None:
+    engine = create_engine("sqlite://", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection, pytest.raises(InvalidUse, match="needs a transaction"):
+        sync.barrier(branch("action"), connection).__enter__()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("of", ["engine", "connection"])
+async def test_sqlalchemy_that_commits_each_statement_by_itself_is_refused(tmp_path: Path, of: str) -> None:
+    """§12: what fails would leave its row, and be taken for done when it is called again."""
+    await SqliteBusiness(tmp_path / "business.db").prepare()
+    options = {"isolation_level": "AUTOCOMMIT"}
+    url = f"sqlite+aiosqlite:///{tmp_path / 'business.db'}"
+    engine = create_async_engine(url, poolclass=NullPool, **(options if of == "engine" else {}))
+    async with engine.connect() as connection:
+        if of == "connection":
+            await connection.execution_options(**options)
+        with pytest.raises(InvalidUse, match="needs a transaction"):
+            async with barrier(branch("action"), connection):
+                pass
 
 
 async def test_two_barriers_in_one_request_are_two(business: Business) -> None:

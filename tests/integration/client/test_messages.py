@@ -111,6 +111,16 @@ async def test_the_same_gid_again_after_the_death_does_not_do_the_business_again
     assert (orders(shop), world.branches.ops(MAIL)) == (1, ["action"])
 
 
+async def test_the_same_gid_again_after_the_end_is_duplicated_too(world: World, shop: Path) -> None:
+    """§12. Failure would say that nothing was done."""
+    async with aiosqlite.connect(shop) as connection:
+        await message(world, asked_in(shop)).do_and_submit(connection, save_order)
+        assert (await world.stored("g1")).status is Status.SUCCEED
+        with pytest.raises(Duplicated):
+            await message(world, asked_in(shop)).do_and_submit(connection, save_order)
+    assert (orders(shop), len(world.branches.ops(MAIL))) == (1, 1)
+
+
 async def test_a_connection_that_is_not_known_is_refused_before_anything_is_sent(world: World) -> None:
     async def nothing(connection: object) -> None: ...
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import aiosqlite
 import pytest
 from aiohttp import web
 
@@ -313,6 +314,121 @@ async def test_steps_at_once_and_one_says_no_the_others_are_undone_after_they_en
     with pytest.raises(Failure):
         await running
     assert [call.path for call in world.branches.calls][2:] == [OUT_BACK]
+
+
+async def test_after_the_function_has_ended_a_branch_of_it_begins_no_further_step(
+    world: World, service: Service
+) -> None:
+    """§7: what begins after the undoing would never be undone."""
+    world.branches.answer(IN, Says.FAILURE)
+    out_is_called, refused, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    later: list[asyncio.Task[Any]] = []
+
+    async def slow(call: Any) -> bytes:
+        out_is_called.set()
+        await refused.wait()
+        return b""
+
+    world.branches.answer(OUT, slow, op="action")
+
+    @workflow("legs")
+    async def legs(wf: Workflow, data: Any) -> None:
+        async def long_leg() -> None:
+            await wf.saga(world.bank + OUT, world.bank + OUT_BACK)
+            await go_on.wait()
+            await wf.saga(world.bank + "/bank.Bank/Late", world.bank + OUT_BACK)
+
+        later.append(asyncio.create_task(long_leg()))
+        await out_is_called.wait()
+        try:
+            await wf.saga(world.bank + IN)
+        finally:
+            refused.set()
+
+    workflows = await service.start(legs)
+    with pytest.raises(Failure):
+        await workflows.execute(legs, gid="g1")
+    go_on.set()
+    with pytest.raises(DtmError, match="its function has ended, so step 03 is not begun"):
+        await later[0]
+    assert [call.path for call in world.branches.calls] == [OUT, IN, OUT_BACK]
+
+
+async def test_two_chains_of_steps_at_once_are_refused(world: World, service: Service) -> None:
+    """§7: after a crash the step numbered 03 would get the result of the other chain's."""
+
+    async def nothing(branch: BranchContext) -> None: ...
+
+    async def chain(wf: Workflow, steps: int) -> None:
+        for _ in range(steps):
+            await wf.do(nothing)
+
+    @workflow("chains")
+    async def chains(wf: Workflow, data: list[int]) -> None:
+        await asyncio.gather(*(chain(wf, steps) for steps in data))
+        await asyncio.wait_for(chain(wf, 2), timeout=60)
+        await asyncio.wait_for(chain(wf, 2), timeout=60)
+
+    workflows = await service.start(chains)
+    await workflows.execute(chains, [3, 1, 1])
+    with pytest.raises(InvalidUse, match="two chains of steps run at once"):
+        await workflows.execute(chains, [2, 2])
+
+
+async def test_a_step_that_still_runs_is_not_run_a_second_time_beside_itself(
+    world: World, service: Service
+) -> None:
+    """§7: another step's unknown result leaves the workflow open; going on with it waits for what runs."""
+    world.branches.answer(IN, Says.BROKEN, Says.SUCCESS)
+    started, go_on = asyncio.Event(), asyncio.Event()
+    runs = 0
+
+    async def slow(branch: BranchContext) -> None:
+        nonlocal runs
+        runs += 1
+        started.set()
+        await go_on.wait()
+
+    @workflow("both")
+    async def both(wf: Workflow, data: Any) -> None:
+        async def give() -> None:
+            await started.wait()
+            await wf.saga(world.bank + IN)
+
+        await asyncio.gather(wf.do(slow), give())
+
+    workflows = await service.start(both)
+    first = asyncio.create_task(workflows.execute(both, gid="g1"))
+    await world.branches.until_called(IN)
+    await asyncio.wait({first}, timeout=0.2)
+    with pytest.raises(Ongoing, match="is running in this process"):
+        await workflows.execute(both, gid="g1")
+    go_on.set()
+    with pytest.raises(DtmError, match="told to break"):
+        await first
+    await workflows.execute(both, gid="g1")
+    assert runs == 1
+
+
+async def test_a_connection_without_xa_is_closed_again(world: World, service: Service) -> None:
+    opened: list[aiosqlite.Connection] = []
+
+    async def connect() -> aiosqlite.Connection:
+        opened.append(await aiosqlite.connect(":memory:"))
+        return opened[0]
+
+    async def nothing(connection: Any) -> None:
+        raise AssertionError("has no XA")
+
+    @workflow("lite")
+    async def lite(wf: Workflow, data: Any) -> None:
+        await wf.xa(connect, nothing)
+
+    workflows = await service.start(lite)
+    with pytest.raises(InvalidUse, match="SQLite has no XA"):
+        await workflows.execute(lite)
+    with pytest.raises(ValueError, match=r"[Cc]losed|no active connection"):
+        await opened[0].execute("SELECT 1")
 
 
 async def test_a_local_step_is_undone_by_its_own_function(world: World, service: Service) -> None:

@@ -138,6 +138,38 @@ async def test_a_decorated_handler_runs_once(tmp_path: Path) -> None:
         barrier(BranchContext(**QUERY), create_engine("sqlite://"))
 
 
+async def test_a_decorated_handler_is_one_of_fastapi_which_does_not_see_the_connection(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "bank.db"
+    await create_barrier_table(f"sqlite:///{file}")
+    application = fastapi.FastAPI()
+    application.add_middleware(BranchMiddleware)
+
+    @application.post("/deposit")
+    @with_barrier(lambda: aiosqlite.connect(file), repeated=dict)
+    async def deposit(amount: int, *, connection: aiosqlite.Connection) -> dict[str, int]:
+        await connection.execute("SELECT 1")
+        return {"deposited": amount}
+
+    transport = httpx.ASGITransport(app=application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://branch") as client:
+        params = QUERY | {"amount": "30"}
+        answers = [(await client.post("/deposit", params=params)).json() for _ in range(2)]
+    assert answers == [{"deposited": 30}, {}]
+
+
+async def test_a_call_without_an_adapter_counts_its_barriers_all_the_same() -> None:
+    """§12: `01`, `02`, … within the request; a second `01` would be a repeated call that does nothing."""
+
+    class Stream:  # as grpclib's, of which branch_of looks at the metadata
+        metadata = {f"dtm-{name}": value for name, value in QUERY.items()}  # noqa: RUF012
+
+    first, second = Stream(), Stream()
+    assert branch_of(first) is branch_of(first)
+    assert branch_of(second) is not branch_of(first)
+
+
 @pytest.mark.parametrize(
     "refusal",
     [Response(status=409), Response(status=425), JSONResponse({}, status_code=500)],

@@ -10,7 +10,18 @@ import pytest
 from pydantic import BaseModel
 
 from branches.proto.user import UserRequest
-from coordinator.client import Dtm, DtmError, Failure, InvalidUse, Ongoing, Status, Unreachable
+from coordinator.client import (
+    Dtm,
+    DtmError,
+    Failure,
+    InvalidUse,
+    Ongoing,
+    Status,
+    Unreachable,
+    Workflow,
+    Workflows,
+    workflow,
+)
 from tests.support.ports import free_port
 from tests.unit.client.fake_coordinator import (
     HOST,
@@ -199,10 +210,20 @@ async def test_a_saga_that_failed_behind_a_lost_answer_is_a_failure(fake: Fake) 
             await dtm.saga("g1", wait_result=True).add("http://b/1").submit()
 
 
-async def test_a_gid_that_was_used_up_before_is_a_failure(fake: Fake) -> None:
+async def test_a_gid_that_has_succeeded_can_be_submitted_again_by_whoever_was_left_without_an_answer(
+    fake: Fake,
+) -> None:
+    """§5: repeating is safe. Failure would say that it was rolled back, which it was not."""
     fake.script = [Answer.ALREADY_SUCCEED]
     async with Dtm(fake.url) as dtm:
-        with pytest.raises(Failure, match="current status 'succeed'"):
+        await dtm.saga("g1", wait_result=True).add("http://b/1").submit()
+
+
+@pytest.mark.parametrize("answer", [Answer.ALREADY_FAILED, Answer.ALREADY_ABORTING])
+async def test_a_gid_that_was_rolled_back_before_is_a_failure(fake: Fake, answer: Answer) -> None:
+    fake.script = [answer]
+    async with Dtm(fake.url) as dtm:
+        with pytest.raises(Failure, match="current status"):
             await dtm.saga("g1", wait_result=True).add("http://b/1").submit()
 
 
@@ -236,6 +257,53 @@ def test_a_wrong_url_is_explained_at_once(url: str, sentence: str) -> None:
 def test_a_client_that_was_not_entered_says_so() -> None:
     with pytest.raises(InvalidUse, match="async with Dtm"):
         Dtm("http://localhost:36789").saga()
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://me:geheim@host/x", "etcd://host:2379?user=me&password=geheim", "http://me:geheim@:1"]
+)
+def test_an_error_about_a_url_keeps_its_password(url: str) -> None:
+    with pytest.raises(InvalidUse, match="coordinator url") as wrong:
+        Dtm(url)
+    assert "geheim" not in str(wrong.value)
+
+
+async def test_the_password_of_etcd_is_told_to_nobody() -> None:
+    url = f"etcd://{HOST}:{free_port()}/dtmservice?user=me&password=geheim"
+    async with Dtm(url, timeout=0.2) as dtm:
+        with pytest.raises(Unreachable) as away:
+            await dtm.new_gid()
+        assert dtm.coordinator.told_to_branches == {"dtm": url.partition("?")[0]}
+    assert "geheim" not in str(away.value)
+
+
+async def test_what_one_attempt_may_have_stored_may_exist_though_the_next_one_found_nobody() -> None:
+    @workflow("nothing")
+    async def nothing(wf: Workflow, data: Any) -> None:
+        pass
+
+    async def take_and_leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        server.close()
+        writer.close()
+
+    server = await asyncio.start_server(take_and_leave, HOST, 0)
+    url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
+    async with server, Dtm(url, timeout=0.5) as dtm:
+        with pytest.raises(Unreachable, match="cannot connect") as away:
+            await Workflows(dtm, [nothing], callback="http://me/workflow").execute(nothing)
+    assert away.value.may_exist
+
+
+async def test_waiting_for_the_end_takes_no_longer_than_asked_where_nobody_answers() -> None:
+    taken: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: taken.append(writer), HOST, 0)
+    url = f"http://{HOST}:{silent.sockets[0].getsockname()[1]}"
+    async with silent, Dtm(url, timeout=3600) as dtm:
+        with pytest.raises(Unreachable):
+            await dtm.wait("g1", timeout=0.1)
+    for writer in taken:
+        writer.close()
 
 
 async def test_negative_options_are_refused(fake: Fake) -> None:
@@ -299,7 +367,14 @@ class Amount:
     value: float
 
 
-@pytest.mark.parametrize("payload", [math.nan, {"a": [1, (math.inf,)]}, [None, Amount(-math.inf)]])
+class Price(BaseModel):
+    amount: float
+    note: str | None = None
+
+
+@pytest.mark.parametrize(
+    "payload", [math.nan, {"a": [1, (math.inf,)]}, [None, Amount(-math.inf)], Price(amount=math.nan)]
+)
 async def test_a_number_that_json_cannot_say_does_not_arrive_as_null(fake: Fake, payload: Any) -> None:
     async with Dtm(fake.url) as dtm:
         with pytest.raises(
@@ -307,6 +382,7 @@ async def test_a_number_that_json_cannot_say_does_not_arrive_as_null(fake: Fake,
         ):
             dtm.saga().add("http://b/1", payload=payload)
         dtm.saga().add("http://b/1", payload={"none": None, "text": "null", "number": 0.5})
+        dtm.saga().add("http://b/1", payload=Price(amount=0.5, note="NaN"))
 
 
 async def test_binary_payloads_need_grpc(http: Fake, grpc: Fake) -> None:

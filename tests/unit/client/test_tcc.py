@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from coordinator.client import BranchContext, Dtm, DtmError, Failure, Ongoing, Unreachable
+from coordinator.client import BranchContext, Dtm, DtmError, Failure, InvalidUse, Ongoing, Unreachable
 from coordinator.testing import FakeBranches, Says
 from tests.unit.client.fake_coordinator import Answer, Fake
 
@@ -186,3 +186,13 @@ async def test_a_try_that_cannot_be_called_from_here_is_explained(fake: Fake, ur
         async with Dtm(fake.url) as dtm, dtm.tcc() as tcc:
             await tcc.call_branch({}, url, "http://b/confirm", "http://b/cancel")
     assert fake.names()[-1] == "abort"
+
+
+async def test_a_transaction_that_outlives_its_client_opens_no_connection(fake: Fake, bank: str) -> None:
+    async with Dtm(fake.url) as dtm:
+        tcc = dtm.tcc("g1")
+    with pytest.raises(InvalidUse, match="this Dtm is closed"):
+        await tcc.call_branch({}, f"{bank}/b.B/Try", f"{bank}/b.B/Confirm", f"{bank}/b.B/Cancel")
+    with pytest.raises(InvalidUse, match="this Dtm is closed"):
+        async with tcc:
+            pass

@@ -29,7 +29,7 @@ OTHERWISE = {
     "Dtm": {"coordinator"},
     "Tcc": {"gid"},  # which is an attribute there
     "Xa": {"gid"},
-    "Workflow": {"finish"},
+    "Workflow": {"finish", "returned"},
     "Workflows": {"handler", "service"},
 }
 OPTIONAL = {"wait_result": False, "branch_headers": None}  # the other options are numbers
