@@ -194,21 +194,18 @@ class Drive:
         if wait.until is not None:
             await self._write(Assign(owner="", next_cron_time=wait.until))
             return
-        interval = tools.timing.retry_interval
-        if wait.doubles:
-            interval = after_round(
-                tools.timing,
-                transaction,
-                succeeded=self._succeeded,
-                unknown=self._failing is not None,
-            )
+        interval = after_round(
+            tools.timing,
+            transaction,
+            succeeded=self._succeeded,
+            unknown=self._failing is not None,
+        )
         # Jitter: not all of an outage's victims at once.
         due = tools.clock.now() + timedelta(seconds=interval * (1 + tools.random.random() / 10))
         if wait.not_after is not None:
             due = min(due, wait.not_after)
         await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due))
-        if wait.doubles:  # else the interval does not count failed rounds
-            self._alert_if_alarming(interval)
+        self._alert_if_alarming(interval)
 
     def _alert_if_alarming(self, interval: int) -> None:
         timing, transaction = self._tools.timing, self._transaction
