@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from coordinator.drive import Drive, Ended, Lease
 from coordinator.errors import Busy, StoreUnavailable
 from coordinator.model import Options
+from coordinator.owner import prefix_of
 from coordinator.store.base import Stored
 from coordinator.telemetry.log import log
 from coordinator.tools import Tools
@@ -22,7 +23,7 @@ class Engine:
 
     def __init__(self, tools: Tools, *, instance: str, start: str, running_max: int) -> None:
         self._tools = tools
-        self.owner_prefix = f"{instance}/{start}/"
+        self.owner_prefix = prefix_of(instance, start)
         self._running_max = running_max
         self._tokens = _counter()
         self._drives: set[asyncio.Task[Ended]] = set()

@@ -85,8 +85,7 @@ class Transactions:
         Raises Failure in any other status, Invalid, Conflict, StoreUnavailable.
         """
         branches = validated_branches(request, await self._topics.subscribers(topics_of(request)))
-        owner = self._engine.new_owner()
-        transaction = new_transaction(self._engine.tools, request, Status.PREPARED, owner)
+        transaction = new_transaction(self._engine.tools, request, Status.PREPARED)
         if await self._store.insert(transaction, branches, timeout=self._write_seconds):
             return
         stored = await self._lookup.find_conflicting(request.gid)

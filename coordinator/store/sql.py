@@ -79,7 +79,7 @@ class SqlStore:
     # --- the hot path ---
 
     async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
-        """See Store. An empty owner token tells nobody's insertions apart: then a repeat returns False."""
+        """See Store."""
         if not self._database.nul_in_text:
             check_no_nul(transaction, branches)
         insertion = insertion_of(transaction, branches, self._wall_clock)
