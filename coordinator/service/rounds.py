@@ -30,7 +30,8 @@ class Rounds:
     async def join(self, stored: Stored, *, wait: bool, wanted: Status) -> bool:
         """Wait for whoever drives it, or drive it from its stored rows if nobody does.
 
-        Returns False when the row moved meanwhile: look again.
+        Returns False when the row moved meanwhile: look again. Raises Busy when nobody drives it and too many
+        are running here.
         """
         transaction = stored.transaction
         running = self._engine.running_of(transaction.gid)
@@ -42,6 +43,7 @@ class Rounds:
             if wait:
                 await self._answer_from_elsewhere(transaction.gid, wanted)
             return True
+        self._engine.require_room()
         owner = self._engine.new_owner()
         lease = self._engine.lease(owner, transaction.options)
         until = self._engine.tools.timing.lease_until(transaction, self._engine.tools.clock.now())

@@ -66,7 +66,6 @@ class Transactions:
                 raise
             # Of what was prepared the stored branches count, whoever has unsubscribed since.
             validated_branches(replace(request, steps=(), payloads=()), {})
-            self._engine.require_room()
             return await self._submit_existing(request)
         branches = validated_branches(request, subscribers)
         self._engine.require_room()
@@ -180,7 +179,11 @@ class Transactions:
     async def _move(
         self, stored: Stored, expected: frozenset[Status], assign: Assign, *, wait: bool, wanted: Status
     ) -> bool:
-        """Take the row over with a new status and owner, and drive it; False when it moved meanwhile."""
+        """Take the row over with a new status and owner, and drive it; False when it moved meanwhile.
+
+        Raises Busy, changing nothing, when too many are running.
+        """
+        self._engine.require_room()
         transaction = stored.transaction
         options = assign.options or transaction.options
         lease = self._engine.lease(assign.owner or "", options)
