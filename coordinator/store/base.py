@@ -30,6 +30,7 @@ class Assign:
     result: str | None = None
     options: Options | None = None
     custom_data: str | None = None
+    ext_data: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

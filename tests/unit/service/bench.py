@@ -85,8 +85,8 @@ class Told:
     def failing(self, alert: Alert) -> None:
         self.alerts.append(alert)
 
-    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
-        self.ends.append((gid, status, was_failing))
+    def ended(self, gid: str, status: str, *, was_reported: bool) -> None:
+        self.ends.append((gid, status, was_reported))
 
 
 @dataclass
