@@ -15,7 +15,7 @@ _POST_SECONDS: Final = 5.0
 _PAUSES_SECONDS: Final = (1.0, 4.0, 15.0)  # between attempts
 
 
-# In column ext_data of a transaction that was reported, so that whoever ends it reports that, too. A Go server
+# In column ext_data of a transaction that was reported, so that whoever ends it tells of that. A Go server
 # that shares the database passes over keys that it does not know (see telemetry.trace_context).
 _MARK: Final = "alerted"
 _MARKED: Final = f'"{_MARK}":true'
