@@ -239,6 +239,27 @@ def test_more_transactions_than_may_run_are_not_taken() -> None:
     run_virtually(run())
 
 
+def test_submits_at_the_same_moment_start_no_more_than_may_run() -> None:
+    """Each passed the look for room while the others were being stored, and all of them ran."""
+
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            most.append(bench.engine.running)
+            await asyncio.sleep(1)
+            return SUCCESS
+
+        most: list[int] = []
+        bench = Bench(slow, running_max=3)
+        asked = [replace(request(), gid=str(number)) for number in range(50)]
+        said = await asyncio.gather(*map(bench.transactions.submit, asked), return_exceptions=True)
+        assert [type(it) for it in said if it is not None] == [Busy] * 47
+        assert max(most) == 3
+        assert len(bench.rows.transactions) == 3
+        await bench.transactions.submit(replace(request(), gid="later"))
+
+    run_virtually(run())
+
+
 def test_a_change_after_the_end_is_refused() -> None:
     async def run() -> None:
         bench = Bench(succeed)
