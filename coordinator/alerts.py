@@ -1,7 +1,6 @@
 """Alerts: a branch that goes on failing is reported, and later that its transaction ended (PROTOCOL §9)."""
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -12,9 +11,28 @@ import orjson
 from coordinator.telemetry.log import log
 
 _QUEUE_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged
-_ALERTED_MAX: Final = 10_000  # gids remembered, to report their end
 _POST_SECONDS: Final = 5.0
 _PAUSES_SECONDS: Final = (1.0, 4.0, 15.0)  # between attempts
+
+
+# In column ext_data of a transaction that was reported, so that whoever ends it tells of that. A Go server
+# that shares the database passes over keys that it does not know (see telemetry.trace_context).
+_MARK: Final = "alerted"
+_MARKED: Final = f'"{_MARK}":true'
+
+
+def is_marked(ext_data: str) -> bool:
+    """Whether an alert was given of the transaction that has this ext_data."""
+    return _MARKED in ext_data
+
+
+def marked(ext_data: str) -> str:
+    """The same ext_data, with the mark; unchanged when another program wrote what is no JSON object."""
+    try:
+        found = orjson.loads(ext_data or "{}")
+    except orjson.JSONDecodeError:
+        return ext_data
+    return orjson.dumps(found | {_MARK: True}).decode() if isinstance(found, dict) else ext_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +53,8 @@ class Alerts(Protocol):
         """A branch failed as often as AlertRetryLimit, or more often."""
         ...
 
-    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
-        """A transaction is final. was_failing: its row says that it had failed often enough for an alert."""
+    def ended(self, gid: str, status: str, *, was_reported: bool) -> None:
+        """A transaction is final. was_reported: its row says that an alert was given, whoever gave it."""
         ...
 
 
@@ -47,7 +65,7 @@ class LoggedAlerts:
         """See Alerts."""
         _log(alert)
 
-    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
+    def ended(self, gid: str, status: str, *, was_reported: bool) -> None:
         """See Alerts."""
 
 
@@ -58,20 +76,15 @@ class WebHookAlerts:
         self._url = url
         self._pauses_seconds = pauses_seconds
         self._queue: asyncio.Queue[Alert] = asyncio.Queue(_QUEUE_MAX)
-        self._alerted: OrderedDict[str, None] = OrderedDict()
 
     def failing(self, alert: Alert) -> None:
         """See Alerts."""
         _log(alert)
-        self._alerted[alert.gid] = None
-        if len(self._alerted) > _ALERTED_MAX:
-            self._alerted.popitem(last=False)
         self._put(alert)
 
-    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
+    def ended(self, gid: str, status: str, *, was_reported: bool) -> None:
         """See Alerts."""
-        if was_failing or gid in self._alerted:
-            self._alerted.pop(gid, None)
+        if was_reported:
             self._put(Alert(gid, status))
 
     async def run(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from coordinator.alerts import Alert
+from coordinator.alerts import Alert, is_marked, marked
 from coordinator.backoff import after_round
 from coordinator.calls.base import Answer
 from coordinator.errors import StoreUnavailable, ending_with
@@ -194,29 +194,31 @@ class Drive:
         if wait.until is not None:
             await self._write(Assign(owner="", next_cron_time=wait.until))
             return
-        interval = tools.timing.retry_interval
-        if wait.doubles:
-            interval = after_round(
-                tools.timing,
-                transaction,
-                succeeded=self._succeeded,
-                unknown=self._failing is not None,
-            )
+        interval = after_round(
+            tools.timing,
+            transaction,
+            succeeded=self._succeeded,
+            unknown=self._failing is not None,
+        )
         # Jitter: not all of an outage's victims at once.
         due = tools.clock.now() + timedelta(seconds=interval * (1 + tools.random.random() / 10))
         if wait.not_after is not None:
             due = min(due, wait.not_after)
-        await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due))
-        if wait.doubles:  # else the interval does not count failed rounds
-            self._alert_if_alarming(interval)
+        alert = self._alert(interval)
+        ext_data = None if alert is None or is_marked(transaction.ext_data) else marked(transaction.ext_data)
+        await self._write(
+            Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=ext_data)
+        )
+        if alert is not None:
+            tools.alerts.failing(alert)
 
-    def _alert_if_alarming(self, interval: int) -> None:
+    def _alert(self, interval: int) -> Alert | None:
         timing, transaction = self._tools.timing, self._transaction
         failures = timing.failures(interval, transaction.options)
-        if self._failing is not None and timing.is_alarming(failures):
-            branch, answer = self._failing
-            alert = Alert(transaction.gid, transaction.status, branch.url, answer.text, failures)
-            self._tools.alerts.failing(alert)
+        if self._failing is None or not timing.is_alarming(failures):
+            return None
+        branch, answer = self._failing
+        return Alert(transaction.gid, transaction.status, branch.url, answer.text, failures)
 
     async def _write(self, assign: Assign) -> None:
         results, self._unwritten = tuple(self._unwritten), []

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from coordinator.drive import Drive, Ended, Lease
 from coordinator.errors import Busy, StoreUnavailable
 from coordinator.model import Options
+from coordinator.owner import prefix_of
 from coordinator.store.base import Stored
 from coordinator.telemetry.log import log
 from coordinator.tools import Tools
@@ -14,7 +16,7 @@ _REPORTED_RUNNING = 20  # gids named when a stop has to cut drives off
 
 
 class Engine:
-    """Runs at most `running_max` transactions at once, each as one task.
+    """Takes a transaction only while fewer than `running_max` run, recovered ones counted; each is one task.
 
     instance: this coordinator's name. start: what tells this run of it from an earlier one. Together with a
     counter they make owner tokens, `<instance>/<start>/<counter>` (PROTOCOL §9).
@@ -22,11 +24,12 @@ class Engine:
 
     def __init__(self, tools: Tools, *, instance: str, start: str, running_max: int) -> None:
         self._tools = tools
-        self.owner_prefix = f"{instance}/{start}/"
+        self.owner_prefix = prefix_of(instance, start)
         self._running_max = running_max
         self._tokens = _counter()
         self._drives: set[asyncio.Task[Ended]] = set()
         self._by_gid: dict[str, asyncio.Task[Ended]] = {}
+        self._starting = 0  # places held by `place`
         self._stopping = False
 
     @property
@@ -43,15 +46,25 @@ class Engine:
         """The drive of this gid in this process, if there is one."""
         return self._by_gid.get(gid)
 
-    def require_room(self) -> None:
-        """Raise Busy when no further transaction may be taken: asked before anything is stored."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for one more transaction while it is stored and started.
+
+        Raises Busy when none may be taken: before anything is stored.
+        """
         if self._stopping:
             raise Busy("the coordinator is stopping", "ask again: another one, or this one after its restart")
-        if len(self._drives) >= self._running_max:
+        taken = len(self._drives) + self._starting
+        if taken >= self._running_max:
             raise Busy(
-                f"{len(self._drives)} transactions are running, the most that this coordinator drives",
+                f"{taken} transactions are running, the most that this coordinator drives",
                 "ask again later, add a coordinator, or raise ConcurrencyMax",
             )
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
 
     def new_owner(self) -> str:
         """A fresh owner token: never given twice, by no coordinator."""
@@ -76,7 +89,7 @@ class Engine:
         return task
 
     def refuse_new(self) -> None:
-        """From now on `require_room` has none: the coordinator is stopping."""
+        """From now on `place` has none: the coordinator is stopping."""
         self._stopping = True
 
     async def stop(self, grace: float) -> None:

@@ -19,6 +19,7 @@ from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine import Engine
 from coordinator.model import TransType
 from coordinator.observing import Observing
+from coordinator.owner import prefix_of
 from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.readiness import Readiness, watch_store
 from coordinator.recovery import Recovery
@@ -167,7 +168,7 @@ class Server:
     async def _take_back(self, store: SqlStore, clock: SystemClock, engine: Engine) -> None:
         """Make due what this instance drove when it died; of a SQLite file nobody else can own anything."""
         embedded = self._settings.store.driver == "sqlite"
-        prefix = "" if embedded else f"{self._settings.instance_name}/"
+        prefix = "" if embedded else prefix_of(self._settings.instance_name)
         taken = await store.take_back(now=clock.now(), owner_prefix=prefix, except_prefix=engine.owner_prefix)
         if taken:
             log.info("{} transactions were running when this coordinator stopped; they go on now", taken)

@@ -6,11 +6,11 @@ from datetime import datetime
 from random import Random
 from typing import Protocol
 
-from coordinator.alerts import Alerts, LoggedAlerts
+from coordinator.alerts import Alerts, LoggedAlerts, is_marked
 from coordinator.backoff import Timing
 from coordinator.calls.base import Caller
 from coordinator.clock import Clock
-from coordinator.model import Branch, BranchStatus, Result, Status, Transaction, TransType
+from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
 from coordinator.patterns.decision import Decision, Round
 from coordinator.store.base import Store
 from coordinator.telemetry.log import log
@@ -64,7 +64,4 @@ class Tools:
         # What went well is for debugging; of what did not, there is a line whoever ended it.
         write = log.debug if status is Status.SUCCEED else log.info
         write("{} {} after {:.3f} s", transaction.trans_type, status, seconds, gid=transaction.gid)
-        failures = self.timing.failures(transaction.next_cron_interval, transaction.options)
-        # The interval of a workflow is never doubled, so it tells nothing of failures (PROTOCOL §7).
-        was_failing = transaction.trans_type != TransType.WORKFLOW and self.timing.is_alarming(failures)
-        self.alerts.ended(transaction.gid, status, was_failing=was_failing)
+        self.alerts.ended(transaction.gid, status, was_reported=is_marked(transaction.ext_data))

@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from coordinator.api.decode import decode_gid, decode_registration, decode_transaction
 from coordinator.api.http_answer import TEXT_TYPE, Answer, Answers
 from coordinator.api.http_request import query_parameters, read_body
+from coordinator.api.http_server import HttpServer
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.listing import filter_from, one_more, page_of, page_size, position, reset_timeout
 from coordinator.api.openapi import openapi_document
@@ -32,8 +33,6 @@ BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 # A connection that sends no whole request for so long is closed. More than the 90 s after which Go clients
 # close an unused one themselves, so that none of theirs is closed under a request.
 IDLE_SECONDS_MAX: Final = 120.0
-# The request's line: a topic, a url and a remark with every character escaped.
-LINE_BYTES_MAX: Final = 64 * 1024
 
 _SUCCESS: Final = b'{"dtm_result":"SUCCESS"}'
 _HEALTHY: Final = b'{"healthy":true}'
@@ -95,13 +94,12 @@ class HttpApi:
         Compressed bodies are not unpacked, nothing is written per access, and a client that goes away does
         not cancel what it asked for.
         """
-        return Server(
+        return HttpServer(
             cast(Any, self.handle),
             access_log=None,
             auto_decompress=False,
             handler_cancellation=False,
             keepalive_timeout=IDLE_SECONDS_MAX,
-            max_line_size=LINE_BYTES_MAX,
         )
 
     async def handle(self, request: BaseRequest) -> Answer:

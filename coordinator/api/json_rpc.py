@@ -1,5 +1,6 @@
 """JSON-RPC 2.0 in front of the operations (PROTOCOL §4): POST /api/json-rpc on the HTTP port."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ _NO_METHOD: Final = -32601
 _INTERNAL: Final = -32603
 _INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
 
-_Id = str | int | float
+_Id = str | int | orjson.Fragment
 _Method = Callable[[JsonObject], Awaitable[Any]]
 
 
@@ -70,6 +71,11 @@ class JsonRpc:
         identifier = request.get("id")
         if isinstance(identifier, bool) or not isinstance(identifier, str | int | float) or identifier == "":
             return _error("", _BAD_REQUEST, "Bad json request: id must be a string or a number")
+        if isinstance(identifier, float):
+            try:
+                identifier = _as_sent(body)
+            except RecursionError:
+                return _error("", _BAD_REQUEST, "Bad json request: it is nested too deeply")
         if request.get("jsonrpc") != "2.0":
             return _error(identifier, _BAD_REQUEST, 'Bad json request: jsonrpc must be "2.0"')
         name = request.get("method")
@@ -78,6 +84,11 @@ class JsonRpc:
             return _error(identifier, _NO_METHOD, f"Method not found: {name}")
         params = request.get("params")
         return await _call(identifier, str(name), method, {} if params is None else params)
+
+
+def _as_sent(body: bytes) -> orjson.Fragment:
+    """The id, a number, in the digits that were sent: a float has no room for all of a long one."""
+    return orjson.Fragment(json.loads(body, parse_int=str, parse_float=str)["id"])
 
 
 async def _call(identifier: _Id, name: str, method: _Method, params: Any) -> tuple[bytes, bool]:

@@ -1,7 +1,8 @@
 """Workflow: the client runs the steps and records them; the coordinator asks it to go on (PROTOCOL §7). Pure.
 
 An unfinished workflow that is due is called back with its name and data. The client runs on from the recorded
-progress and says itself how it ended.
+progress and says itself how it ended. A callback backs off as any branch does (PROTOCOL §9), so that a client
+that is away for long is reported; the reference calls it at the same pace for ever.
 """
 
 import base64
@@ -57,7 +58,7 @@ def decide(transaction: Transaction, branches: Sequence[Branch], round: Round, n
     )
     if resume.key in round.in_flight:
         return Await()
-    return Wait(doubles=False) if resume.key in round.unrecorded else Run((resume,))
+    return Wait() if resume.key in round.unrecorded else Run((resume,))
 
 
 def recorded(branch: Branch, result: Result) -> BranchStatus | None:

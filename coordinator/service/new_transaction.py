@@ -4,17 +4,18 @@ from coordinator.model import Status, Transaction, TransactionRequest
 from coordinator.tools import Tools
 
 
-def new_transaction(tools: Tools, request: TransactionRequest, status: Status, owner: str) -> Transaction:
+def new_transaction(
+    tools: Tools, request: TransactionRequest, status: Status, owner: str = ""
+) -> Transaction:
     """Return the row as it is inserted now.
 
-    owner: a fresh token; it tells a repeated insertion from another's, and fences the driver of what is
-    submitted. What is prepared is nobody's to drive before its client has had its time: its token is written
-    without the slashes by which a driver's is known.
+    owner: of what is submitted, a fresh token; it fences its driver, and tells a repeated insertion from
+    another's. What is prepared has none: nobody drives it before its client has had its time, and to prepare
+    once more is success whoever did it first.
     """
     now, timing = tools.clock.now(), tools.timing
     interval = timing.first_interval(request.options)
     if status is Status.PREPARED:
-        owner = owner.replace("/", ".")
         due = timing.first_look(request.trans_type, request.options, now)
     else:
         due = timing.lease_end(request.options, interval, now)

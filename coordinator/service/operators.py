@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from coordinator.engine import Engine
 from coordinator.errors import Failure, Invalid
 from coordinator.model import UNFINISHED, Status, Transaction
+from coordinator.owner import is_a_drivers
 from coordinator.service.lookup import RACES_MAX, Lookup, lost_races
 from coordinator.store.base import Assign, Change, Changed, Filter, KeyValue, Stored
 from coordinator.validate import require_gid
@@ -89,8 +90,8 @@ class Operators:
         tools = self._engine.tools
         # Columns hold whole seconds, rounded up: of the second that has begun, it is due already.
         now = tools.clock.now().replace(microsecond=0)
-        if "/" not in transaction.owner:
-            return now  # nobody drives it; other programs leave owners behind, but none with a slash
+        if not is_a_drivers(transaction.owner):
+            return now
         # next_cron_time may be later by far: it counts the back-off as well. Whoever takes or renews a lease
         # stamps update_time, in whole seconds.
         lease = timedelta(seconds=tools.timing.lease(transaction.options) + 1)

@@ -21,43 +21,49 @@ class Rounds:
         self._lookup = lookup
         self._write_seconds = write_seconds
 
-    async def go(self, stored: Stored, lease: Lease, *, wait: bool, wanted: Status) -> None:
-        """Drive the transaction, whose row holds this lease. Raises as raise_unless_done, where it waits."""
-        task = self._engine.start(stored, lease, patient=True)
-        if wait:
-            await self._answer(task, stored.transaction.gid, wanted)
-
     async def join(self, stored: Stored, *, wait: bool, wanted: Status) -> bool:
         """Wait for whoever drives it, or drive it from its stored rows if nobody does.
 
-        Returns False when the row moved meanwhile: look again.
+        Returns False when the row moved meanwhile: look again. Raises Busy when nobody drives it and too many
+        are running here.
         """
         transaction = stored.transaction
         running = self._engine.running_of(transaction.gid)
         if running is not None:
             if wait:
-                await self._answer(running, transaction.gid, wanted)
+                await self.answer(running, transaction.gid, wanted)
             return True
         if self._is_held(transaction):
             if wait:
                 await self._answer_from_elsewhere(transaction.gid, wanted)
             return True
+        with self._engine.place():
+            lease = await self._claim(transaction)
+            if lease is None:
+                return False
+            # Read again: between the first look and the claim another driver may have come and gone.
+            running = self._engine.start(await self._lookup.find(transaction.gid), lease, patient=True)
+        if wait:
+            await self.answer(running, transaction.gid, wanted)
+        return True
+
+    async def _claim(self, transaction: Transaction) -> Lease | None:
         owner = self._engine.new_owner()
         lease = self._engine.lease(owner, transaction.options)
         until = self._engine.tools.timing.lease_until(transaction, self._engine.tools.clock.now())
         assign = Assign(owner=owner, next_cron_time=until)
         claim = Change(transaction.gid, frozenset({transaction.status}), transaction.owner, assign=assign)
-        if await self._engine.tools.store.change(claim, timeout=self._write_seconds) is not Changed.APPLIED:
-            return False
-        # Read again: between the first look and the claim another driver may have come and gone.
-        await self.go(await self._lookup.find(transaction.gid), lease, wait=wait, wanted=wanted)
-        return True
+        changed = await self._engine.tools.store.change(claim, timeout=self._write_seconds)
+        return lease if changed is Changed.APPLIED else None
 
     def _is_held(self, transaction: Transaction) -> bool:
         return bool(transaction.owner) and transaction.next_cron_time > self._engine.tools.clock.now()
 
-    async def _answer(self, task: asyncio.Task[Ended], gid: str, wanted: Status) -> None:
-        """Answer for the round when it ends; for the stored row when that takes too long."""
+    async def answer(self, task: asyncio.Task[Ended], gid: str, wanted: Status) -> None:
+        """Answer for the round when it ends; for the stored row when that takes too long.
+
+        Raises as raise_unless_done does.
+        """
         await asyncio.wait({task}, timeout=self._answer_seconds)
         if task.done() and not task.cancelled():
             ended = task.result()

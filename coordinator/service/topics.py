@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from coordinator.clock import Clock
-from coordinator.errors import Busy, Invalid, InvalidTopic
+from coordinator.errors import Busy, Invalid, InvalidTopic, StoreUnavailable
 from coordinator.store.base import KeyValue, KeyValues
 from coordinator.store.limits import BYTES_MAX
 from coordinator.validate import require_subscription, require_topic
@@ -24,13 +24,31 @@ _TURN_SECONDS: Final = 10.0  # at most, that a change waits for those before it
 _REMEMBERED_MAX: Final = 10_000  # topics
 
 
-_ChangeSubscribers = Callable[[list[dict[str, str]], bool], list[dict[str, str]]]
+_Subscribers = list[dict[str, str]]
+_ChangeTopic = Callable[[KeyValue | None], _Subscribers | None]  # None: the topic is to go
 
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     urls: Sequence[str]
     until: float  # on the monotonic clock, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """What a row of this version (0: none) is to become."""
+
+    version: int
+    subscribers: _Subscribers | None  # None: gone
+
+    def is_not(self, row: KeyValue | None) -> bool:
+        """True when the row, read later, proves that this write does not stand: another was faster.
+
+        Of a row as old as the write, or changed once more since, nobody can tell.
+        """
+        if row is None or row.version != self.version + 1:
+            return False
+        return self.subscribers is None or _subscribers_of(row) != self.subscribers
 
 
 class Topics:
@@ -53,10 +71,17 @@ class Topics:
         """Add a url to the topic, which is made when it is new. Raises InvalidTopic, Invalid, Busy."""
         require_subscription(topic, url, remark)
 
-        def add(subscribers: list[dict[str, str]], _found: bool) -> list[dict[str, str]]:
+        def add(row: KeyValue | None) -> _Subscribers:
+            subscribers = [] if row is None else _subscribers_of(row)
             if any(it["url"] == url for it in subscribers):
                 raise InvalidTopic("this url exists")
-            return [*subscribers, {"url": url, "remark": remark}]
+            added = [*subscribers, {"url": url, "remark": remark}]
+            if len(orjson.dumps(added)) > BYTES_MAX:
+                raise InvalidTopic(
+                    f"topic '{topic}' is full: {len(subscribers)} subscribers fill the {BYTES_MAX} bytes"
+                    " that it has"
+                )
+            return added
 
         await self._change(topic, add)
 
@@ -66,9 +91,10 @@ class Topics:
         if not url:
             raise InvalidTopic("empty url")
 
-        def remove(subscribers: list[dict[str, str]], found: bool) -> list[dict[str, str]]:
-            if not found:
+        def remove(row: KeyValue | None) -> _Subscribers:
+            if row is None:
                 raise InvalidTopic("no such a topic")
+            subscribers = _subscribers_of(row)
             if not subscribers:
                 raise InvalidTopic("this topic is empty")
             left = [it for it in subscribers if it["url"] != url]
@@ -81,17 +107,12 @@ class Topics:
     async def delete(self, topic: str) -> None:
         """Forget the topic and its subscribers. Raises InvalidTopic, Busy."""
         require_topic(topic)
-        async with self._turn(topic):
-            for attempt in range(_ATTEMPTS):
-                row = await self._store.find_value(CATEGORY, topic)
-                if row is None:
-                    raise InvalidTopic("no such a topic")
-                if await self._store.delete_value(CATEGORY, topic, version=row.version):
-                    self._changes += 1
-                    self._remember(topic, [])
-                    return
-                await self._pause(attempt)
-        raise _changed_by_others(topic)
+
+        def forget(row: KeyValue | None) -> None:
+            if row is None:
+                raise InvalidTopic("no such a topic")
+
+        await self._change(topic, forget)
 
     async def subscribers(self, topics: Collection[str]) -> Mapping[str, Sequence[str]]:
         """The urls of each of these topics. Raises Invalid when one does not exist or has none."""
@@ -118,27 +139,33 @@ class Topics:
         else:  # a name that somebody made up must take no memory
             self._remembered.pop(topic, None)
 
-    async def _change(self, topic: str, change: _ChangeSubscribers) -> None:
+    async def _change(self, topic: str, change: _ChangeTopic) -> None:
         """Compare-and-set by version, again when somebody else was faster: no change is ever lost."""
         unseen = 0
+        doubtful: _Write | None = None  # of ours, and nobody knows whether it stands
         async with self._turn(topic):
             for attempt in range(_ATTEMPTS):
                 row = await self._store.find_value(CATEGORY, topic)
-                found = row is not None
-                subscribers = [] if row is None else _subscribers_of(row)
-                changed = change(subscribers, found)
-                value = orjson.dumps(changed).decode()
-                if len(changed) > len(subscribers) and len(value.encode()) > BYTES_MAX:
-                    raise InvalidTopic(
-                        f"topic '{topic}' is full: {len(subscribers)} subscribers fill the {BYTES_MAX} bytes"
-                        " that it has"
-                    )
-                version = 0 if row is None else row.version
-                if await self._store.put_value(CATEGORY, topic, value, version=version):
-                    self._changes += 1
-                    self._remember(topic, [it["url"] for it in changed])
+                if doubtful is not None and doubtful.is_not(row):
+                    doubtful = None
+                try:
+                    write = _Write(0 if row is None else row.version, change(row))
+                except InvalidTopic:
+                    if doubtful is None:
+                        raise
+                    self._changed(topic, [] if row is None else _subscribers_of(row))
+                    return  # what was asked for is so already, by the write that was in doubt
+                try:
+                    stands = await self._write(topic, write)
+                except StoreUnavailable:
+                    if doubtful is not None:
+                        raise
+                    doubtful = write
+                    continue
+                if stands:
+                    self._changed(topic, write.subscribers or [])
                     return
-                unseen = 0 if found else unseen + 1
+                unseen = 0 if row is not None else unseen + 1
                 if unseen == _UNSEEN_MAX:  # no use going on, while all other changes wait
                     raise InvalidTopic(
                         f"topic '{topic}' differs only in case, accents or trailing spaces from one that is"
@@ -146,6 +173,16 @@ class Topics:
                     )
                 await self._pause(attempt)
         raise _changed_by_others(topic)
+
+    async def _write(self, topic: str, write: _Write) -> bool:
+        if write.subscribers is None:
+            return await self._store.delete_value(CATEGORY, topic, version=write.version)
+        value = orjson.dumps(write.subscribers).decode()
+        return await self._store.put_value(CATEGORY, topic, value, version=write.version)
+
+    def _changed(self, topic: str, subscribers: _Subscribers) -> None:
+        self._changes += 1
+        self._remember(topic, [it["url"] for it in subscribers])
 
     @asynccontextmanager
     async def _turn(self, topic: str) -> AsyncIterator[None]:

@@ -1,13 +1,14 @@
 """Submit, prepare, abort: how a transaction begins, and how a client ends it (PROTOCOL §5)."""
 
+import asyncio
 from dataclasses import replace
 from random import Random
 
-from coordinator.drive import assigned
+from coordinator.drive import Ended, assigned
 from coordinator.engine import Engine
 from coordinator.errors import Failure, Invalid
 from coordinator.gid import new_gid
-from coordinator.model import Status, Transaction, TransactionRequest, TransType
+from coordinator.model import Branch, Status, Transaction, TransactionRequest, TransType
 from coordinator.patterns import msg
 from coordinator.service.lookup import RACES_MAX, Lookup, lost_races, refuse_other_type
 from coordinator.service.new_transaction import new_transaction
@@ -66,18 +67,14 @@ class Transactions:
                 raise
             # Of what was prepared the stored branches count, whoever has unsubscribed since.
             validated_branches(replace(request, steps=(), payloads=()), {})
-            self._engine.require_room()
             return await self._submit_existing(request)
         branches = validated_branches(request, subscribers)
-        self._engine.require_room()
-        owner = self._engine.new_owner()
-        lease = self._engine.lease(owner, request.options)
-        transaction = new_transaction(self._engine.tools, request, Status.SUBMITTED, owner)
-        if await self._store.insert(transaction, branches, timeout=self._write_seconds):
-            stored = Stored(transaction, branches)
-            wait = request.options.wait_result
-            return await self._rounds.go(stored, lease, wait=wait, wanted=Status.SUCCEED)
-        return await self._submit_existing(request)
+        running = await self._begin(request, branches)
+        if running is None:
+            return await self._submit_existing(request)
+        if request.options.wait_result:
+            return await self._rounds.answer(running, request.gid, Status.SUCCEED)
+        return None
 
     async def prepare(self, request: TransactionRequest) -> None:
         """Store the transaction without driving it. Again while it is prepared: success.
@@ -85,8 +82,7 @@ class Transactions:
         Raises Failure in any other status, Invalid, Conflict, StoreUnavailable.
         """
         branches = validated_branches(request, await self._topics.subscribers(topics_of(request)))
-        owner = self._engine.new_owner()
-        transaction = new_transaction(self._engine.tools, request, Status.PREPARED, owner)
+        transaction = new_transaction(self._engine.tools, request, Status.PREPARED)
         if await self._store.insert(transaction, branches, timeout=self._write_seconds):
             return
         stored = await self._lookup.find_conflicting(request.gid)
@@ -121,6 +117,18 @@ class Transactions:
             if done:
                 return
         raise lost_races(request.gid)
+
+    async def _begin(
+        self, request: TransactionRequest, branches: tuple[Branch, ...]
+    ) -> asyncio.Task[Ended] | None:
+        """Store what is new and drive it; None when its gid is stored already."""
+        with self._engine.place():
+            owner = self._engine.new_owner()
+            lease = self._engine.lease(owner, request.options)
+            transaction = new_transaction(self._engine.tools, request, Status.SUBMITTED, owner)
+            if not await self._store.insert(transaction, branches, timeout=self._write_seconds):
+                return None
+            return self._engine.start(Stored(transaction, branches), lease, patient=True)
 
     async def _submit_existing(self, request: TransactionRequest) -> None:
         for _ in range(RACES_MAX):
@@ -181,18 +189,24 @@ class Transactions:
     async def _move(
         self, stored: Stored, expected: frozenset[Status], assign: Assign, *, wait: bool, wanted: Status
     ) -> bool:
-        """Take the row over with a new status and owner, and drive it; False when it moved meanwhile."""
+        """Take the row over with a new status and owner, and drive it; False when it moved meanwhile.
+
+        Raises Busy, changing nothing, when too many are running.
+        """
         transaction = stored.transaction
         options = assign.options or transaction.options
-        lease = self._engine.lease(assign.owner or "", options)
-        change = Change(transaction.gid, expected, None, assign=assign)
-        if await self._store.change(change, timeout=self._write_seconds) is not Changed.APPLIED:
-            return False
-        if transaction.trans_type in _REGISTERED_LATER:
-            moved = await self._lookup.find(transaction.gid)
-        else:
-            moved = replace(stored, transaction=assigned(transaction, assign))
-        await self._rounds.go(moved, lease, wait=wait, wanted=wanted)
+        with self._engine.place():
+            lease = self._engine.lease(assign.owner or "", options)
+            change = Change(transaction.gid, expected, None, assign=assign)
+            if await self._store.change(change, timeout=self._write_seconds) is not Changed.APPLIED:
+                return False
+            if transaction.trans_type in _REGISTERED_LATER:
+                moved = await self._lookup.find(transaction.gid)
+            else:
+                moved = replace(stored, transaction=assigned(transaction, assign))
+            running = self._engine.start(moved, lease, patient=True)
+        if wait:
+            await self._rounds.answer(running, transaction.gid, wanted)
         return True
 
     async def _give_up_message(self, transaction: Transaction) -> bool:

@@ -30,6 +30,7 @@ class Assign:
     result: str | None = None
     options: Options | None = None
     custom_data: str | None = None
+    ext_data: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ class Store(KeyValues, Protocol):
         """Store a new transaction and its branches in one commit.
 
         Returns False, storing nothing, when a row of that gid (as the database compares) exists. A repeat
-        with the same owner token returns True. The given ids and create/update times are not used.
+        with the same owner token returns True; an empty one tells nobody's insertions apart. The given ids
+        and create/update times are not used.
         """
         ...
 
@@ -168,8 +170,8 @@ class Store(KeyValues, Protocol):
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         """Make due at once what an earlier start of this instance was driving; returns how many.
 
-        Unfinished rows whose owner starts with owner_prefix but not with except_prefix, and has a slash: only
-        who drives has one, not who inserted what is prepared. owner_prefix "" means every driver's.
+        Unfinished rows whose owner starts with owner_prefix but not with except_prefix, and is a driver's
+        (coordinator.owner). owner_prefix "" means every driver's.
         """
         ...
 

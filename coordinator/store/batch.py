@@ -18,7 +18,7 @@ from coordinator.store.statements import Cursor, Statements, Values
 # status.
 ASSIGNED_COLUMNS: Final = (
     "status", "owner", "next_cron_interval", "next_cron_time", "rollback_reason", "result", "options",
-    "custom_data",
+    "custom_data", "ext_data",
 )  # fmt: skip
 AssignedValues = tuple[Any, ...]  # as stored, None leaves a column alone; empty: nothing assigned
 

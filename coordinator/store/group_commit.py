@@ -15,14 +15,13 @@ is written to at once, a busy one shares each commit among many.
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from time import perf_counter
 from typing import Final, Generic, Protocol
 
-from coordinator.errors import Busy, DtmError, StoreUnavailable
+from coordinator.errors import DtmError, StoreUnavailable
+from coordinator.store.room import Limits, Room
 from coordinator.store.waiting import Item, Outcome, WaitingLine, Work
 from coordinator.telemetry.log import log
 
@@ -73,17 +72,6 @@ class SilentObserver:
         """Do nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is bounded."""
-
-    writers: int = 2  # batches written at the same time
-    batch_items_max: int = 256
-    batch_bytes_max: int = 1_000_000
-    queue_items_max: int = 10_000  # waiting, beside what is being written
-    queue_bytes_max: int = 64_000_000
-
-
 class GroupCommit(Generic[Work, Outcome]):
     """The queue and its writers; made inside a running loop.
 
@@ -108,7 +96,7 @@ class GroupCommit(Generic[Work, Outcome]):
         self._jitter = jitter
         self._loop = asyncio.get_running_loop()
         self._waiting: WaitingLine[Work, Outcome] = WaitingLine()
-        self._for_room: deque[asyncio.Future[None]] = deque()
+        self._room = Room(self._waiting, limits)
         self._busy: dict[str, Item[Work, Outcome]] = {}  # being written, by key
         self._held: dict[Item[Work, Outcome], asyncio.TimerHandle] = {}  # busy, and not with a writer
         self._idle: list[asyncio.Future[None]] = []  # one for each writer without work
@@ -126,8 +114,8 @@ class GroupCommit(Generic[Work, Outcome]):
         seconds. Raises Busy (no room, not taken), StoreUnavailable, or the error of a work that was refused.
         """
         deadline = self._loop.time() + timeout
-        if self._for_room or not self._has_room():
-            await self._wait_for_room(deadline)
+        if not self._room.is_free():
+            await self._room.wait(deadline)
         if self._closing:
             raise StoreUnavailable("the store is closing")
         item: Item[Work, Outcome] = Item(work, key, size, deadline, self._loop.create_future())
@@ -146,7 +134,7 @@ class GroupCommit(Generic[Work, Outcome]):
     async def close(self, *, seconds: float) -> None:
         """Take nothing more, write what was taken for at most `seconds`, then end the writers."""
         self._closing = True
-        self._give_room()
+        self._room.open_wide()
         unanswered = [item.future for item in self._items() if not item.future.done()]
         if unanswered:
             await asyncio.wait(unanswered, timeout=seconds)
@@ -164,31 +152,6 @@ class GroupCommit(Generic[Work, Outcome]):
         yield from self._busy.values()
         yield from self._waiting
 
-    # --- room in the queue ---
-
-    def _has_room(self) -> bool:
-        limits = self._limits
-        return len(self._waiting) < limits.queue_items_max and self._waiting.bytes < limits.queue_bytes_max
-
-    async def _wait_for_room(self, deadline: float) -> None:
-        place = self._loop.create_future()
-        self._for_room.append(place)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await place
-        except TimeoutError:
-            raise Busy(f"the store is busy: {len(self._waiting)} writes are waiting") from None
-        finally:
-            self._give_room()  # there may be more, or this one was not used after all
-
-    def _give_room(self) -> None:
-        """Let the first in line go on; it lets in the next."""
-        while self._for_room and (self._for_room[0].done() or self._has_room() or self._closing):
-            place = self._for_room.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-
     # --- deadlines: one timer for all ---
 
     def _expire_at(self, deadline: float) -> None:
@@ -205,7 +168,7 @@ class GroupCommit(Generic[Work, Outcome]):
                 reason = f": {self._trouble}" if self._trouble else ""
                 _fail(item, StoreUnavailable(f"the store did not confirm in time{reason}"))
         self._waiting.drop_done()
-        self._give_room()
+        self._room.give()
         deadlines = [item.deadline for item in self._items() if not item.future.done()]
         if deadlines:
             self._expire_at(min(deadlines))
@@ -245,8 +208,7 @@ class GroupCommit(Generic[Work, Outcome]):
                 continue
             batch.sort(key=_key)  # the same in every batch, so that no two wait for each other in a ring
             self._busy.update([(item.key, item) for item in batch])
-            if self._for_room:
-                self._give_room()
+            self._room.give()
             try:
                 await self._write_all(batch)
             finally:

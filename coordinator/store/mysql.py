@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from sqlalchemy import URL, Connection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
-from coordinator.store.reach import wait_until_reached
+from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
 from coordinator.telemetry.log import log
 
-_CONNECT_SECONDS: Final = 5
-_IDLE_CONNECTIONS_MAX: Final = 10
 _BATCH_BYTES_MAX: Final = 1_000_000
 _PACKET_BYTES_LEAST: Final = 4 * 1024 * 1024  # what statements are bounded for
 
@@ -61,64 +59,53 @@ class MySQLServer:
             database=database,
             query={"charset": "utf8mb4"},
         )
+        self._where = place_of(self._url)
         self._lifetime_seconds = lifetime_seconds
-        idle = min(connections_max, _IDLE_CONNECTIONS_MAX)
-        self.engine = self._engine(self._url, idle, connections_max - idle)
+        self.engine = self._engine(self._url, connections_max)
 
-    def _engine(self, url: URL, connections_idle: int, connections_beyond: int) -> AsyncEngine:
-        return create_async_engine(
+    def _engine(self, url: URL, connections_max: int) -> AsyncEngine:
+        return engine_of(
             url,
-            isolation_level="READ COMMITTED",
-            pool_size=connections_idle,
-            max_overflow=connections_beyond,
-            pool_recycle=max(int(self._lifetime_seconds), 1) if self._lifetime_seconds > 0 else -1,
-            connect_args={"connect_timeout": _CONNECT_SECONDS, "init_command": _SESSION},
+            connections_max=connections_max,
+            lifetime_seconds=self._lifetime_seconds,
+            connect_args={"connect_timeout": CONNECT_SECONDS, "init_command": _SESSION},
         )
-
-    @property
-    def _where(self) -> str:
-        url = self._url
-        return f"{url.username}@{url.host}:{url.port}/{url.database}"
 
     async def wait_until_usable(self, seconds: float) -> None:
         """Return when the database answers; it is made when absent. Raises StartError."""
-        await wait_until_reached(self._connect_once, where=self._where, seconds=seconds, cannot=self._cannot)
-
-    async def _connect_once(self) -> None:
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS), self.engine.connect():
-                return
-        except STORE_ERRORS as error:
-            if error_number(error) != _UNKNOWN_DATABASE:
-                raise
-        await self._create_database()
+        await wait_until_reached(
+            self.engine,
+            seconds=seconds,
+            is_absent=lambda error: error_number(error) == _UNKNOWN_DATABASE,
+            create=self._create_database,
+            cannot=self._cannot,
+        )
 
     async def _create_database(self) -> None:
-        engine = self._engine(self._url.set(database=""), 1, 0)
+        engine = self._engine(self._url.set(database=""), 1)
         name = engine.dialect.identifier_preparer.quote_identifier(self._url.database or "")
         statement = " ".join(("CREATE DATABASE IF NOT EXISTS", name, "CHARACTER SET utf8mb4"))
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS), engine.begin() as connection:
+            async with asyncio.timeout(CONNECT_SECONDS), engine.begin() as connection:
                 await connection.exec_driver_sql(statement)
         finally:
             await engine.dispose()
         log.info("made the database {}", self._where)
 
     async def set_up(self, function: Callable[[Connection], None], *, seconds: float) -> None:
-        """Run the function, which makes tables; again when another coordinator made some meanwhile."""
-        for last in (False, True):
-            try:
-                async with asyncio.timeout(seconds), self.engine.begin() as connection:
-                    await connection.run_sync(function)
-                return
-            except STORE_ERRORS as error:
-                if last or error_number(error) not in _EXISTS_ALREADY:
-                    self._cannot(error)
+        """Run the function, which makes tables. Raises StartError."""
+        await set_up(
+            self.engine,
+            function,
+            seconds=seconds,
+            exists_already=lambda error: error_number(error) in _EXISTS_ALREADY,
+            cannot=self._cannot,
+        )
 
     async def facts(self) -> Facts:
         """Ask what the server can do. Raises StartError."""
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS), self.engine.connect() as connection:
+            async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
                 packet = (await connection.exec_driver_sql("SELECT @@max_allowed_packet")).scalar_one()
         except STORE_ERRORS as error:
             self._cannot(error)
@@ -129,7 +116,7 @@ class MySQLServer:
     async def _can_skip_locked(self) -> bool:
         statement = "SELECT id FROM trans_global WHERE id = 0 FOR UPDATE SKIP LOCKED"
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS), self.engine.connect() as connection:
+            async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
                 await connection.exec_driver_sql(statement)
         except STORE_ERRORS as error:
             if fault_of(error) is Fault.REFUSED:

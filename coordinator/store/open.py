@@ -10,14 +10,16 @@ from sqlalchemy import Connection
 from coordinator.clock import Clock
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, reason_of
-from coordinator.store.group_commit import Limits, Observer
+from coordinator.store.group_commit import Observer
 from coordinator.store.mysql import MySQLServer
 from coordinator.store.postgres import PostgresServer
+from coordinator.store.room import Limits
 from coordinator.store.runner import AsyncRunner, Runner
 from coordinator.store.sql import Database, SqlStore
 from coordinator.store.sqlite_runner import SqliteRunner
-from coordinator.store.statements import MySQLStatements, SqliteStatements
+from coordinator.store.statements_mysql import MySQLStatements
 from coordinator.store.statements_postgres import PostgresStatements
+from coordinator.store.statements_sqlite import SqliteStatements
 from coordinator.store.tables import check_tables, make_tables
 from coordinator.store.wall_clock import WallClock
 

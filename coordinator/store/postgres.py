@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, reason_of, sql_state
-from coordinator.store.reach import wait_until_reached
+from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
 from coordinator.telemetry.log import log
 
-_CONNECT_SECONDS: Final = 5
-_IDLE_CONNECTIONS_MAX: Final = 10
 _CONNECTIONS_MAX: Final = 32  # each is a process there, and a server allows 100 unless told otherwise
 _MAINTENANCE_DATABASE: Final = "postgres"  # every server has it; where one stands to make another
 
@@ -80,52 +78,41 @@ class PostgresServer:
             database=database,
         )
         self._schema = schema
+        self._where = place_of(self._url)
         self._lifetime_seconds = lifetime_seconds
-        connections_max = min(connections_max, _CONNECTIONS_MAX)
-        idle = min(connections_max, _IDLE_CONNECTIONS_MAX)
-        self.engine = self._engine(self._url, idle, connections_max - idle)
+        self.engine = self._engine(self._url, min(connections_max, _CONNECTIONS_MAX))
 
-    def _engine(self, url: URL, connections_idle: int, connections_beyond: int) -> AsyncEngine:
+    def _engine(self, url: URL, connections_max: int) -> AsyncEngine:
         quoted = self._schema.replace('"', '""')
-        engine = create_async_engine(
+        engine = engine_of(
             url,
-            isolation_level="READ COMMITTED",
-            pool_size=connections_idle,
-            max_overflow=connections_beyond,
-            pool_recycle=max(int(self._lifetime_seconds), 1) if self._lifetime_seconds > 0 else -1,
+            connections_max=connections_max,
+            lifetime_seconds=self._lifetime_seconds,
             connect_args={
-                "timeout": _CONNECT_SECONDS,
+                "timeout": CONNECT_SECONDS,
                 "server_settings": {**_SESSION, "search_path": f'"{quoted}"'},
             },
         )
         event.listen(engine.sync_engine, "connect", _exchange_times_as_text)
         return engine
 
-    @property
-    def _where(self) -> str:
-        url = self._url
-        return f"{url.username}@{url.host}:{url.port}/{url.database}"
-
     async def wait_until_usable(self, seconds: float) -> None:
         """Return when the database answers; it is made when absent. Raises StartError."""
-        await wait_until_reached(self._connect_once, where=self._where, seconds=seconds, cannot=self._cannot)
-
-    async def _connect_once(self) -> None:
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS), self.engine.connect():
-                return
-        except STORE_ERRORS as error:
-            if sql_state(error) != _UNKNOWN_DATABASE:
-                raise
-        await self._create_database()
+        await wait_until_reached(
+            self.engine,
+            seconds=seconds,
+            is_absent=lambda error: sql_state(error) == _UNKNOWN_DATABASE,
+            create=self._create_database,
+            cannot=self._cannot,
+        )
 
     async def _create_database(self) -> None:
-        engine = self._engine(self._url.set(database=_MAINTENANCE_DATABASE), 1, 0)
+        engine = self._engine(self._url.set(database=_MAINTENANCE_DATABASE), 1)
         name = engine.dialect.identifier_preparer.quote_identifier(self._url.database or "")
         # Compared byte by byte, in Unicode whatever the server's own locale is.
         statement = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS), engine.connect() as connection:
+            async with asyncio.timeout(CONNECT_SECONDS), engine.connect() as connection:
                 alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
                 await alone.exec_driver_sql(statement)
             log.info("made the database {}", self._where)
@@ -136,23 +123,19 @@ class PostgresServer:
             await engine.dispose()
 
     async def set_up(self, function: Callable[[Connection], None], *, seconds: float) -> None:
-        """Run the function, which makes tables, in the schema, which is made when absent.
-
-        Again when another coordinator made some meanwhile. Raises StartError.
-        """
+        """Run the function, which makes tables, in the schema, made when absent. Raises StartError."""
 
         def in_schema(connection: Connection) -> None:
             self._make_schema(connection)
             function(connection)
 
-        for last in (False, True):
-            try:
-                async with asyncio.timeout(seconds), self.engine.begin() as connection:
-                    await connection.run_sync(in_schema)
-                return
-            except STORE_ERRORS as error:
-                if last or sql_state(error) not in _EXISTS_ALREADY:
-                    self._cannot(error)
+        await set_up(
+            self.engine,
+            in_schema,
+            seconds=seconds,
+            exists_already=lambda error: sql_state(error) in _EXISTS_ALREADY,
+            cannot=self._cannot,
+        )
 
     def _make_schema(self, connection: Connection) -> None:
         # Asked first: IF NOT EXISTS alone needs the right to make one even where it exists.
@@ -165,7 +148,7 @@ class PostgresServer:
     async def facts(self) -> Facts:
         """Look at the database; warns when it does not keep what it acknowledges. Raises StartError."""
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS), self.engine.connect() as connection:
+            async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
                 kind = str((await connection.exec_driver_sql(_TYPE_OF_TIMES)).scalar_one())
                 for setting in ("fsync", "synchronous_commit"):
                     value = (await connection.exec_driver_sql(f"SHOW {setting}")).scalar_one()

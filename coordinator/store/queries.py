@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, not_, or_, se
 
 from coordinator.errors import Invalid
 from coordinator.model import UNFINISHED, Branch, Status, Transaction, TransType
+from coordinator.owner import SEPARATOR
 from coordinator.store.base import Filter, Stored
 from coordinator.store.rows import branch_of, transaction_of
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
@@ -17,6 +18,7 @@ from coordinator.telemetry.log import log
 
 _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
+_DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
 _IDS_MAX: Final = 500  # in one statement
 
 # In a fixed order, so that statements are the same text every time.
@@ -98,7 +100,7 @@ def take_back(
     statement = select(_GLOBAL.id, _GLOBAL.owner).where(
         _GLOBAL.owner.startswith(owner_prefix, autoescape=True) if owner_prefix else _GLOBAL.owner != "",
         _GLOBAL.status.in_(UNFINISHED_STATUSES),
-        _GLOBAL.owner.contains("/"),  # a driver's: what is prepared may have the owner of its insertion
+        _DRIVEN,
     )
     held = [
         row.id
@@ -112,14 +114,12 @@ def reset_cron_time(
     connection: Connection, now: datetime, later_than: datetime, limit: int, clock: WallClock
 ) -> tuple[int, bool]:
     """Make due at most `limit` rows that wait longer; returns how many, and if there are more."""
-    # A slash is in the owner tokens of our coordinators only: others leave theirs in rows that nobody drives.
-    held = _GLOBAL.owner.contains("/")
     statement = (
         select(_GLOBAL.id)
         .where(
             _GLOBAL.status.in_(UNFINISHED_STATUSES),
             _GLOBAL.next_cron_time > clock.text(later_than),
-            not_(held),
+            not_(_DRIVEN),
         )
         .order_by(_GLOBAL.id)
         .limit(limit + 1)

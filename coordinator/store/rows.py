@@ -52,7 +52,7 @@ def _values_beside(transaction: Transaction) -> AssignedValues:
     if not (transaction.status.is_final or transaction.result or transaction.rollback_reason):
         return ()
     status, reason, result = transaction.status.value, transaction.rollback_reason, transaction.result
-    return (status, None, None, None, reason, result, None, None)
+    return (status, None, None, None, reason, result, None, None, None)
 
 
 def update_of(change: Change, clock: WallClock) -> Update:
@@ -77,6 +77,7 @@ def assigned_values(assign: Assign, clock: WallClock) -> AssignedValues:
         assign.result,
         options,
         assign.custom_data,
+        assign.ext_data,
     )
     if values.count(None) == len(values):
         return ()

@@ -17,7 +17,7 @@ from coordinator.store.base import Backlog, Change, Changed, Filter, KeyValue, S
 from coordinator.store.batch import Work, write_batch
 from coordinator.store.claims import Claim, claim_due
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
-from coordinator.store.group_commit import GroupCommit, Limits, Observer, Rejected, SilentObserver, TryAgain
+from coordinator.store.group_commit import GroupCommit, Observer, Rejected, SilentObserver, TryAgain
 from coordinator.store.limits import (
     NUL,
     check_key_value,
@@ -25,6 +25,7 @@ from coordinator.store.limits import (
     check_no_nul,
     without_nul,
 )
+from coordinator.store.room import Limits
 from coordinator.store.rows import insertion_of, update_of
 from coordinator.store.runner import Runner
 from coordinator.store.statements import Statements
@@ -79,7 +80,7 @@ class SqlStore:
     # --- the hot path ---
 
     async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
-        """See Store. An empty owner token tells nobody's insertions apart: then a repeat returns False."""
+        """See Store."""
         if not self._database.nul_in_text:
             check_no_nul(transaction, branches)
         insertion = insertion_of(transaction, branches, self._wall_clock)

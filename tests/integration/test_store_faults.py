@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from loguru import logger
 from coordinator.clock import SystemClock
 from coordinator.errors import StartError, StoreUnavailable
 from coordinator.model import BranchStatus, Status
+from coordinator.service.topics import CATEGORY, Topics
 from coordinator.store import sql
 from coordinator.store.base import Assign, Change, Changed, Store
 from coordinator.store.open import StoreConfig, open_store
@@ -157,6 +159,25 @@ async def test_a_commit_whose_answer_is_lost_stands_once(database: Database) -> 
             assert load.unavailable == 0
             assert len(load.finished) == len(load.inserted) >= 300
             load.assert_all_there(database)
+
+
+async def test_a_topics_change_whose_answer_is_lost_is_made_once(database: Database) -> None:
+    """PROTOCOL §8: by turns it stands already or does not; nobody hears `this url exists` of his own url."""
+    async with Proxy(database.host, database.port) as proxy:
+        config = replace(config_of(database), host=proxy.host, port=proxy.port)
+        async with opened(config) as store:
+            topics = Topics(store, SystemClock(), Random(1), believed_seconds=3)
+            urls = [f"http://localhost/{number}" for number in range(30)]
+            proxy.cut_at(database.commit_words, every=5)  # opening a connection commits twice as well
+            for url in urls:
+                await topics.subscribe("orders", url, "")
+            for url in urls[1:]:
+                await topics.unsubscribe("orders", url)
+            assert proxy.cuts >= 10
+            proxy.cut_nothing()
+            row = await store.find_value(CATEGORY, "orders")
+            assert row is not None
+            assert (row.value, row.version) == ('[{"url":"http://localhost/0","remark":""}]', 59)
 
 
 # In PostgreSQL's packets stand the values alone. What opening a connection asks counts as well there.

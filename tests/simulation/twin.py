@@ -16,6 +16,7 @@ from typing import TypeVar
 from coordinator.backoff import LEASE_BEYOND_CALL
 from coordinator.errors import StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Status, Transaction, TransType
+from coordinator.owner import is_a_drivers
 from coordinator.store.base import Assign, Change, Changed, Filter, KeyValue, Stored
 from coordinator.store.limits import check_key_value
 
@@ -112,13 +113,13 @@ class TwinStore:
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         def mine(row: Transaction) -> bool:
             excepted = bool(except_prefix) and row.owner.startswith(except_prefix)
-            return "/" in row.owner and row.owner.startswith(owner_prefix) and not excepted
+            return is_a_drivers(row.owner) and row.owner.startswith(owner_prefix) and not excepted
 
         return await self._write(lambda: len(self._make_due(mine, now, owner="")), CLAIM_SECONDS)
 
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         def waits(row: Transaction) -> bool:
-            return row.next_cron_time > later_than and "/" not in row.owner
+            return row.next_cron_time > later_than and not is_a_drivers(row.owner)
 
         def reset() -> tuple[int, bool]:
             changed = self._make_due(waits, now, limit)
@@ -191,7 +192,7 @@ class TwinStore:
             )
             self.rows.next_id += 1
             self.rows.commit(stored, tuple(replace(b, id=i + 1) for i, b in enumerate(branches)))
-        return existing is None or existing.owner == transaction.owner
+        return existing is None or existing.owner == transaction.owner != ""
 
     def _apply(self, change: Change) -> Changed:
         row = self.rows.transactions.get(change.gid)

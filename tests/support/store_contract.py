@@ -322,6 +322,7 @@ class StoreContract:
             result="partly",
             options=Options(wait_result=True, retry_limit=3, concurrent=True),
             custom_data='{"delay":3}',
+            ext_data='{"alerted":true}',
         )
         both = Change("assigned", UNFINISHED, row.owner, assign=assign)
         assert await stores.first.change(both, timeout=TIMEOUT) is Changed.APPLIED

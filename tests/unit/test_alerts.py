@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from coordinator.alerts import Alert, WebHookAlerts
+from coordinator.alerts import Alert, WebHookAlerts, is_marked, marked
 from coordinator.backoff import Timing
 from coordinator.model import Options
 from tests.support.ports import HOST
@@ -51,7 +51,7 @@ async def test_an_alert_is_posted_and_so_is_the_end() -> None:
     hook = Hook()
     async with alerts_to(hook) as alerts:
         alerts.failing(FAILING)
-        alerts.ended("g", "succeed", was_failing=False)
+        alerts.ended("g", "succeed", was_reported=True)
         assert await hook.posted.get() == {
             "gid": "g",
             "status": "submitted",
@@ -63,17 +63,24 @@ async def test_an_alert_is_posted_and_so_is_the_end() -> None:
         assert (end["gid"], end["status"], end["retry_count"]) == ("g", "succeed", 0)
 
 
-async def test_the_end_of_what_was_alerted_before_a_restart_is_posted() -> None:
-    hook = Hook()
-    async with alerts_to(hook) as alerts:
-        alerts.ended("old", "failed", was_failing=True)
-        assert (await hook.posted.get())["gid"] == "old"
+@pytest.mark.parametrize("ext_data", ["", "{}", '{"traceparent":"00-1"}', '{"headers":{"alerted":"true"}}'])
+def test_that_an_alert_was_given_is_noted_beside_what_stands_there(ext_data: str) -> None:
+    assert not is_marked(ext_data)
+    noted = marked(ext_data)
+    assert is_marked(noted)
+    assert json.loads(noted) == {**json.loads(ext_data or "{}"), "alerted": True}
+
+
+@pytest.mark.parametrize("ext_data", ["[]", "no JSON", '"\\"alerted\\":true"'])
+def test_what_another_program_left_there_is_left_alone(ext_data: str) -> None:
+    assert marked(ext_data) == ext_data
+    assert not is_marked(ext_data)
 
 
 async def test_the_end_of_what_never_failed_is_nobodys_business() -> None:
     hook = Hook()
     async with alerts_to(hook) as alerts:
-        alerts.ended("fine", "succeed", was_failing=False)
+        alerts.ended("fine", "succeed", was_reported=False)
         alerts.failing(FAILING)
         assert (await hook.posted.get())["gid"] == "g"
         assert hook.posted.empty()

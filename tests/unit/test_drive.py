@@ -53,8 +53,15 @@ class Scripted:
 class Bench:
     """A service over the twin store and scripted branches, in virtual time."""
 
-    def __init__(self, behaviour: Behaviour, *, running_max: int = 100, alerts: Alerts = LOGGED) -> None:
-        self.rows = Rows()
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        running_max: int = 100,
+        alerts: Alerts = LOGGED,
+        rows: Rows | None = None,
+    ) -> None:
+        self.rows = rows or Rows()
         self.held: list[float] = []  # seconds of lease left at each call, where a test notes them
         self.caller = Scripted(behaviour)
         self.store = TwinStore(self.rows, Random(1))
@@ -232,6 +239,27 @@ def test_more_transactions_than_may_run_are_not_taken() -> None:
     run_virtually(run())
 
 
+def test_submits_at_the_same_moment_start_no_more_than_may_run() -> None:
+    """Each passed the look for room while the others were being stored, and all of them ran."""
+
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            most.append(bench.engine.running)
+            await asyncio.sleep(1)
+            return SUCCESS
+
+        most: list[int] = []
+        bench = Bench(slow, running_max=3)
+        asked = [replace(request(), gid=str(number)) for number in range(50)]
+        said = await asyncio.gather(*map(bench.transactions.submit, asked), return_exceptions=True)
+        assert [type(it) for it in said if it is not None] == [Busy] * 47
+        assert max(most) == 3
+        assert len(bench.rows.transactions) == 3
+        await bench.transactions.submit(replace(request(), gid="later"))
+
+    run_virtually(run())
+
+
 def test_a_change_after_the_end_is_refused() -> None:
     async def run() -> None:
         bench = Bench(succeed)
@@ -280,6 +308,36 @@ def test_a_branch_that_goes_on_failing_is_reported_until_it_ends() -> None:
         recovering.cancel()
         assert bench.row.status is Status.SUCCEED
         assert told.ends == [("g", "succeed", True)]
+
+    run_virtually(run())
+
+
+def test_the_end_is_reported_although_the_back_off_was_reset_and_another_coordinator_ends_it() -> None:
+    """PROTOCOL §9: the row says that an alert was given."""
+
+    async def run() -> None:
+        healthy: set[str] = set()
+
+        async def answer(branch: Branch) -> Answer:
+            return SUCCESS if branch.branch_id in healthy else Answer(Result.UNKNOWN, "boom")
+
+        bench = Bench(answer, alerts=(told := Told()))
+        with pytest.raises(Failure):
+            await bench.transactions.submit(request(2))
+        recovering = asyncio.create_task(bench.recovery.run())
+        await asyncio.sleep(100)
+        assert [alert.retry_count for alert in told.alerts] == [3]
+        healthy.add("01")
+        while bench.row.next_cron_interval > 20:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(1)
+        recovering.cancel()
+        healthy.add("02")
+        other = Bench(answer, alerts=(told_other := Told()), rows=bench.rows)
+        recovering = asyncio.create_task(other.recovery.run())
+        await asyncio.sleep(100)
+        recovering.cancel()
+        assert bench.row.status is Status.SUCCEED
+        assert (told.ends, told_other.ends) == ([], [("g", "succeed", True)])
 
     run_virtually(run())
 

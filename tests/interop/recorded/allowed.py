@@ -25,7 +25,7 @@ class Why:
 
 VERSION = Why("§3", "each program has its own version")
 OPTIONS = Why("§5", "the options of a submit after a prepare are stored, so that a crash keeps them")
-OWNER = Why("§9", "every call that stores a transaction writes an owner token of its own")
+OWNER = Why("§9", "the submit of a workflow leaves an owner token, so that it is told from another's")
 UNKNOWN = Why("§5", "the message contains the branch's answer; nothing else in it is read")
 BAD_INPUT = Why("§3", "bad input gets a sentence that names the field and its problem, and nothing is stored")
 JSON_ONLY = Why("§2", "every answer is application/json: clients read JSON from nothing else")
@@ -36,14 +36,11 @@ ALLOWED = (
     Allowed(2, "answer.version", VERSION),
     Allowed(34, "answer.transaction.options", OPTIONS),
     Allowed(38, "answer.message", UNKNOWN),
-    Allowed(44, "answer.transaction.owner", OWNER),
     Allowed(46, "answer.transaction.options", OPTIONS),
     Allowed(58, "answer.message", UNKNOWN),
     Allowed(59, "answer.transaction.options", OPTIONS),
     Allowed(62, "answer.message", UNKNOWN),
     Allowed(66, "answer.transaction.options", OPTIONS),
-    Allowed(67, "answer.transaction.owner", OWNER),
-    Allowed(69, "answer.transaction.owner", OWNER),
     Allowed(71, "answer.transaction.owner", OWNER),
     Allowed(72, "answer.transaction.owner", OWNER),
     Allowed(73, "answer.transactions.0.owner", OWNER),

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import socket
 from collections.abc import AsyncIterator
 
@@ -9,6 +10,7 @@ import pytest
 
 from coordinator.api import http as http_module
 from coordinator.api import http_request
+from coordinator.api.http_server import LINE_BYTES_MAX
 from coordinator.errors import Invalid
 from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Http, http_api
 
@@ -138,6 +140,31 @@ async def test_a_query_that_is_not_percent_encoded_is_no_http(http: Http, raw: b
     answer = await exchange(http, b"GET /api/dtmsvr/query?gid=%b HTTP/1.1\r\nHost: a\r\n\r\n" % raw)
     assert answer.startswith(b"HTTP/1.0 400")
     assert http.service.asked == []
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_line_that_is_too_long_is_an_error_in_the_protocols_form(http: Http, method: bytes) -> None:
+    """PROTOCOL §2: bad input is 500, and JSON always: a Go client reads nothing else."""
+    line = b"%b /api/dtmsvr/query?gid=%b HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = await exchange(http, line % (method, b"x" * LINE_BYTES_MAX))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 500")
+    assert b"Content-Type: application/json" in head
+    assert json.loads(body)["message"].startswith("the request line may have 65536 bytes")
+    assert (await http.call("GET", "/api/ping"))[0] == 200
+
+
+async def test_a_line_just_as_long_as_it_may_be_is_read(http: Http) -> None:
+    start = b"/api/dtmsvr/query?gid="
+    asked = b"GET %b%b HTTP/1.1\r\nHost: a\r\n\r\n" % (start, b"x" * (LINE_BYTES_MAX - len(start) - 20))
+    assert (await exchange(http, asked)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_header_that_is_too_long_is_an_error_in_the_protocols_form(http: Http) -> None:
+    """PROTOCOL §2."""
+    answer = await exchange(http, b"GET /api/ping HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"x" * 9000))
+    assert answer.startswith(b"HTTP/1.0 500")
+    assert b"and a header 8192" in answer
 
 
 async def test_an_old_client_gets_an_answer_it_understands(http: Http) -> None:

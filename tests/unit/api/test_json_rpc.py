@@ -102,6 +102,34 @@ async def test_text_and_numbers_are_ids_and_come_back(rpc: JsonRpc, identifier: 
     assert (await refused(rpc, request("nothing", id=identifier)))[0] == identifier
 
 
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        "18446744073709551615",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "1" * 60,
+        "1.0",
+        "1e3",
+        "-0.0",
+        "0.12345678901234567890",
+    ],
+)
+async def test_a_number_comes_back_as_it_was_sent(rpc: JsonRpc, identifier: str) -> None:
+    """An id that comes back as another number is nobody's answer."""
+    for method in ("newGid", "nothing"):
+        body = request(method).replace(b'"id": "1"', b'"id": 3, "id": %b' % identifier.encode())
+        text, _ = await rpc.answer(body)
+        assert f'"id":{identifier},'.encode() in text
+
+
+async def test_an_id_in_a_request_nested_too_deeply_to_be_read_is_refused(rpc: JsonRpc) -> None:
+    deep = b"[" * 1010 + b"]" * 1010
+    body = b'{"jsonrpc":"2.0","id":1.5,"method":"newGid","params":{"x":%b}}' % deep
+    identifier, code, message = await refused(rpc, body)
+    assert (identifier, code, message) == ("", -32600, "Bad json request: it is nested too deeply")
+
+
 async def test_params_may_be_left_out(rpc: JsonRpc, service: FakeService) -> None:
     for body in (request("submit"), b'{"jsonrpc":"2.0","id":"1","method":"submit"}'):
         assert (await answered(rpc, body))["error"] is None

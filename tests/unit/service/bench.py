@@ -85,8 +85,8 @@ class Told:
     def failing(self, alert: Alert) -> None:
         self.alerts.append(alert)
 
-    def ended(self, gid: str, status: str, *, was_failing: bool) -> None:
-        self.ends.append((gid, status, was_failing))
+    def ended(self, gid: str, status: str, *, was_reported: bool) -> None:
+        self.ends.append((gid, status, was_reported))
 
 
 @dataclass
@@ -102,9 +102,12 @@ class Node:
 class Bench:
     """One coordinator; `node` makes more over the same rows and branches."""
 
-    def __init__(self, behaviour: Behaviour = succeed, *, alerts: Alerts = LOGGED) -> None:
+    def __init__(
+        self, behaviour: Behaviour = succeed, *, alerts: Alerts = LOGGED, running_max: int = 100
+    ) -> None:
         self.rows = Rows()
         self._alerts = alerts
+        self._running_max = running_max
         self.caller = Scripted(behaviour)
         self._nodes = 0
         self.first = self.node()
@@ -128,7 +131,7 @@ class Bench:
             CountingObserver(Seen().marks),
             self._alerts,
         )
-        engine = Engine(tools, instance=f"node{self._nodes}", start="1", running_max=100)
+        engine = Engine(tools, instance=f"node{self._nodes}", start="1", running_max=self._running_max)
         recovery = Recovery(engine, interval=3, running_max=10)
         operations = build_operations(
             engine,

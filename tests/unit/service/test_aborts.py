@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.calls.base import SUCCESS, Answer
-from coordinator.errors import Failure, NotFound, Ongoing
+from coordinator.errors import Busy, Failure, NotFound, Ongoing
 from coordinator.model import Branch, Result, Status
 from tests.unit.service.bench import Bench, request, virtually
 
@@ -18,6 +18,48 @@ ROLLED_BACK = {
     ("xa", Status.ABORTING): ["rollback 01", "rollback 02"],
     ("msg", Status.PREPARED): [],  # §8: failed, nothing is called
 }
+
+
+@pytest.mark.parametrize("status", [Status.PREPARED, Status.ABORTING])
+@virtually
+async def test_aborts_beyond_what_a_coordinator_drives_are_not_taken(status: Status) -> None:
+    """Everything is bounded: as many as came were driven, and a coordinator that stops began new ones."""
+    released = asyncio.Event()
+
+    async def slow(_branch: Branch) -> Answer:
+        await released.wait()
+        return SUCCESS
+
+    bench = Bench(slow, running_max=1)
+    await bench.transactions.submit(replace(request(), gid="running"))
+    await bench.put("tcc", status)
+    before = bench.row
+    with pytest.raises(Busy, match="1 transactions are running, the most that this coordinator drives"):
+        await bench.transactions.abort(request("tcc"))
+    assert bench.row == before
+    released.set()
+    await asyncio.sleep(1)
+    await bench.transactions.abort(request("tcc", wait_result=True))
+    assert bench.row.status is Status.FAILED
+
+
+@virtually
+async def test_an_abort_again_of_what_runs_here_needs_no_room() -> None:
+    """PROTOCOL §5: it waits for the running one."""
+    runs = asyncio.Event()
+
+    async def slow(_branch: Branch) -> Answer:
+        runs.set()
+        await asyncio.sleep(1)
+        return SUCCESS
+
+    bench = Bench(slow, running_max=1)
+    await bench.put("tcc", Status.PREPARED)
+    first = asyncio.create_task(bench.transactions.abort(request("tcc", wait_result=True)))
+    await runs.wait()
+    await bench.transactions.abort(request("tcc", wait_result=True))
+    await first
+    assert bench.row.status is Status.FAILED
 
 
 @pytest.mark.parametrize("trans_type", TYPES)

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from coordinator.errors import Busy, Invalid, InvalidTopic
+from coordinator.errors import Busy, Invalid, InvalidTopic, StoreUnavailable
 from coordinator.model import Step, TransactionRequest
 from coordinator.service.topics import Topics
 from coordinator.store.base import KeyValue
@@ -27,6 +27,12 @@ class Values:
         self.waits = asyncio.Event()
         self.reads = 0
         self.refuses = False
+        self.lost: list[
+            bool
+        ] = []  # of the next changes, True: nobody is told of its commit, False: lost before
+        self.meanwhile: Sequence[
+            str
+        ] = ()  # urls that another coordinator subscribes right after a lost change
         self.at_once = 0  # changes under way now, and the most there were
         self.most_at_once = 0
 
@@ -52,15 +58,32 @@ class Values:
         row = self.rows.get(key)
         if self.refuses or (row.version if row else 0) != version:
             return False
-        self.rows[key] = KeyValue(category, key, value, version + 1)
+        self._perhaps_lost(key, KeyValue(category, key, value, version + 1))
         return True
 
     async def delete_value(self, category: str, key: str, *, version: int) -> bool:
         row = self.rows.get(key)
         if self.refuses or row is None or row.version != version:
             return False
-        del self.rows[key]
+        self._perhaps_lost(key, None)
         return True
+
+    def _perhaps_lost(self, key: str, row: KeyValue | None) -> None:
+        lost = bool(self.lost)
+        if not lost or self.lost.pop(0):
+            self._put(key, row)
+        for url in self.meanwhile if lost else ():
+            old = self.rows.get(key)
+            told = [*json.loads(old.value), {"url": url}] if old else [{"url": url}]
+            self._put(key, KeyValue("topics", key, json.dumps(told), (old.version if old else 0) + 1))
+        if lost:
+            raise StoreUnavailable("the connection was lost")
+
+    def _put(self, key: str, row: KeyValue | None) -> None:
+        if row is None:
+            del self.rows[key]
+        else:
+            self.rows[key] = row
 
 
 class Clock:
@@ -179,3 +202,68 @@ class _Uncopied(Sequence[str]):
 
     def __getitem__(self, index: object) -> str:  # type: ignore[override]
         raise AssertionError("a row was made")
+
+
+# --- the connection is lost during the commit: nobody knows whether the change stands ---
+
+
+@pytest.mark.parametrize("stood", [True, False])
+@pytest.mark.parametrize("before", [[], [URL + "old"]])
+@pytest.mark.parametrize("meanwhile", [[], [URL + "other"], [URL + "other", URL + "third"]])
+async def test_a_subscription_in_doubt_is_made_once(
+    topics: Topics, values: Values, stood: bool, before: Sequence[str], meanwhile: Sequence[str]
+) -> None:
+    """PROTOCOL §8: never lost, never `this url exists` to the one who made it."""
+    for url in before:
+        await topics.subscribe("t", url, "")
+    values.lost, values.meanwhile = [stood], meanwhile
+    await topics.subscribe("t", URL, "")
+    assert sorted(await urls(topics)) == sorted([*before, URL, *meanwhile])
+    assert sorted(it["url"] for it in json.loads(values.rows["t"].value)) == sorted(await urls(topics))
+    with pytest.raises(InvalidTopic, match="this url exists"):
+        await topics.subscribe("t", URL, "")
+
+
+@pytest.mark.parametrize("stood", [True, False])
+@pytest.mark.parametrize("others", [[], [URL + "other"]])
+async def test_an_unsubscription_in_doubt_is_made_once(
+    topics: Topics, values: Values, stood: bool, others: Sequence[str]
+) -> None:
+    """PROTOCOL §8: neither `no such an url` nor `this topic is empty` to the one who took it out."""
+    for url in (URL, *others):
+        await topics.subscribe("t", url, "")
+    values.lost = [stood]
+    await topics.unsubscribe("t", URL)
+    assert [it["url"] for it in json.loads(values.rows["t"].value)] == list(others)
+    with pytest.raises(InvalidTopic):
+        await topics.unsubscribe("t", URL)
+
+
+@pytest.mark.parametrize("stood", [True, False])
+async def test_a_deletion_in_doubt_is_made_once(topics: Topics, values: Values, stood: bool) -> None:
+    """PROTOCOL §8: not `no such a topic` to the one who deleted it."""
+    await topics.subscribe("t", URL, "")
+    values.lost = [stood]
+    await topics.delete("t")
+    assert values.rows == {}
+    with pytest.raises(Invalid, match="topic not found"):
+        await urls(topics)
+
+
+async def test_a_url_that_another_subscribed_while_ours_was_in_doubt_exists(
+    topics: Topics, values: Values
+) -> None:
+    """PROTOCOL §8: the version tells that another was faster."""
+    values.lost, values.meanwhile = [False], [URL]
+    with pytest.raises(InvalidTopic, match="this url exists"):
+        await topics.subscribe("t", URL, "mine")
+    assert await urls(topics) == [URL]
+
+
+async def test_a_store_that_stays_away_is_the_callers_to_know(topics: Topics, values: Values) -> None:
+    values.lost = [False] * 9
+    with pytest.raises(StoreUnavailable):
+        await topics.subscribe("t", URL, "")
+    assert len(values.lost) == 7
+    values.lost = []
+    await topics.subscribe("t", URL, "")

@@ -16,6 +16,17 @@ from tests.unit.service.bench import Bench, branch, request, virtually
 ALL_BUT_WORKFLOW = ("saga", "msg", "tcc", "xa")
 
 
+@pytest.mark.parametrize("trans_type", [*ALL_BUT_WORKFLOW, "workflow"])
+@virtually
+async def test_what_is_prepared_has_no_owner(trans_type: str) -> None:
+    """PROTOCOL §9: nobody drives it. As the reference stores it."""
+    bench = Bench()
+    operation = bench.workflows.prepare if trans_type == "workflow" else bench.transactions.prepare
+    for _ in range(2):
+        await operation(request(trans_type))
+        assert (bench.row.status, bench.row.owner) == (Status.PREPARED, "")
+
+
 @pytest.mark.parametrize("trans_type", ALL_BUT_WORKFLOW)
 @virtually
 async def test_a_prepare_again_is_success_while_it_is_prepared(trans_type: str) -> None:

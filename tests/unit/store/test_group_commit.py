@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from coordinator.errors import Busy, Conflict, Invalid, StoreUnavailable
-from coordinator.store.group_commit import GroupCommit, Limits, Rejected, SilentObserver, TryAgain
+from coordinator.store.group_commit import GroupCommit, Rejected, SilentObserver, TryAgain
+from coordinator.store.room import Limits
 
 Commit = GroupCommit[str, str]
 

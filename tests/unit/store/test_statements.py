@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.store.statements import MySQLStatements, bytes_literal, text_literal
+from coordinator.store.statements_mysql import MySQLStatements, bytes_literal, text_literal
 
 
 class Recorder:
