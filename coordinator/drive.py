@@ -194,17 +194,19 @@ class Drive:
         if wait.until is not None:
             await self._write(Assign(owner="", next_cron_time=wait.until))
             return
-        interval = after_round(
-            tools.timing,
-            transaction,
-            succeeded=self._succeeded,
-            unknown=self._failing is not None,
-        )
+        interval = tools.timing.retry_interval
+        if wait.doubles:
+            interval = after_round(
+                tools.timing,
+                transaction,
+                succeeded=self._succeeded,
+                unknown=self._failing is not None,
+            )
         # Jitter: not all of an outage's victims at once.
         due = tools.clock.now() + timedelta(seconds=interval * (1 + tools.random.random() / 10))
         if wait.not_after is not None:
             due = min(due, wait.not_after)
-        alert = self._alert(interval)
+        alert = self._alert(interval) if wait.doubles else None  # else the interval counts no failed rounds
         ext_data = None if alert is None or is_marked(transaction.ext_data) else marked(transaction.ext_data)
         await self._write(
             Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=ext_data)

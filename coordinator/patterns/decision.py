@@ -47,6 +47,7 @@ class Wait:
 
     not_after: datetime | None = None  # ask again no later than this, whatever the back-off
     until: datetime | None = None  # nothing to do before this; back-off plays no part
+    doubles: bool = True  # False: ask again every RetryInterval, however often
 
 
 Decision = Run | Await | Abort | Submit | Finish | Wait

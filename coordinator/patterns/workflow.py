@@ -1,8 +1,7 @@
 """Workflow: the client runs the steps and records them; the coordinator asks it to go on (PROTOCOL §7). Pure.
 
 An unfinished workflow that is due is called back with its name and data. The client runs on from the recorded
-progress and says itself how it ended. A callback backs off as any branch does (PROTOCOL §9), so that a client
-that is away for long is reported; the reference calls it at the same pace for ever.
+progress and says itself how it ended.
 """
 
 import base64
@@ -58,7 +57,7 @@ def decide(transaction: Transaction, branches: Sequence[Branch], round: Round, n
     )
     if resume.key in round.in_flight:
         return Await()
-    return Wait() if resume.key in round.unrecorded else Run((resume,))
+    return Wait(doubles=False) if resume.key in round.unrecorded else Run((resume,))
 
 
 def recorded(branch: Branch, result: Result) -> BranchStatus | None:

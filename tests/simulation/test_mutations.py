@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from coordinator import drive as driving
 from coordinator.drive import Drive
 from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
 from coordinator.patterns import msg, tcc, workflow, xa
@@ -160,8 +159,13 @@ def a_workflow_times_out(patch: Patch) -> None:
     _instead(patch, workflow, give_up)
 
 
-def a_workflows_interval_is_not_doubled(patch: Patch) -> None:
-    patch.setattr(driving, "after_round", lambda _timing, it, **_results: it.next_cron_interval)
+def a_workflows_interval_is_doubled(patch: Patch) -> None:
+    release = Drive._release
+
+    async def doubling(drive: Drive, wait: Any) -> None:
+        await release(drive, replace(wait, doubles=True))
+
+    patch.setattr(Drive, "_release", doubling)
 
 
 def a_workflow_can_be_submitted_twice(patch: Patch) -> None:
@@ -220,7 +224,7 @@ def a_workflows_progress_is_forgotten(patch: Patch) -> None:
         ("msg", a_delay_is_not_kept, "called before its delay"),
         # §7: workflows
         ("workflow", a_workflow_times_out, "ended, though its client had not|but its client said"),
-        ("workflow", a_workflows_interval_is_not_doubled, "made the interval"),
+        ("workflow", a_workflows_interval_is_doubled, "the interval became"),
         ("workflow", a_workflow_can_be_submitted_twice, "changed after its end"),
         ("workflow", a_workflows_progress_is_forgotten, "acknowledged and is gone"),
     ],

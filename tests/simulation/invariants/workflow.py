@@ -1,12 +1,7 @@
 """PROTOCOL §7 over one history: a workflow is only called back, and ends as its client said."""
 
-from datetime import datetime, timedelta
-from itertools import pairwise
-
-from coordinator.backoff import Timing
 from coordinator.model import BranchStatus, Result, Status
 from tests.simulation.invariants.record import CALLED_BACK, Record
-from tests.simulation.twin import START
 
 
 def check(record: Record) -> None:
@@ -24,41 +19,14 @@ def check(record: Record) -> None:
     else:
         missing = {(b.branch_id, "rollback") for b in record.branches if b.op == "action"} - done
     assert not missing, f"{gid}: ended without the progress of {sorted(missing)}"
-    _is_not_called_back_too_early(record)
-    _is_called_back_less_often_while_that_fails(record)
+    _is_called_back_at_the_same_pace(record)
 
 
-def _is_not_called_back_too_early(record: Record) -> None:
-    first = Timing().first_interval(record.story.request.options)
+def _is_called_back_at_the_same_pace(record: Record) -> None:
+    first = record.story.request.options.retry_interval or record.story.request.options.timeout_to_fail or 10
+    intervals = {state.next_cron_interval for _, state in record.states}
+    assert intervals <= {first, 10}, f"{record.gid}: the interval became {sorted(intervals)}"
     starts = [call.started for call in record.calls]
     if starts and not record.hurried:
         asked = record.story.asked["prepare"]  # the store may have taken its time
         assert starts[0] >= asked + first, f"{record.gid}: called back before its time"
-
-
-def _is_called_back_less_often_while_that_fails(record: Record) -> None:
-    """PROTOCOL §9: an unknown result doubles the interval, ONGOING keeps it, success takes doublings back."""
-
-    def at(seconds: float) -> datetime:
-        return START + timedelta(seconds=seconds)
-
-    timing, options = Timing(), record.story.request.options
-    for (_, held), (released_at, released) in pairwise(record.states):
-        answers = [call.result for call in record.calls if call.owner == held.owner and call.result]
-        if (
-            not answers
-            or released.owner
-            or released.status.is_final
-            or released.next_cron_time <= at(released_at)
-        ):
-            continue  # not its driver letting go
-        before = held.next_cron_interval
-        match answers[-1]:
-            case Result.SUCCESS:
-                wanted = timing.first_interval(options)
-            case Result.ONGOING:
-                wanted = before
-            case Result.FAILURE | Result.UNKNOWN:
-                wanted = timing.doubled(before, options)
-        found = released.next_cron_interval
-        assert found == wanted, f"{record.gid}: {answers[-1]} made the interval {found} of {before}"
