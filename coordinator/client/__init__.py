@@ -34,7 +34,7 @@ from coordinator.client._errors import (
     Ongoing,
     Unreachable,
 )
-from coordinator.client._grpc_server import BranchServer
+from coordinator.client._grpc_server import BranchServer, branch_method
 from coordinator.client._msg import Msg
 from coordinator.client._options import TransactionOptions
 from coordinator.client._payload import Payload
@@ -98,6 +98,7 @@ __all__ = [
     "XaTransaction",
     "as_current",
     "barrier",
+    "branch_method",
     "branch_middleware",
     "branch_of",
     "create_barrier_table",

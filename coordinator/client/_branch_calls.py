@@ -103,6 +103,8 @@ class BranchCaller:
     async def _over_http(self, call: BranchCall, timeout: float) -> BranchAnswer:
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                # As many connections as calls: one that waited for another's would do so in its own time-out.
+                connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),  # transactions share no session
             )

@@ -149,10 +149,18 @@ class _OneMethod:
 
 
 def branch_method(path: str, answer: Callable[[BranchContext, bytes], Awaitable[bytes]]) -> "IServable":
-    """Return a service of one method, `/package.Service/Method`, for `BranchServer`.
+    """Return a service of one method for `BranchServer`, without generated code (PROTOCOL §2, §10).
 
-    answer: gets the context and the message's bytes, returns those of the reply; its DtmErrors become
-    answers.
+    path: `/package.Service/Method`. answer: gets the context and the message's bytes, returns those of the
+    reply; its DtmErrors become answers. Raises InvalidUse for another form of path.
+
+    Example:
+        async def withdraw(branch: BranchContext, body: bytes) -> bytes:
+            async with barrier(branch, connection) as transaction:
+                ...
+            return b""
+
+        BranchServer([branch_method("/bank.Bank/Withdraw", withdraw)])
     """
     check_method_path(path)
     return _OneMethod(path, answer)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
+from aiohttp import hdrs
 
 from coordinator.client._answers import Result, message_of, raise_for_answer
 from coordinator.client._errors import DtmError
@@ -28,14 +29,19 @@ _GATEWAY_STATUSES = (502, 503, 504)  # a proxy in between: the coordinator itsel
 
 
 class HttpTransport:
-    """One aiohttp session. base_url: scheme, host and port, no trailing slash."""
+    """One aiohttp session. base_url: scheme, host and port, no trailing slash. login: header for a proxy."""
 
     protocol = PROTOCOL_HTTP
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, login: str = "") -> None:
         self._base_url = base_url
-        # The time-out of each call is its own; aiohttp's default of five minutes for all would only hide it.
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        self._session = aiohttp.ClientSession(
+            headers={hdrs.AUTHORIZATION: login} if login else None,
+            # As many connections as calls: one that waited for another's would do so in its own time-out.
+            connector=aiohttp.TCPConnector(limit=0),
+            # The time-out of each call is its own; aiohttp's five minutes for all would only hide it.
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
 
     @property
     def address(self) -> str:

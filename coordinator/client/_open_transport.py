@@ -1,6 +1,8 @@
 """Which transport a coordinator's url means (PROTOCOL §3, §4, §11)."""
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import aiohttp
 
 from coordinator.client._errors import InvalidUse
 from coordinator.client._grpc import GrpcTransport
@@ -11,7 +13,7 @@ from coordinator.client._transport import DEFAULT_GRPC_PORT, DEFAULT_HTTP_PORT, 
 def open_transport(url: str) -> Transport:
     """Return the transport of a url, without connecting yet. Call inside a running event loop.
 
-    `http://host[:36789]`, `https://…` (with or without `/api/dtmsvr` behind it), `grpc://host[:36790]`,
+    `http://[user:password@]host[:36789]`, `https://…` (with or without `/api/dtmsvr`), `grpc://host[:36790]`,
     `etcd://host:2379,host:2379/dtmservice` or `direct:///host:36790,host:36790`.
     Raises InvalidUse for anything else.
     """
@@ -20,14 +22,14 @@ def open_transport(url: str) -> Transport:
         from coordinator.client._discovered import DiscoveredTransport, checked_target
 
         return DiscoveredTransport(checked_target(url))
-    scheme, host, port, path = _split(url)
-    if scheme == "grpc":
-        return GrpcTransport(host, port or DEFAULT_GRPC_PORT)
+    parts = _split(url)
+    host = parts.hostname or ""
+    if parts.scheme == "grpc":
+        return GrpcTransport(host, parts.port or DEFAULT_GRPC_PORT)
     bracketed = f"[{host}]" if ":" in host else host
-    default_port = DEFAULT_HTTP_PORT if scheme == "http" else 443
-    return HttpTransport(
-        f"{scheme}://{bracketed}:{port or default_port}{path.rstrip('/').removesuffix('/api/dtmsvr')}"
-    )
+    port = parts.port or (DEFAULT_HTTP_PORT if parts.scheme == "http" else 443)
+    path = parts.path.rstrip("/").removesuffix("/api/dtmsvr")
+    return HttpTransport(f"{parts.scheme}://{bracketed}:{port}{path}", _login(parts))
 
 
 def check_url(url: str) -> None:
@@ -40,14 +42,20 @@ def check_url(url: str) -> None:
         _split(url)
 
 
+def _login(parts: SplitResult) -> str:
+    if not parts.username:
+        return ""
+    return aiohttp.encode_basic_auth(unquote(parts.username), unquote(parts.password or ""))
+
+
 def _is_discovered(url: str) -> bool:
     return url.startswith(("etcd://", "discov://", "direct://"))
 
 
-def _split(url: str) -> tuple[str, str, int | None, str]:
+def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        port = parts.port
+        _ = parts.port  # which raises where it is no number
     except ValueError as error:
         raise InvalidUse(f"coordinator url {without_secrets(url)!r}: {error}") from error
     if parts.scheme not in ("http", "https", "grpc"):
@@ -57,4 +65,6 @@ def _split(url: str) -> tuple[str, str, int | None, str]:
         )
     if not parts.hostname:
         raise InvalidUse(f"coordinator url {without_secrets(url)!r} names no host")
-    return parts.scheme, parts.hostname, port, parts.path
+    if parts.scheme == "grpc" and parts.username:
+        raise InvalidUse(f"coordinator url {without_secrets(url)!r} brings a login: only http:// takes one")
+    return parts

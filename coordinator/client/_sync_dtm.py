@@ -13,6 +13,7 @@ from coordinator.client._query import TransactionView
 from coordinator.client._request import Source
 from coordinator.client._sync_patterns import Msg, Saga, Tcc, Xa
 from coordinator.client._sync_xa_branch import XaBranch
+from coordinator.client._transport import without_secrets
 from coordinator.client._wsgi import blocking_branch_of
 from coordinator.client._xa_blocking import Connect, open_in_caller
 
@@ -55,7 +56,10 @@ class Dtm:
     def portal(self) -> Portal:
         """The thread that it works in; raises InvalidUse when this Dtm was not entered."""
         if self._opened is None:
-            raise InvalidUse(f"this Dtm is not open: write `with Dtm({self._dtm.url!r}) as dtm:` around it")
+            raise InvalidUse(
+                f"this Dtm is not open: write `with Dtm({without_secrets(self._dtm.url)!r}) as dtm:` "
+                "around it"
+            )
         return self._opened
 
     @property

@@ -10,7 +10,7 @@ from coordinator.client._context import BranchContext, current_branch
 from coordinator.client._errors import NoBranchContext
 from coordinator.client._request import Source
 from coordinator.client._sync_barrier import barrier
-from coordinator.client._with_barrier import has_error_code, is_no_success
+from coordinator.client._with_barrier import is_no_success, says_no
 from coordinator.client._wsgi import blocking_branch_of, request_among
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def with_barrier(
                     if not transaction.runs:
                         return repeated()
                     answer = handler(*arguments, connection=connection, **named)
-                    if _refuses(answer, source) or has_error_code(arguments):
+                    if _refuses(answer, source) or says_no((*arguments, *named.values())):
                         raise _NotDone
             except _NotDone:
                 pass

@@ -42,7 +42,7 @@ def with_barrier(
                     if not transaction.runs:
                         return repeated()
                     answer = await handler(*arguments, connection=connection, **named)
-                    if is_no_success(answer) or has_error_code(arguments):
+                    if is_no_success(answer) or says_no((*arguments, *named.values())):
                         raise _NotDone
             except _NotDone:
                 pass
@@ -74,11 +74,17 @@ def is_no_success(answer: object) -> bool:
     return isinstance(status, int) and status != HTTPStatus.OK
 
 
-def has_error_code(arguments: Iterable[object]) -> bool:
-    """True where a handler has given a context of grpcio among its arguments another code than OK."""
-    for context in arguments:
-        if hasattr(context, "invocation_metadata") and callable(code := getattr(context, "code", None)):
-            return _number(code()) != 0
+def says_no(arguments: Iterable[object]) -> bool:
+    """True where a handler has set another code than 200 or OK on what it was given.
+
+    That is FastAPI's `response: Response`, or a context of grpcio.
+    """
+    for given in arguments:
+        if hasattr(given, "invocation_metadata") and callable(code := getattr(given, "code", None)):
+            if _number(code()) != 0:
+                return True
+        elif is_no_success(given):
+            return True
     return False
 
 

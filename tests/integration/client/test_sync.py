@@ -202,8 +202,9 @@ def test_the_request_of_flask_or_django_is_one_request(
 
 
 def test_wrong_use_is_explained() -> None:
-    with pytest.raises(InvalidUse, match="is not open"):
-        Dtm("http://localhost:36789").saga()
+    with pytest.raises(InvalidUse, match="is not open") as closed:
+        Dtm("http://me:geheim@localhost:36789").saga()
+    assert "geheim" not in str(closed.value)
     with pytest.raises(InvalidUse, match="pymysql, sqlite3"):
         barrier(BranchContext("g1", "saga", "01", "action"), object())
     with (

@@ -159,6 +159,28 @@ async def test_a_decorated_handler_is_one_of_fastapi_which_does_not_see_the_conn
     assert answers == [{"deposited": 30}, {}]
 
 
+async def test_a_code_set_on_fastapi_s_response_rolls_back(tmp_path: Path) -> None:
+    file = tmp_path / "bank.db"
+    await create_barrier_table(f"sqlite:///{file}")
+    application = fastapi.FastAPI()
+    application.add_middleware(BranchMiddleware)
+
+    @application.post("/deposit")
+    @with_barrier(lambda: aiosqlite.connect(file), repeated=dict)
+    async def deposit(response: fastapi.Response, *, connection: aiosqlite.Connection) -> dict[str, str]:
+        response.status_code = 409
+        return {"because": "the account is closed"}
+
+    transport = httpx.ASGITransport(app=application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://branch") as client:
+        for _ in range(2):
+            answer = await client.post("/deposit", params=QUERY)
+            assert (answer.status_code, answer.json()) == (409, {"because": "the account is closed"})
+    async with aiosqlite.connect(file) as connection:
+        rows = await connection.execute_fetchall("SELECT * FROM barrier")
+    assert list(rows) == []
+
+
 async def test_a_call_without_an_adapter_counts_its_barriers_all_the_same() -> None:
     """§12: `01`, `02`, … within the request; a second `01` would be a repeated call that does nothing."""
 

@@ -3,10 +3,14 @@
 import asyncio
 import json
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from pydantic import BaseModel
 
 from branches.proto.user import UserRequest
@@ -246,6 +250,7 @@ async def test_a_coordinator_that_comes_back_is_used_again_by_the_same_client() 
         ("localhost:36789", "write http://host:36789 or grpc://host:36790"),
         ("etcd://localhost:2379", "coordinator url 'etcd://localhost:2379'"),
         ("http://", "names no host"),
+        ("grpc://me:geheim@host", "coordinator url 'grpc://host' brings a login: only http:// takes one"),
         ("http://host:port", "port"),
     ],
 )
@@ -275,6 +280,53 @@ async def test_the_password_of_etcd_is_told_to_nobody() -> None:
             await dtm.new_gid()
         assert dtm.coordinator.told_to_branches == {"dtm": url.partition("?")[0]}
     assert "geheim" not in str(away.value)
+
+
+@asynccontextmanager
+async def serving(method: str, name: str, handler: Any) -> AsyncIterator[int]:
+    """Answer one call of the API; yields the port."""
+    application = web.Application()
+    application.router.add_route(method, f"/api/dtmsvr/{name}", handler)
+    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, 0).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_login_is_for_the_proxy_and_not_for_branches() -> None:
+    logins = []
+
+    async def proxy(request: web.Request) -> web.Response:
+        logins.append(request.headers.get("Authorization"))
+        return web.json_response({"gid": "g1", "dtm_result": "SUCCESS"})
+
+    async with serving("GET", "newGid", proxy) as port, Dtm(f"http://me:ge%68eim@{HOST}:{port}") as dtm:
+        assert await dtm.new_gid() == "g1"
+        assert dtm.coordinator.told_to_branches == {"dtm": f"http://{HOST}:{port}/api/dtmsvr"}
+    assert logins == [aiohttp.encode_basic_auth("me", "geheim")]
+
+
+async def test_as_many_submits_wait_at_a_time_as_are_made() -> None:
+    all_are_there, there = asyncio.Event(), 0
+
+    async def submit(request: web.Request) -> web.Response:
+        nonlocal there
+        there += 1
+        if there == 150:
+            all_are_there.set()
+        await all_are_there.wait()
+        return web.json_response({"dtm_result": "SUCCESS"})
+
+    async with (
+        serving("POST", "submit", submit) as port,
+        Dtm(f"http://{HOST}:{port}") as dtm,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(150):
+            group.create_task(dtm.saga(wait_result=True).add("http://b/1").submit())
 
 
 async def test_what_one_attempt_may_have_stored_may_exist_though_the_next_one_found_nobody() -> None:
