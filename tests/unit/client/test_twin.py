@@ -20,7 +20,7 @@ SHARED = {
 # Of servers and drivers that are async themselves; the table is made by `dtm barrier-table`, too.
 ASYNC = {
     *("BarrierDatabase", "CursorBarrier", "MySqlBarrier", "SqliteBarrier", "create_barrier_table"),
-    *("BranchMiddleware", "BranchServer", "branch_middleware", "error_response"),
+    *("BranchMiddleware", "BranchServer", "branch_method", "branch_middleware", "error_response"),
     *("query_prepared_handler", "query_prepared_service"),
 }
 # Where the other side is reached otherwise: of a framework, or a matter of the class alone.
