@@ -156,7 +156,7 @@ class Drive:
         if self._unwritten:
             await self._write(_NOTHING)
         done, _ = await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+        for task in [task for task in self._calls if task in done]:  # in the order in which they began
             branch = self._calls.pop(task)
             self._round.in_flight.discard(branch.key)
             self._settle(branch, task.result())

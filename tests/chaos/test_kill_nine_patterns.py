@@ -88,8 +88,9 @@ async def _run_all(waiting: deque[Plan], dtm: Dtm, url: str) -> None:
         try:
             await (_tcc(dtm, plan, url) if plan.kind.startswith("tcc") else _message(dtm, plan, url))
         except Failure:
-            # A repeated submit or abort of what has ended meanwhile is refused by its status.
-            assert KINDS[plan.kind] is Status.FAILED, plan
+            # A repeated submit or abort of what has ended meanwhile is refused by its status, and so is a
+            # repeated prepare whose first attempt was taken and whose sender has been asked since.
+            assert KINDS[plan.kind] is Status.FAILED or plan.kind == "msg-forgotten-committed", plan
         except (Ongoing, ClientDied):
             continue
 

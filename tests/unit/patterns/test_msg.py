@@ -144,6 +144,12 @@ def test_no_branch_is_called_before_the_delay_has_passed(seconds: float, starts:
         assert decision == Wait(until=NOW + timedelta(seconds=5))
 
 
+@pytest.mark.parametrize("custom_data", ["", '{"delay":0}'])
+def test_a_message_without_delay_is_sent_though_the_clock_was_put_back(custom_data: str) -> None:
+    """PROTOCOL §8; the clock follows the database's, which may step back a few milliseconds."""
+    assert isinstance(decide("p", custom_data=custom_data, seconds=-0.01), Run)
+
+
 @pytest.mark.parametrize("status", [Status.ABORTING, Status.SUCCEED, Status.FAILED])
 def test_a_message_that_cannot_go_on_has_no_next_step(status: Status) -> None:
     """PROTOCOL §1: a msg is never aborting."""
