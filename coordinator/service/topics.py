@@ -36,19 +36,20 @@ class _Remembered:
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """What a row of this version (0: none) is to become."""
+    """What a row as it was read (None: there is none) is to become."""
 
-    version: int
+    row: KeyValue | None
     subscribers: _Subscribers | None  # None: gone
 
-    def is_not(self, row: KeyValue | None) -> bool:
+    def is_not(self, later: KeyValue | None) -> bool:
         """True when the row, read later, proves that this write does not stand: another was faster.
 
-        Of a row as old as the write, or changed once more since, nobody can tell.
+        Of a row as old as the write, changed once more since or made anew, nobody can tell.
         """
-        if row is None or row.version != self.version + 1:
+        version, number = (self.row.version, self.row.id) if self.row is not None else (0, None)
+        if later is None or later.version != version + 1 or number not in (None, later.id):
             return False
-        return self.subscribers is None or _subscribers_of(row) != self.subscribers
+        return self.subscribers is None or _subscribers_of(later) != self.subscribers
 
 
 class Topics:
@@ -140,7 +141,7 @@ class Topics:
             self._remembered.pop(topic, None)
 
     async def _change(self, topic: str, change: _ChangeTopic) -> None:
-        """Compare-and-set by version, again when somebody else was faster: no change is ever lost."""
+        """Compare-and-set, again when somebody else was faster: no change is ever lost."""
         unseen = 0
         doubtful: _Write | None = None  # of ours, and nobody knows whether it stands
         async with self._turn(topic):
@@ -149,7 +150,7 @@ class Topics:
                 if doubtful is not None and doubtful.is_not(row):
                     doubtful = None
                 try:
-                    write = _Write(0 if row is None else row.version, change(row))
+                    write = _Write(row, change(row))
                 except InvalidTopic:
                     if doubtful is None:
                         raise
@@ -176,9 +177,9 @@ class Topics:
 
     async def _write(self, topic: str, write: _Write) -> bool:
         if write.subscribers is None:
-            return await self._store.delete_value(CATEGORY, topic, version=write.version)
+            return write.row is None or await self._store.delete_value(write.row)
         value = orjson.dumps(write.subscribers).decode()
-        return await self._store.put_value(CATEGORY, topic, value, version=write.version)
+        return await self._store.put_value(CATEGORY, topic, value, replaces=write.row)
 
     def _changed(self, topic: str, subscribers: _Subscribers) -> None:
         self._changes += 1

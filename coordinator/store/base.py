@@ -109,16 +109,17 @@ class KeyValues(Protocol):
         """
         ...
 
-    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
-        """Write the value if the row still has this version, which grows by one; 0 means: is not there yet.
+    async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
+        """Write the value if the row is still the one that was read; None means: is not there yet.
 
-        Returns False, changing nothing, when somebody else was faster. Raises Invalid for a key or value that
-        does not fit its column.
+        Its version grows by one. Returns False, changing nothing, when somebody else was faster; one that was
+        deleted and made anew meanwhile is another row, though its version is the same. Raises Invalid for a
+        key or value that does not fit its column.
         """
         ...
 
-    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
-        """Delete the row if it still has this version; False when it has not."""
+    async def delete_value(self, row: KeyValue) -> bool:
+        """Delete the row if it is still as it was read; False when it is not."""
         ...
 
 

@@ -1,9 +1,9 @@
-"""Rows of `kv`, with optimistic locking by version (PROTOCOL §8, §14). Synchronous, over a connection."""
+"""Rows of `kv`, with optimistic locking (PROTOCOL §8, §14). Synchronous, over a connection."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.model import EPOCH
@@ -33,12 +33,13 @@ def list_values(
     return [_key_value(row, clock) for row in connection.execute(statement)]
 
 
-def put_value(connection: Connection, category: str, key: str, value: str, version: int, now: Any) -> bool:
-    """Insert (version 0) or update the row of this version; False when it is not there, or there already."""
-    if version:
-        statement = update(KV).where(_KV.cat == category, _KV.k == key, _KV.version == version)
-        values = {"v": value, "version": version + 1, "update_time": now}
-        return connection.execute(statement.values(values)).rowcount == 1
+def put_value(
+    connection: Connection, category: str, key: str, value: str, replaces: KeyValue | None, now: Any
+) -> bool:
+    """Insert, or update the row that was read; False when it is there already, or not as it was."""
+    if replaces is not None:
+        values = {"v": value, "version": replaces.version + 1, "update_time": now}
+        return connection.execute(update(KV).where(_is_still(replaces)).values(values)).rowcount == 1
     new = {"cat": category, "k": key, "v": value, "version": 1, "create_time": now, "update_time": now}
     try:
         connection.execute(insert(KV).values(new))
@@ -47,10 +48,18 @@ def put_value(connection: Connection, category: str, key: str, value: str, versi
     return True
 
 
-def delete_value(connection: Connection, category: str, key: str, version: int) -> bool:
-    """Delete the row of this version; False when there is none."""
-    statement = delete(KV).where(_KV.cat == category, _KV.k == key, _KV.version == version)
-    return connection.execute(statement).rowcount == 1
+def delete_value(connection: Connection, row: KeyValue) -> bool:
+    """Delete the row that was read; False when it is not there, or not as it was."""
+    return connection.execute(delete(KV).where(_is_still(row))).rowcount == 1
+
+
+def _is_still(row: KeyValue) -> ColumnElement[bool]:
+    # A row that was deleted and made anew begins with version 1 again, and on SQLite may have the old id.
+    return and_(
+        _KV.id == row.id,
+        func.coalesce(_KV.version, 0) == row.version,
+        func.coalesce(_KV.v, "") == row.value,
+    )
 
 
 def _key_value(row: Row[Any], clock: WallClock) -> KeyValue:

@@ -211,23 +211,19 @@ class SqlStore:
             )
         )
 
-    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
+    async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
         """See KeyValues."""
         check_key_value(category, key, value)
         if not self._database.nul_in_text:
             check_key_value_without_nul(category, key, value)
         now = self._wall_clock.text(self._clock.now())
         return await self._transact(
-            partial(key_values.put_value, category=category, key=key, value=value, version=version, now=now)
+            partial(key_values.put_value, category=category, key=key, value=value, replaces=replaces, now=now)
         )
 
-    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
+    async def delete_value(self, row: KeyValue) -> bool:
         """See KeyValues."""
-        if self._is_never_stored(category, key):
-            return False
-        return await self._transact(
-            partial(key_values.delete_value, category=category, key=key, version=version)
-        )
+        return await self._transact(partial(key_values.delete_value, row=row))
 
     async def close(self) -> None:
         """See Store. What cannot be written within 10 seconds is answered with StoreUnavailable."""

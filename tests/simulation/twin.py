@@ -145,28 +145,27 @@ class TwinStore:
         ]
         return wanted[:limit]
 
-    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
+    async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
         def put() -> bool:
             old = self.rows.values.get((category, key))
-            if (old.version if old else 0) != version:
+            if old != replaces:
                 return False
             if old is None:
                 new = KeyValue(category, key, value, 1, virtual_now(), virtual_now(), self.rows.next_id)
                 self.rows.next_id += 1
             else:
-                new = replace(old, value=value, version=version + 1, update_time=virtual_now())
+                new = replace(old, value=value, version=old.version + 1, update_time=virtual_now())
             self.rows.values[category, key] = new
             return True
 
         check_key_value(category, key, value)
         return await self._write(put, CLAIM_SECONDS)
 
-    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
+    async def delete_value(self, row: KeyValue) -> bool:
         def delete() -> bool:
-            old = self.rows.values.get((category, key))
-            if old is None or old.version != version:
+            if self.rows.values.get((row.category, row.key)) != row:
                 return False
-            del self.rows.values[category, key]
+            del self.rows.values[row.category, row.key]
             return True
 
         return await self._write(delete, CLAIM_SECONDS)

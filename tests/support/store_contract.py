@@ -414,35 +414,54 @@ class StoreContract:
     async def test_a_value_is_written_read_and_deleted(self, stores: Stores) -> None:
         store = stores.first
         assert await store.find_value("topics", "pay") is None
-        assert await store.put_value("topics", "pay", "[]", version=0)
+        assert await store.put_value("topics", "pay", "[]", replaces=None)
         found = await store.find_value("topics", "pay")
         assert found is not None
         assert (found.category, found.key, found.value, found.version) == ("topics", "pay", "[]", 1)
         assert found.id > 0
-        assert await store.put_value("topics", "pay", "[1]", version=1)
+        assert await store.put_value("topics", "pay", "[1]", replaces=found)
         changed = await store.find_value("topics", "pay")
         assert changed is not None
         assert (changed.id, changed.value, changed.version) == (found.id, "[1]", 2)
-        assert await store.delete_value("topics", "pay", version=2)
+        assert await store.delete_value(changed)
         assert await store.find_value("topics", "pay") is None
 
     async def test_a_value_of_another_version_is_left_alone(self, stores: Stores) -> None:
         """PROTOCOL §8: optimistic locking."""
         store = stores.first
-        assert await store.put_value("topics", "t", "first", version=0)
-        assert not await store.put_value("topics", "t", "second", version=0)
-        assert not await store.put_value("topics", "t", "second", version=7)
-        assert not await store.delete_value("topics", "t", version=7)
-        assert not await store.put_value("topics", "absent", "v", version=1)
+        assert await store.put_value("topics", "t", "first", replaces=None)
+        assert not await store.put_value("topics", "t", "second", replaces=None)
         found = await store.find_value("topics", "t")
         assert found is not None
+        for other in (
+            replace(found, version=7),
+            replace(found, id=found.id + 1),
+            replace(found, value="third"),
+        ):
+            assert not await store.put_value("topics", "t", "second", replaces=other)
+            assert not await store.delete_value(other)
+        assert await store.find_value("topics", "t") == found
         assert (found.value, found.version) == ("first", 1)
+
+    async def test_a_value_that_was_deleted_and_made_anew_is_another(self, stores: Stores) -> None:
+        """PROTOCOL §8: its version is the same again; what was read of the old one must not come back."""
+        store = stores.first
+        assert await store.put_value("topics", "t", "old", replaces=None)
+        old = await store.find_value("topics", "t")
+        assert old is not None
+        assert await store.delete_value(old)
+        assert not await store.put_value("topics", "t", "old and more", replaces=old)
+        assert await store.put_value("topics", "t", "new", replaces=None)
+        assert not await store.put_value("topics", "t", "old and more", replaces=old)
+        assert not await store.delete_value(old)
+        found = await store.find_value("topics", "t")
+        assert found is not None and found.value == "new"
 
     async def test_of_writers_at_the_same_moment_one_stands(self, stores: Stores) -> None:
         second = await stores.another()
         stood = await asyncio.gather(
             *(
-                store.put_value("topics", "race", f"{n}", version=0)
+                store.put_value("topics", "race", f"{n}", replaces=None)
                 for n, store in enumerate([stores.first, second] * 5)
             )
         )
@@ -451,8 +470,8 @@ class StoreContract:
     async def test_values_are_listed_newest_first(self, stores: Stores) -> None:
         store = stores.first
         for n in range(3):
-            assert await store.put_value("topics", f"t{n}", "[]", version=0)
-        assert await store.put_value("other", "o", "1", version=0)
+            assert await store.put_value("topics", f"t{n}", "[]", replaces=None)
+        assert await store.put_value("other", "o", "1", replaces=None)
         listed = await store.list_values("topics", limit=2)
         assert [it.key for it in listed] == ["t2", "t1"]
         rest = await store.list_values("topics", limit=2, before_id=listed[-1].id)

@@ -50,22 +50,20 @@ class Values:
     ) -> Sequence[KeyValue]:
         raise NotImplementedError
 
-    async def put_value(self, category: str, key: str, value: str, *, version: int) -> bool:
+    async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(0)
         self.at_once -= 1
-        row = self.rows.get(key)
-        if self.refuses or (row.version if row else 0) != version:
+        if self.refuses or self.rows.get(key) != replaces:
             return False
-        self._perhaps_lost(key, KeyValue(category, key, value, version + 1))
+        self._perhaps_lost(key, KeyValue(category, key, value, replaces.version + 1 if replaces else 1))
         return True
 
-    async def delete_value(self, category: str, key: str, *, version: int) -> bool:
-        row = self.rows.get(key)
-        if self.refuses or row is None or row.version != version:
+    async def delete_value(self, row: KeyValue) -> bool:
+        if self.refuses or self.rows.get(row.key) != row:
             return False
-        self._perhaps_lost(key, None)
+        self._perhaps_lost(row.key, None)
         return True
 
     def _perhaps_lost(self, key: str, row: KeyValue | None) -> None:
