@@ -46,7 +46,8 @@ def main() -> None:
     """Run all of them, eight at a time, and print one line each."""
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for text in pool.map(_line, _cases):
-            print(text, flush=True)
+            # In one piece, on a line of its own: the libraries print from other threads meanwhile.
+            print(f"\n{text}\n", end="", flush=True)
 
 
 def _line(it: Case) -> str:
