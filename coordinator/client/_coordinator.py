@@ -28,9 +28,6 @@ from coordinator.model import Status, TransactionRequest, TransType
 
 T = TypeVar("T")
 
-# Where an attempt whose answer was lost may have been the whole story, this state is its success. (A submit's
-# answer may have been lost by an earlier call, too: what has succeeded is never told as rolled back.)
-_DONE_BEFORE = {Operation.ABORT: Status.FAILED}
 _PREPARED_FIRST = (TransType.TCC, TransType.XA, TransType.WORKFLOW)
 
 
@@ -88,12 +85,8 @@ class Coordinator:
                     lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
                 )
         except Failure as failure:
-            found = already(failure)
-            if operation is Operation.SUBMIT and found is Status.SUCCEED:
-                return
-            if attempts.anything_sent and found is not None and found is _DONE_BEFORE.get(operation):
-                return
-            raise
+            if not _is_done(operation, already(failure), asked_before=attempts.anything_sent):
+                raise
 
     async def _submit_and_wait(self, request: TransactionRequest, seconds: float) -> None:
         """Submit what never rolls back; raises Ongoing where a branch is to be called again.
@@ -117,13 +110,7 @@ class Coordinator:
         else:
             return
         again = replace(request, options=replace(request.options, wait_result=False))
-        try:
-            left = max(deadline - loop.time(), LEAST_SECONDS)
-            await self._transport.operate(Operation.SUBMIT, again, left)
-        except Failure as failure:
-            if already(failure) is Status.SUCCEED:
-                return
-            raise
+        await self._transport.operate(Operation.SUBMIT, again, max(deadline - loop.time(), LEAST_SECONDS))
         raise Ongoing(
             f"transaction {request.gid} is accepted, but a branch has not succeeded yet ({answer}): it is "
             "called again. Ask query, or wait",
@@ -207,6 +194,21 @@ class Coordinator:
             except ConnectionProblem as problem:
                 if not await attempts.pause_after(problem):
                     raise explain(problem) from problem
+
+
+def _is_done(operation: Operation, found: Status | None, *, asked_before: bool) -> bool:
+    """True when what refuses the operation is a status that it has itself reached before.
+
+    asked_before: an attempt of this call was sent, so that the status may be its work. The answer to a submit
+    may have been lost by an earlier call, too: what has succeeded is never told as rolled back.
+    """
+    match operation:
+        case Operation.SUBMIT:
+            return found is Status.SUCCEED
+        case Operation.ABORT:
+            return asked_before and found is Status.FAILED
+        case Operation.PREPARE:
+            return False
 
 
 def _unreachable(

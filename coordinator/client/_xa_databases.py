@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from coordinator.client._barrier_rules import BarrierRow
+from coordinator.client._errors import InvalidUse
 
 
 class Busy(Exception):
@@ -64,3 +65,12 @@ class BringsXa(Protocol):
     def xa_database(self, table: str) -> XaDatabase:
         """Return the adapter. table: of the barrier, "" for the usual one."""
         ...
+
+
+def check_xid(xid: str, bytes_max: int, database: str) -> None:
+    """Raise InvalidUse for an id that is too long. database: its make, for people."""
+    if len(xid.encode()) > bytes_max:
+        raise InvalidUse(
+            f"the XA id {xid!r} (gid, branch id) has more than {bytes_max} bytes, the most that {database} "
+            "takes: choose a shorter gid"
+        )

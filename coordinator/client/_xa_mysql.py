@@ -7,8 +7,7 @@ from pymysql import err as mysql_errors
 
 from coordinator.client._barrier_databases import BarrierDatabase
 from coordinator.client._barrier_rules import BarrierRow
-from coordinator.client._errors import InvalidUse
-from coordinator.client._xa_databases import Busy, DuplicateId
+from coordinator.client._xa_databases import Busy, DuplicateId, check_xid
 
 _ID_BYTES_MAX: Final = 64
 _UNKNOWN_ID: Final = 1397  # XAER_NOTA; also while another open connection holds it
@@ -29,11 +28,7 @@ class MySqlXa:
 
     async def begin(self, xid: str) -> None:
         """See XaDatabase."""
-        if len(xid.encode()) > _ID_BYTES_MAX:
-            raise InvalidUse(
-                f"the XA id {xid!r} (gid, branch id) has more than {_ID_BYTES_MAX} bytes, the most "
-                "that MySQL takes: choose a shorter gid"
-            )
+        check_xid(xid, _ID_BYTES_MAX, "MySQL")
         await self._connection.rollback()  # XA START refuses to join anything
         try:
             await self._execute("START", xid)

@@ -5,7 +5,7 @@ from typing import Any, Final
 from coordinator.client._barrier_databases import BarrierDatabase, undone_by_server
 from coordinator.client._barrier_rules import BarrierRow
 from coordinator.client._errors import InvalidUse
-from coordinator.client._xa_databases import Busy, DuplicateId
+from coordinator.client._xa_databases import Busy, DuplicateId, check_xid
 
 _ID_BYTES_MAX: Final = 199
 _UNKNOWN_ID: Final = "42704"
@@ -28,11 +28,7 @@ class PostgresXa:
 
     async def begin(self, xid: str) -> None:
         """See XaDatabase."""
-        if len(xid.encode()) > _ID_BYTES_MAX:
-            raise InvalidUse(
-                f"the XA id {xid!r} (gid, branch id) has more than {_ID_BYTES_MAX} bytes, the most that "
-                "PostgreSQL takes: choose a shorter gid"
-            )
+        check_xid(xid, _ID_BYTES_MAX, "PostgreSQL")
         # PREPARE TRANSACTION says so only at its end; MySQL says it at once, and so do we.
         if await self.is_prepared(xid):
             raise DuplicateId(xid)

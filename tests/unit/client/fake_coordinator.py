@@ -151,13 +151,19 @@ async def fake_http_coordinator() -> AsyncIterator[Fake]:
     application.router.add_delete("/api/dtmsvr/topic/{topic}", topic)
     application.router.add_get("/api/dtmsvr/newGid", new_gid)
     application.router.add_get("/api/dtmsvr/query", query)
+    async with served(application) as port:
+        fake.url = f"http://{HOST}:{port}"
+        yield fake
+
+
+@asynccontextmanager
+async def served(application: web.Application) -> AsyncIterator[int]:
+    """Serve over HTTP while the block runs; yields the port."""
     runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
-    site = web.TCPSite(runner, HOST, 0)
-    await site.start()
-    fake.url = f"http://{HOST}:{runner.addresses[0][1]}"
     try:
-        yield fake
+        await web.TCPSite(runner, HOST, 0).start()
+        yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
 

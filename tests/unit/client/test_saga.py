@@ -33,6 +33,7 @@ from tests.unit.client.fake_coordinator import (
     Fake,
     custom_data,
     fake_grpc_coordinator,
+    served,
 )
 
 
@@ -287,13 +288,8 @@ async def serving(method: str, name: str, handler: Any) -> AsyncIterator[int]:
     """Answer one call of the API; yields the port."""
     application = web.Application()
     application.router.add_route(method, f"/api/dtmsvr/{name}", handler)
-    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, HOST, 0).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+    async with served(application) as port:
+        yield port
 
 
 async def test_a_login_is_for_the_proxy_and_not_for_branches() -> None:
