@@ -18,7 +18,7 @@ from coordinator.api.fields import (
 )
 from coordinator.errors import Invalid
 from coordinator.model import PROTOCOL_HTTP, BranchRequest, Options, Step, TransactionRequest
-from coordinator.validate import STEPS_MAX
+from coordinator.service.validate import STEPS_MAX
 
 TRANSACTION_FIELDS: Final = frozenset(
     (

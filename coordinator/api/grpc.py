@@ -15,12 +15,13 @@ from grpclib.server import Stream
 from coordinator.api.grpc_health import Health
 from coordinator.api.grpc_messages import Messages
 from coordinator.api.grpc_wire import Encoded, GatheringServer, Methods, bounded, receive, unary
-from coordinator.api.ports import Operations, Readiness
 from coordinator.calls.deadlines import Deadlines
 from coordinator.errors import DtmError, NoResult
 from coordinator.model import BranchRequest, TransactionRequest
+from coordinator.service import Operations
 from coordinator.telemetry.log import log
 from coordinator.telemetry.metrics import Metrics
+from coordinator.watching.readiness import Readiness
 from coordinator.watching.tracing import OFF, Tracing
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024

@@ -10,7 +10,7 @@ from grpclib.health.v1.health_grpc import HealthBase
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpclib.server import Stream
 
-from coordinator.api.ports import Readiness
+from coordinator.watching.readiness import Readiness
 
 WATCH_SECONDS: Final = 1.0  # between two looks on behalf of a client that watches
 

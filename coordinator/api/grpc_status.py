@@ -6,7 +6,7 @@ from typing import Any
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
-from coordinator.grpc_message import shortened
+from coordinator.proto.grpc_message import shortened
 
 _Call = Callable[[Stream[Any, Any]], Awaitable[None]]
 

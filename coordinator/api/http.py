@@ -21,12 +21,13 @@ from coordinator.api.http_server import HttpServer
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.listing import filter_from, one_more, page_of, page_size, position, reset_timeout
 from coordinator.api.openapi import openapi_document
-from coordinator.api.ports import Operations, Readiness
 from coordinator.api.render import render_all, render_key_value, render_query, render_workflow
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Invalid
 from coordinator.model import TransactionRequest
+from coordinator.service import Operations
 from coordinator.telemetry.log import log
 from coordinator.telemetry.metrics import Metrics, RequestMeter
+from coordinator.watching.readiness import Readiness
 from coordinator.watching.tracing import OFF, Tracing
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024

@@ -8,9 +8,9 @@ import orjson
 
 from coordinator.api.decode import registration_from, transaction_from
 from coordinator.api.fields import JsonObject, wrong_type
-from coordinator.api.ports import Operations
 from coordinator.errors import DtmError
 from coordinator.model import TransactionRequest
+from coordinator.service import Operations
 from coordinator.telemetry.log import log
 from coordinator.watching.tracing import OFF, Tracing
 

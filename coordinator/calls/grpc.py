@@ -29,9 +29,6 @@ _UNAVAILABLE: Final = Status.UNAVAILABLE.value
 _DEADLINE_EXCEEDED: Final = Status.DEADLINE_EXCEEDED.value
 _RESOURCE_EXHAUSTED: Final = Status.RESOURCE_EXHAUSTED.value
 _INTERNAL: Final = Status.INTERNAL.value
-_RESERVED: Final = frozenset(
-    {"te", "content-type", "user-agent"}
-)  # gRPC's own; Go clients drop them silently too
 
 
 class GrpcCaller:

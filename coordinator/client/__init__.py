@@ -12,19 +12,22 @@ Async, over HTTP and gRPC with the same methods. For the services that are calle
 `current_branch`, and `BranchServer` (grpclib) or `branch_middleware` (aiohttp).
 """
 
-from coordinator.client._aiohttp import branch_middleware, error_response
-from coordinator.client._asgi import BranchMiddleware
-from coordinator.client._barrier import Barrier, BarrierTransaction, barrier
-from coordinator.client._barrier_databases import BarrierDatabase
-from coordinator.client._barrier_mysql import CursorBarrier, MySqlBarrier
-from coordinator.client._barrier_redis import RedisBarrier, redis_query_prepared
-from coordinator.client._barrier_rules import BarrierRow, Outcome
-from coordinator.client._barrier_sqlite import SqliteBarrier
-from coordinator.client._barrier_table import create_barrier_table
-from coordinator.client._branch_calls import BranchAnswer
-from coordinator.client._context import BranchContext, as_current, current_branch
-from coordinator.client._dtm import Dtm
-from coordinator.client._errors import (
+from coordinator.client.barriers.barrier import Barrier, BarrierTransaction, barrier
+from coordinator.client.barriers.databases import BarrierDatabase
+from coordinator.client.barriers.on_mysql import CursorBarrier, MySqlBarrier
+from coordinator.client.barriers.on_redis import RedisBarrier, redis_query_prepared
+from coordinator.client.barriers.on_sqlite import SqliteBarrier
+from coordinator.client.barriers.query_prepared import (
+    query_prepared,
+    query_prepared_handler,
+    query_prepared_service,
+)
+from coordinator.client.barriers.redis_commands import RedisCommands
+from coordinator.client.barriers.rules import BarrierRow, Outcome
+from coordinator.client.barriers.table import create_barrier_table
+from coordinator.client.barriers.with_barrier import with_barrier
+from coordinator.client.dtm import Dtm
+from coordinator.client.errors import (
     BarrierError,
     DtmError,
     Duplicated,
@@ -34,26 +37,23 @@ from coordinator.client._errors import (
     Ongoing,
     Unreachable,
 )
-from coordinator.client._grpc_server import BranchServer, branch_method
-from coordinator.client._msg import Msg
-from coordinator.client._options import TransactionOptions
-from coordinator.client._payload import Payload
-from coordinator.client._query import BranchView, TransactionView
-from coordinator.client._query_prepared import (
-    query_prepared,
-    query_prepared_handler,
-    query_prepared_service,
-)
-from coordinator.client._redis_commands import RedisCommands
-from coordinator.client._request import branch_of
-from coordinator.client._saga import Saga
-from coordinator.client._submitted import Submitted
-from coordinator.client._tcc import Tcc
-from coordinator.client._with_barrier import with_barrier
-from coordinator.client._workflow import Workflow
-from coordinator.client._workflows import WorkflowFunction, Workflows, workflow
-from coordinator.client._xa import Xa
-from coordinator.client._xa_branch import XaBranch, XaTransaction
+from coordinator.client.frameworks.for_aiohttp import branch_middleware, error_response
+from coordinator.client.frameworks.for_asgi import BranchMiddleware
+from coordinator.client.frameworks.for_grpclib import BranchServer, branch_method
+from coordinator.client.frameworks.request import branch_of
+from coordinator.client.patterns.msg import Msg
+from coordinator.client.patterns.saga import Saga
+from coordinator.client.patterns.tcc import Tcc
+from coordinator.client.patterns.workflow import Workflow
+from coordinator.client.patterns.xa import Xa
+from coordinator.client.transport.branch_calls import BranchAnswer
+from coordinator.client.transport.context import BranchContext, as_current, current_branch
+from coordinator.client.transport.options import TransactionOptions
+from coordinator.client.transport.payload import Payload
+from coordinator.client.transport.query import BranchView, TransactionView
+from coordinator.client.transport.submitted import Submitted
+from coordinator.client.workflows import WorkflowFunction, Workflows, workflow
+from coordinator.client.xa.branch import XaBranch, XaTransaction
 from coordinator.model import BranchStatus, Status
 
 __all__ = [

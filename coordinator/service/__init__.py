@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from coordinator.engine import Engine
+from coordinator.engine.drives import Engine
 from coordinator.service.branches import Branches
 from coordinator.service.lookup import Lookup
 from coordinator.service.operators import Operators

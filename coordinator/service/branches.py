@@ -5,8 +5,8 @@ from typing import Final
 from coordinator.errors import BranchConflict, Failure
 from coordinator.model import BranchRequest, Status
 from coordinator.service.lookup import Lookup, refuse_other_type
+from coordinator.service.validate import registered_branches
 from coordinator.store.base import Change, Changed, Store
-from coordinator.validate import registered_branches
 
 _PREPARED: Final = frozenset({Status.PREPARED})
 

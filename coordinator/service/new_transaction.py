@@ -1,7 +1,7 @@
 """The row that a submit or prepare asks for (PROTOCOL §9)."""
 
+from coordinator.engine.tools import Tools
 from coordinator.model import Status, Transaction, TransactionRequest
-from coordinator.tools import Tools
 
 
 def new_transaction(

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from coordinator.engine import Engine
+from coordinator.engine.drives import Engine
 from coordinator.errors import Failure, Invalid
 from coordinator.model import UNFINISHED, Status, Transaction
 from coordinator.owner import is_a_drivers
 from coordinator.service.lookup import RACES_MAX, Lookup, lost_races
+from coordinator.service.validate import require_gid
 from coordinator.store.base import Assign, Change, Changed, Filter, KeyValue, Stored
-from coordinator.validate import require_gid
 
 
 class Operators:

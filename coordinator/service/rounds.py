@@ -2,8 +2,8 @@
 
 import asyncio
 
-from coordinator.drive import Ended, Lease
-from coordinator.engine import Engine
+from coordinator.engine.drive import Ended, Lease
+from coordinator.engine.drives import Engine
 from coordinator.model import Status, Transaction
 from coordinator.service.answers import raise_unless_done
 from coordinator.service.lookup import Lookup

@@ -11,9 +11,9 @@ import orjson
 
 from coordinator.clock import Clock
 from coordinator.errors import Busy, Invalid, InvalidTopic, StoreUnavailable
+from coordinator.service.validate import require_subscription, require_topic
 from coordinator.store.base import KeyValue, KeyValues
 from coordinator.store.limits import BYTES_MAX
-from coordinator.validate import require_subscription, require_topic
 
 CATEGORY: Final = "topics"
 

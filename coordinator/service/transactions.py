@@ -4,19 +4,25 @@ import asyncio
 from dataclasses import replace
 from random import Random
 
-from coordinator.drive import Ended, assigned
-from coordinator.engine import Engine
+from coordinator.engine.drive import Ended, assigned
+from coordinator.engine.drives import Engine
 from coordinator.errors import Failure, Invalid
-from coordinator.gid import new_gid
 from coordinator.model import Branch, Status, Transaction, TransactionRequest, TransType
 from coordinator.patterns import msg
+from coordinator.service.gid import new_gid
 from coordinator.service.lookup import RACES_MAX, Lookup, lost_races, refuse_other_type
 from coordinator.service.new_transaction import new_transaction
 from coordinator.service.rounds import Rounds
 from coordinator.service.topics import Topics
+from coordinator.service.validate import (
+    check_custom_data,
+    require_gid,
+    require_text,
+    topics_of,
+    validated_branches,
+)
 from coordinator.service.workflows import Workflows
 from coordinator.store.base import Assign, Change, Changed, Store, Stored
-from coordinator.validate import check_custom_data, require_gid, require_text, topics_of, validated_branches
 
 _PREPARED = frozenset({Status.PREPARED})
 _ABORTING = frozenset({Status.ABORTING})

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from coordinator.engine import Engine
+from coordinator.engine.drives import Engine
 from coordinator.errors import Invalid, NotFound, WrongState
 from coordinator.model import Status, TransactionRequest, TransType
 from coordinator.service.lookup import Lookup, refuse_other_type
 from coordinator.service.new_transaction import new_transaction
+from coordinator.service.validate import require_gid, require_text, validated_branches
 from coordinator.store.base import Assign, Change, Changed, Stored
-from coordinator.validate import require_gid, require_text, validated_branches
 
 _PREPARED: Final = frozenset({Status.PREPARED})
 _ENDS: Final = {Status.SUCCEED.value: Status.SUCCEED, Status.FAILED.value: Status.FAILED}

@@ -140,8 +140,8 @@ class Store(KeyValues, Protocol):
         """Store a new transaction and its branches in one commit.
 
         Returns False, storing nothing, when a row of that gid (as the database compares) exists. A repeat
-        with the same owner token returns True; an empty one tells nobody's insertions apart. The given ids
-        and create/update times are not used.
+        with the same owner token returns True; an empty one tells nobody's insertions apart. The given ids,
+        create/update times, result and rollback_reason are not used: nothing is born with an end.
         """
         ...
 
@@ -182,10 +182,6 @@ class Store(KeyValues, Protocol):
         Rows that a coordinator drives are left alone: due, they would be driven by a second one as well.
         Returns how many, and whether there are more.
         """
-        ...
-
-    async def due_backlog(self, *, now: datetime, trans_types: Collection[str]) -> int:
-        """How many unfinished transactions are due and not yet claimed."""
         ...
 
     async def utc_now(self) -> datetime:

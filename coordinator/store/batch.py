@@ -31,7 +31,6 @@ class Insertion:
     owner: str  # tells a repeat of this insertion from another's; "" never does
     row: Values  # see Statements
     branch_rows: tuple[Values, ...]
-    values: AssignedValues = ()  # what the row of statements does not hold; rare
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +66,6 @@ class _Writes:
     def add_insertion(self, work: Insertion) -> None:
         self.rows.append(work.row)
         self.branch_rows.extend(work.branch_rows)
-        if work.values:
-            self.assignments.setdefault(work.values, []).append(work.gid)
 
     def add_update(self, work: Update, branch_rows: Sequence[Values]) -> None:
         self.branch_rows.extend(branch_rows)

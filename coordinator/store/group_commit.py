@@ -21,8 +21,7 @@ from time import perf_counter
 from typing import Final, Generic, Protocol
 
 from coordinator.errors import DtmError, StoreUnavailable
-from coordinator.store.room import Limits, Room
-from coordinator.store.waiting import Item, Outcome, WaitingLine, Work
+from coordinator.store.waiting import Item, Limits, Outcome, Room, WaitingLine, Work
 from coordinator.telemetry.log import log
 
 _RETRY_SECONDS_FIRST: Final = 0.02

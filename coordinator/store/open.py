@@ -13,7 +13,6 @@ from coordinator.store.faults import STORE_ERRORS, reason_of
 from coordinator.store.group_commit import Observer
 from coordinator.store.mysql import MySQLServer
 from coordinator.store.postgres import PostgresServer
-from coordinator.store.room import Limits
 from coordinator.store.runner import AsyncRunner, Runner
 from coordinator.store.sql import Database, SqlStore
 from coordinator.store.sqlite_runner import SqliteRunner
@@ -21,6 +20,7 @@ from coordinator.store.statements_mysql import MySQLStatements
 from coordinator.store.statements_postgres import PostgresStatements
 from coordinator.store.statements_sqlite import SqliteStatements
 from coordinator.store.tables import check_tables, make_tables
+from coordinator.store.waiting import Limits
 from coordinator.store.wall_clock import WallClock
 
 Facts_co = TypeVar("Facts_co", covariant=True)

@@ -1,14 +1,13 @@
 """What is asked beside the hot path: finding, listing, making due again. Synchronous, over a connection."""
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, not_, or_, select, update
+from sqlalchemy import Connection, Row, select
 
 from coordinator.errors import Invalid
-from coordinator.model import UNFINISHED, Branch, Status, Transaction, TransType
+from coordinator.model import UNFINISHED, Branch, Transaction
 from coordinator.owner import SEPARATOR
 from coordinator.store.base import Filter, Stored
 from coordinator.store.rows import branch_of, transaction_of
@@ -36,7 +35,7 @@ def find(connection: Connection, gid: str, clock: WallClock) -> Stored | None:
 def branches_of(connection: Connection, gids: Sequence[str], clock: WallClock) -> dict[str, Sequence[Branch]]:
     """The branches of these transactions, first registered first; raises Invalid as branch_of does."""
     rows: list[Row[Any]] = []
-    for some in _pieces(gids):
+    for some in pieces(gids):
         rows += connection.execute(select(TRANS_BRANCH_OP).where(_BRANCH.gid.in_(some)).order_by(_BRANCH.id))
     rows.sort(key=lambda row: row.gid)  # stable: the order of ids stays
     return {
@@ -72,77 +71,6 @@ def _understood(rows: Iterable[Row[Any]], clock: WallClock) -> Iterable[Transact
             log.warning("left out of the list: {}", error)
 
 
-def is_due(now: datetime, trans_types: Collection[str], clock: WallClock) -> ColumnElement[bool]:
-    """The condition beside the status: time has come, and it is of a kind that is driven."""
-    return and_(
-        _GLOBAL.next_cron_time <= clock.text(now),
-        _GLOBAL.trans_type.in_(sorted(trans_types)),
-        # A prepared saga waits for its client.
-        or_(_GLOBAL.status != Status.PREPARED.value, _GLOBAL.trans_type != TransType.SAGA.value),
-    )
-
-
-def due_backlog(connection: Connection, now: datetime, trans_types: Collection[str], clock: WallClock) -> int:
-    """How many are due."""
-    statement = (
-        select(func.count())
-        .select_from(TRANS_GLOBAL)
-        .where(_GLOBAL.status.in_(UNFINISHED_STATUSES), is_due(now, trans_types, clock))
-    )
-    return connection.execute(statement).scalar_one()
-
-
-def take_back(
-    connection: Connection, now: datetime, owner_prefix: str, except_prefix: str, clock: WallClock
-) -> int:
-    """Make due, and owned by nobody, what owners of this prefix hold; returns how many."""
-    # By the key on owner. Databases that ignore case find too much: compared again here.
-    statement = select(_GLOBAL.id, _GLOBAL.owner).where(
-        _GLOBAL.owner.startswith(owner_prefix, autoescape=True) if owner_prefix else _GLOBAL.owner != "",
-        _GLOBAL.status.in_(UNFINISHED_STATUSES),
-        _DRIVEN,
-    )
-    held = [
-        row.id
-        for row in connection.execute(statement.with_for_update())
-        if row.owner.startswith(owner_prefix) and not (except_prefix and row.owner.startswith(except_prefix))
-    ]
-    return _make_due(connection, held, now, clock, owner="")
-
-
-def reset_cron_time(
-    connection: Connection, now: datetime, later_than: datetime, limit: int, clock: WallClock
-) -> tuple[int, bool]:
-    """Make due at most `limit` rows that wait longer; returns how many, and if there are more."""
-    statement = (
-        select(_GLOBAL.id)
-        .where(
-            _GLOBAL.status.in_(UNFINISHED_STATUSES),
-            _GLOBAL.next_cron_time > clock.text(later_than),
-            not_(_DRIVEN),
-        )
-        .order_by(_GLOBAL.id)
-        .limit(limit + 1)
-        .with_for_update()  # so that none is taken up between being found and being made due
-    )
-    ids = list(connection.execute(statement).scalars())
-    return _make_due(connection, ids[:limit], now, clock), len(ids) > limit
-
-
-def _make_due(
-    connection: Connection, ids: Sequence[int], now: datetime, clock: WallClock, **values: str
-) -> int:
-    text = clock.text(now)
-    count = 0
-    for some in _pieces(ids):
-        statement = (
-            update(TRANS_GLOBAL)
-            .where(_GLOBAL.id.in_(some), _GLOBAL.status.in_(UNFINISHED_STATUSES))
-            .values(next_cron_time=text, update_time=text, **values)
-        )
-        count += connection.execute(statement).rowcount
-    return count
-
-
-def _pieces(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+def pieces(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """The values in portions that one statement may hold."""
     return (values[start : start + _IDS_MAX] for start in range(0, len(values), _IDS_MAX))

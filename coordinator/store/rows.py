@@ -38,21 +38,12 @@ def insertion_of(transaction: Transaction, branches: Sequence[Branch], clock: Wa
             transaction.ext_data,
         ),
         branch_rows_of(branches),
-        _values_beside(transaction),
     )
 
 
 def branch_rows_of(branches: Sequence[Branch]) -> tuple[Values, ...]:
     """The branches as `Statements.insert_branches` takes them."""
     return tuple([(b.gid, b.url, b.payload, b.branch_id, b.op, b.status.value) for b in branches])
-
-
-def _values_beside(transaction: Transaction) -> AssignedValues:
-    # Few transactions are born with an end or a reason: those get them by the statement that changes use.
-    if not (transaction.status.is_final or transaction.result or transaction.rollback_reason):
-        return ()
-    status, reason, result = transaction.status.value, transaction.rollback_reason, transaction.result
-    return (status, None, None, None, reason, result, None, None, None)
 
 
 def update_of(change: Change, clock: WallClock) -> Update:

@@ -11,11 +11,9 @@ from sqlalchemy import Connection
 from coordinator.clock import Clock
 from coordinator.errors import StoreUnavailable
 from coordinator.model import Branch, Transaction
-from coordinator.store import key_values, queries
-from coordinator.store.backlog import count_backlog
+from coordinator.store import due, key_values, queries
 from coordinator.store.base import Backlog, Change, Changed, Filter, KeyValue, Stored
 from coordinator.store.batch import Work, write_batch
-from coordinator.store.claims import Claim, claim_due
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
 from coordinator.store.group_commit import GroupCommit, Observer, Rejected, SilentObserver, TryAgain
 from coordinator.store.limits import (
@@ -25,10 +23,10 @@ from coordinator.store.limits import (
     check_no_nul,
     without_nul,
 )
-from coordinator.store.room import Limits
 from coordinator.store.rows import insertion_of, update_of
 from coordinator.store.runner import Runner
 from coordinator.store.statements import Statements
+from coordinator.store.waiting import Limits
 from coordinator.store.wall_clock import WallClock
 
 T = TypeVar("T")
@@ -136,17 +134,17 @@ class SqlStore:
         self, *, now: datetime, limit: int, trans_types: Collection[str], owner: str, lease_least: float
     ) -> Sequence[Stored]:
         """See Store."""
-        claim = Claim(now, limit, trans_types, owner, lease_least)
+        claim = due.Claim(now, limit, trans_types, owner, lease_least)
         skip_locked = self._database.skip_locked
         return await self._transact(
-            partial(claim_due, claim=claim, clock=self._wall_clock, skip_locked=skip_locked)
+            partial(due.claim_due, claim=claim, clock=self._wall_clock, skip_locked=skip_locked)
         )
 
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         """See Store."""
         return await self._transact(
             partial(
-                queries.take_back,
+                due.take_back,
                 now=now,
                 owner_prefix=owner_prefix,
                 except_prefix=except_prefix,
@@ -157,20 +155,12 @@ class SqlStore:
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         """See Store."""
         return await self._transact(
-            partial(
-                queries.reset_cron_time, now=now, later_than=later_than, limit=limit, clock=self._wall_clock
-            )
-        )
-
-    async def due_backlog(self, *, now: datetime, trans_types: Collection[str]) -> int:
-        """See Store."""
-        return await self._read(
-            partial(queries.due_backlog, now=now, trans_types=trans_types, clock=self._wall_clock)
+            partial(due.reset_cron_time, now=now, later_than=later_than, limit=limit, clock=self._wall_clock)
         )
 
     async def backlog(self, *, now: datetime) -> Backlog:
         """What is unfinished just now."""
-        return await self._read(partial(count_backlog, now=now, clock=self._wall_clock))
+        return await self._read(partial(due.count_backlog, now=now, clock=self._wall_clock))
 
     def connections(self) -> Mapping[str, float]:
         """How many connections are `in_use` and `idle`."""

@@ -10,7 +10,6 @@ from typing import Final, Self
 
 from prometheus_client import CollectorRegistry
 
-from coordinator.alerts import LoggedAlerts
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.http import HttpApi
 from coordinator.api.serve import start_grpc, start_http
@@ -18,16 +17,17 @@ from coordinator.backoff import Timing
 from coordinator.calls.router import BranchCaller
 from coordinator.client import Dtm
 from coordinator.discovery.open import open_resolver
-from coordinator.engine import Engine
+from coordinator.engine.alerts import LoggedAlerts
+from coordinator.engine.drives import Engine
+from coordinator.engine.recovery import Recovery
+from coordinator.engine.tools import Tools
 from coordinator.model import TransType
 from coordinator.patterns import msg, saga, tcc, workflow, xa
-from coordinator.readiness import Readiness
-from coordinator.recovery import Recovery
 from coordinator.service import Operations, build_operations
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.telemetry.metrics import Metrics
 from coordinator.testing._branches import HOST, FakeBranches
-from coordinator.tools import Tools
+from coordinator.watching.readiness import Readiness
 
 STEP_SECONDS: Final = 1.0  # the coordinator of the kit looks for due transactions this often
 STEPS_MAX: Final = 600  # a long journey takes longer steps

@@ -32,7 +32,7 @@ from coordinator.client import (
     query_prepared,
     sync,
 )
-from coordinator.client._barrier_rules import BarrierRow
+from coordinator.client.barriers.rules import BarrierRow
 from tests.support.servers import Database, PostgresDatabase
 
 SQL = Path(__file__).resolve().parents[2] / "sql"

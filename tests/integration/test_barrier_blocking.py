@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from coordinator.client import BarrierError, BranchContext, Failure, InvalidUse, Outcome
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.sync import barrier, query_prepared
 from tests.support.servers import Database, PostgresDatabase
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from coordinator.cli import main
+from coordinator.cli.main import main
 from tests.support.servers import Database, PostgresDatabase
 
 

@@ -18,7 +18,8 @@ from tests.support.under_test import ROOT
 CANNOT_START = 1
 # The command, with less patience for a database that is away.
 IMPATIENT = (
-    "import coordinator.server as s; s.STORE_WAIT_SECONDS = 1; from coordinator.cli import main; main()"
+    "import coordinator.server.server as server; server.STORE_WAIT_SECONDS = 1;"
+    " from coordinator.cli.main import main; main()"
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.drive import Drive
+from coordinator.engine.drive import Drive
 from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
 from coordinator.patterns import msg, tcc, workflow, xa
 from coordinator.patterns.decision import Abort, Decision, Finish, Round, Submit

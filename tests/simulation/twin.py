@@ -128,9 +128,6 @@ class TwinStore:
 
         return await self._write(reset, CLAIM_SECONDS)
 
-    async def due_backlog(self, *, now: datetime, trans_types: Collection[str]) -> int:
-        return len(self._due(now, trans_types))
-
     async def find_value(self, category: str, key: str) -> KeyValue | None:
         await self._delay()
         return self.rows.values.get((category, key))

@@ -9,13 +9,13 @@ from random import Random
 from typing import Any, TypeVar
 
 from coordinator.backoff import Timing
-from coordinator.engine import Engine
+from coordinator.engine.drives import Engine
+from coordinator.engine.recovery import Recovery
+from coordinator.engine.tools import Pattern, Tools
 from coordinator.errors import DtmError
 from coordinator.model import BranchKey, Result, Status, TransType
 from coordinator.patterns import msg, saga, tcc, workflow, xa
-from coordinator.recovery import Recovery
 from coordinator.service import Operations, build_operations
-from coordinator.tools import Pattern, Tools
 from tests.simulation.branches import SimulatedBranches
 from tests.simulation.seen import Seen, Story
 from tests.simulation.twin import Faults, Rows, TwinStore, virtual_now

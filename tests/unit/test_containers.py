@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from coordinator.config import load_settings
-from coordinator.settings import Settings
+from coordinator.config.read import load_settings
+from coordinator.config.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "conf" / "docker-compose.yml"

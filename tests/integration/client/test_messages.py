@@ -17,7 +17,7 @@ from coordinator.client import (
     Status,
     query_prepared,
 )
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.testing import Call
 from tests.integration.client.conftest import World
 

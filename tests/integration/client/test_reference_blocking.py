@@ -15,7 +15,7 @@ import pymysql
 import pytest
 
 from coordinator.client import Failure, Ongoing, Status
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.sync import Dtm, Workflow, Workflows, workflow
 from coordinator.testing import Call, FakeBranches, Says
 from tests.integration.client.conftest import OwnLoop

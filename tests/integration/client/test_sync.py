@@ -27,7 +27,7 @@ from coordinator.client import (
     Outcome,
     Status,
 )
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.sync import Dtm, barrier, query_prepared
 from coordinator.testing import FakeBranches, Kit, Says
 from tests.integration.client.conftest import OwnLoop

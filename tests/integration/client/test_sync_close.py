@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from coordinator.client import DtmError, Status, Unreachable
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.sync import Dtm, Workflow, Workflows, workflow
 from coordinator.testing import Kit, Says
 from tests.integration.client.conftest import OwnLoop

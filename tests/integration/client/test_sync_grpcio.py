@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from coordinator.client import Failure, Ongoing, Status, current_branch
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.grpcio import BlockingBranchInterceptor
 from coordinator.client.sync import Dtm, Workflow, Workflows, barrier, workflow
 from coordinator.testing import Kit, Says

@@ -18,7 +18,7 @@ from werkzeug import Request  # that of Flask is one
 from werkzeug.test import EnvironBuilder
 
 from coordinator.client import BranchContext, DtmError, Failure, InvalidUse, Ongoing, Status
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.sync import (
     Dtm,
     Workflow,

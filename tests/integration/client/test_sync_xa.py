@@ -12,7 +12,7 @@ import pymysql
 import pytest
 
 from coordinator.client import BranchContext, DtmError, Failure, InvalidUse, Status
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.sync import Dtm
 from coordinator.testing import Call, FakeBranches, Kit, Says
 from tests.integration.client.conftest import OwnLoop

@@ -211,7 +211,7 @@ async def test_a_workflow_that_crashed_goes_on_with_what_is_prepared(
 async def test_a_crash_between_prepare_and_its_record_is_adopted(
     world: World, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coordinator.client._workflow_progress import ProgressLog
+    from coordinator.client.patterns.workflow_progress import ProgressLog
 
     record = ProgressLog.record
 

@@ -36,7 +36,6 @@ from coordinator.errors import (
     StoreUnavailable,
     WrongState,
 )
-from coordinator.grpc_message import MESSAGE_BYTES_MAX
 from coordinator.model import Branch, BranchRequest, BranchStatus, Transaction
 from coordinator.model import Status as ModelStatus
 from coordinator.proto.dtmgimp import (
@@ -49,6 +48,7 @@ from coordinator.proto.dtmgimp import (
     DtmTransaction,
     DtmTransOptions,
 )
+from coordinator.proto.grpc_message import MESSAGE_BYTES_MAX
 from coordinator.store.base import Stored
 from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Grpc, grpc_api
 from tests.unit.api.raw_grpc import Raw, Reply, call, call_framed

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.client import BarrierError, BranchContext, Outcome
-from coordinator.client._barrier_rules import judge, plan
+from coordinator.client.barriers.rules import judge, plan
 
 
 def branch(op: str) -> BranchContext:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from coordinator.client import _discovered
-from coordinator.client._discovered import DiscoveredTransport
-from coordinator.client._transport import Operation
+from coordinator.client.transport import discovered as _discovered
+from coordinator.client.transport.base import Operation
+from coordinator.client.transport.discovered import DiscoveredTransport
 from coordinator.model import Options, TransactionRequest, TransType
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coordinator.client import InvalidUse, Unreachable
-from coordinator.client._portal import Portal, in_caller
+from coordinator.client.portal import Portal, in_caller
 
 LONG_SECONDS = 20
 

@@ -19,7 +19,7 @@ from django.views import View
 
 from coordinator.client import BranchContext, DtmError, Failure, NoBranchContext
 from coordinator.client import with_barrier as async_with_barrier
-from coordinator.client._barrier_table import barrier_schema
+from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.grpcio import BlockingBranchInterceptor, BranchInterceptor
 from coordinator.client.sync import error_answer, with_barrier
 

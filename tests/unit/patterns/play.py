@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 
+from coordinator.engine.tools import Pattern
 from coordinator.model import Branch, BranchKey, BranchStatus, Options, Result, Status, Transaction
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
-from coordinator.tools import Pattern
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RETRY_SECONDS = 10

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ParamSpec
 
-from coordinator.alerts import Alert, Alerts, LoggedAlerts
 from coordinator.backoff import Timing
 from coordinator.calls.base import SUCCESS, Answer
-from coordinator.engine import Engine
+from coordinator.engine.alerts import Alert, Alerts, LoggedAlerts
+from coordinator.engine.drives import Engine
+from coordinator.engine.recovery import Recovery
+from coordinator.engine.tools import Pattern, Tools
 from coordinator.model import (
     Branch,
     BranchRequest,
@@ -22,9 +24,7 @@ from coordinator.model import (
     TransType,
 )
 from coordinator.patterns import msg, saga, tcc, workflow, xa
-from coordinator.recovery import Recovery
 from coordinator.service import Operations, build_operations
-from coordinator.tools import Pattern, Tools
 from tests.simulation.twin import Rows, TwinStore
 from tests.simulation.virtual_loop import run_virtually
 from tests.simulation.world import CountingObserver, Seen, VirtualClock

@@ -11,8 +11,8 @@ import pytest
 from coordinator.errors import Busy, Invalid, InvalidTopic, StoreUnavailable
 from coordinator.model import Step, TransactionRequest
 from coordinator.service.topics import Topics
+from coordinator.service.validate import validated_branches
 from coordinator.store.base import KeyValue
-from coordinator.validate import validated_branches
 
 BELIEVED_SECONDS = 3.0
 URL = "http://localhost/"

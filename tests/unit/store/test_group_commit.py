@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.errors import Busy, Conflict, Invalid, StoreUnavailable
 from coordinator.store.group_commit import GroupCommit, Rejected, SilentObserver, TryAgain
-from coordinator.store.room import Limits
+from coordinator.store.waiting import Limits
 
 Commit = GroupCommit[str, str]
 

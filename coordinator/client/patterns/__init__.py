@@ -1,0 +1,1 @@
+"""What a transaction of each pattern asks of the coordinator, step by step."""

@@ -1,0 +1,85 @@
+"""The saga builder: steps that are done one after the other, or undone (PROTOCOL §6)."""
+
+from collections.abc import Iterable
+
+import orjson
+
+from coordinator.client.errors import InvalidUse
+from coordinator.client.transport.base import Operation
+from coordinator.client.transport.coordinator import Coordinator
+from coordinator.client.transport.payload import Payload, encode_step
+from coordinator.client.transport.submitted import Submitted, submitted
+from coordinator.model import Options, Step, TransactionRequest, TransType
+
+
+class Saga:
+    """A saga in the making (PROTOCOL §6); made by `Dtm.saga`.
+
+    Example:
+        saga = dtm.saga(wait_result=True)
+        saga.add(f"{bank}/TransOut", f"{bank}/TransOutRevert", {"amount": 30})
+        saga.add(f"{bank}/TransIn", f"{bank}/TransInRevert", {"amount": 30})
+        await saga.submit()
+    """
+
+    def __init__(self, coordinator: Coordinator, gid: str, options: Options) -> None:
+        self.gid = gid
+        self._coordinator = coordinator
+        self._options = options
+        self._steps: list[Step] = []
+        self._payloads: list[bytes] = []
+        self._orders: dict[int, list[int]] = {}
+
+    def add(
+        self, action: str, compensate: str = "", payload: Payload = None, *, after: Iterable[int] = ()
+    ) -> "Saga":
+        """Append a step and return the saga, so that calls can be chained.
+
+        action, compensate: urls as §10 writes them; an empty one counts as success. payload: given to both,
+        see `encode_payload`. after: numbers of earlier steps, counted from 0, that must have succeeded first;
+        they matter with `concurrent=True`, since without it a step waits for the one before it anyway. Raises
+        InvalidUse for a payload that cannot be sent and for a step that is not there yet.
+        """
+        number = len(self._steps)
+        wanted = sorted(set(after))
+        unknown = [earlier for earlier in wanted if not 0 <= earlier < number]
+        if unknown:
+            raise InvalidUse(
+                f"step {number} cannot come after {unknown}: add those steps before it, counted from 0"
+            )
+        encoded = encode_step(payload, self._coordinator.protocol, number, action, self.gid)
+        self._steps.append(Step(action=action, compensate=compensate))
+        self._payloads.append(encoded)
+        if wanted:
+            self._orders[number] = wanted
+        return self
+
+    async def submit(self) -> Submitted:
+        """Hand the saga in. Safe to call again with the same gid: the stored one counts, and is driven once.
+
+        Without wait_result: returns once the saga is stored. With it: returns when all steps have succeeded;
+        raises Failure (with the rollback reason) when it is rolled back or being rolled back, and Ongoing
+        when it is stored but not done in time. Raises Unreachable when no answer came (its `may_exist` says
+        whether the saga may be stored), DtmError with the coordinator's answer when it could not take the
+        saga.
+        """
+        await self._coordinator.operate(Operation.SUBMIT, self._request())
+        return submitted(self.gid, self._options)
+
+    def _request(self) -> TransactionRequest:
+        return TransactionRequest(
+            gid=self.gid,
+            trans_type=TransType.SAGA,
+            steps=tuple(self._steps),
+            payloads=tuple(self._payloads),
+            protocol=self._coordinator.protocol,
+            options=self._options,
+            custom_data=self._custom_data(),
+        )
+
+    def _custom_data(self) -> str:
+        # Over gRPC `concurrent` travels nowhere else, and every coordinator looks for it here (§4, §6).
+        if not self._options.concurrent and not self._orders:
+            return ""
+        orders = {str(number): earlier for number, earlier in self._orders.items()}
+        return orjson.dumps({"concurrent": self._options.concurrent, "orders": orders}).decode()

@@ -1,0 +1,1 @@
+"""How the coordinator and branches are reached over HTTP and gRPC, and what their answers mean."""

@@ -1,0 +1,236 @@
+"""One open connection to a coordinator: every operation of the protocol, asked until an answer comes."""
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from opentelemetry.trace import TracerProvider
+
+from coordinator.client.errors import DtmError, Failure, InvalidUse, Ongoing, Unreachable
+from coordinator.client.transport.answers import already
+from coordinator.client.transport.attempts import LEAST_SECONDS, Attempts
+from coordinator.client.transport.base import (
+    ONLY_FORWARD,
+    BranchRegistration,
+    ConnectionProblem,
+    Operation,
+    TopicOperation,
+    WorkflowState,
+    without_secrets,
+)
+from coordinator.client.transport.branch_calls import BranchAnswer, BranchCall, BranchCaller
+from coordinator.client.transport.open import open_transport
+from coordinator.client.transport.tracing import Tracing
+from coordinator.model import Status, TransactionRequest, TransType
+
+T = TypeVar("T")
+
+_PREPARED_FIRST = (TransType.TCC, TransType.XA, TransType.WORKFLOW)
+
+
+class Coordinator:
+    """An open connection. timeout: seconds for one operation, all attempts included.
+
+    Every method raises Unreachable when no answer came in that time, and DtmError with the answer when it was
+    an error.
+    """
+
+    def __init__(self, url: str, timeout: float, tracer_provider: TracerProvider | None = None) -> None:
+        self.url = url
+        self._tracing = Tracing(without_secrets(url), tracer_provider)
+        self.timeout = timeout
+        self._transport = open_transport(url)
+        self._branches = BranchCaller()
+        self._random = random.Random()
+        self._closed = False
+
+    @property
+    def protocol(self) -> str:
+        """What branches are called with unless their url says otherwise: `http` or `grpc`."""
+        return self._transport.protocol
+
+    @property
+    def told_to_branches(self) -> dict[str, str]:
+        """What branches of TCC and XA are told beside their context: Go's go on with this coordinator."""
+        return {"dtm": self._transport.address}
+
+    async def close(self) -> None:
+        """Close all connections. Whoever still has a transaction of this client gets InvalidUse."""
+        self._closed = True
+        try:
+            await self._branches.close()
+        finally:
+            await self._transport.close()
+
+    async def operate(self, operation: Operation, request: TransactionRequest) -> None:
+        """Submit, prepare or abort, safe to repeat. Raises Failure and Ongoing as the coordinator said."""
+        options = request.options
+        extra_seconds = options.request_timeout if options.wait_result else 0
+        attempts = Attempts(self.timeout + extra_seconds, self._random)
+
+        async def ask(seconds: float) -> None:
+            if operation is Operation.SUBMIT and options.wait_result and request.trans_type in ONLY_FORWARD:
+                await self._submit_and_wait(request, seconds)
+            else:
+                await self._transport.operate(operation, request, seconds)
+
+        try:
+            with self._tracing.operation(self.protocol, operation, request.gid, request.trans_type):
+                await self._answer(
+                    ask,
+                    attempts,
+                    lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
+                )
+        except Failure as failure:
+            if not _is_done(operation, already(failure), asked_before=attempts.anything_sent):
+                raise
+
+    async def _submit_and_wait(self, request: TransactionRequest, seconds: float) -> None:
+        """Submit what never rolls back; raises Ongoing where a branch is to be called again.
+
+        The coordinator answers a branch's unknown result as if it were an error of its own (§5). Handing the
+        same in again, without waiting, tells one from the other.
+        """
+        first: DtmError | ConnectionProblem
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        try:
+            await self._transport.operate(Operation.SUBMIT, request, seconds)
+        except (Failure, Ongoing):
+            raise
+        except DtmError as error:
+            first, answer = error, error.answer
+        except ConnectionProblem as problem:
+            if not problem.answered:
+                raise
+            first, answer = problem, str(problem)
+        else:
+            return
+        again = replace(request, options=replace(request.options, wait_result=False))
+        await self._transport.operate(Operation.SUBMIT, again, max(deadline - loop.time(), LEAST_SECONDS))
+        raise Ongoing(
+            f"transaction {request.gid} is accepted, but a branch has not succeeded yet ({answer}): it is "
+            "called again. Ask query, or wait",
+            gid=request.gid,
+            answer=answer,
+        ) from first
+
+    async def register_branch(self, registration: BranchRegistration) -> None:
+        """Register a branch. Raises Failure where the transaction is not `prepared` any more."""
+        gid = registration.gid
+        with self._tracing.operation(self.protocol, "registerBranch", gid, registration.trans_type):
+            await self._ask(
+                lambda seconds: self._transport.register_branch(registration, seconds),
+                f"branch {registration.branch_id} of {gid} could not be registered",
+                gid,
+            )
+
+    async def prepare_workflow(self, request: TransactionRequest) -> WorkflowState:
+        """Store a workflow, or return what is stored of it."""
+        with self._tracing.operation(self.protocol, "prepareWorkflow", request.gid, request.trans_type):
+            return await self._ask(
+                lambda seconds: self._transport.prepare_workflow(request, seconds),
+                f"workflow {request.gid} could not be prepared",
+                request.gid,
+            )
+
+    async def change_topic(self, operation: TopicOperation, topic: str, url: str, remark: str) -> None:
+        """Change a topic."""
+        await self._ask(
+            lambda seconds: self._transport.change_topic(operation, topic, url, remark, seconds),
+            f"topic {topic}: not known whether it was changed",
+            "",
+        )
+
+    async def new_gid(self) -> str:
+        """Return a gid made by the coordinator."""
+        return await self._ask(self._transport.new_gid, "no gid", "")
+
+    async def query(self, gid: str, *, seconds_max: float = math.inf) -> Any:
+        """Return the decoded answer of `query`. seconds_max: where that is less than the time-out."""
+        return await self._ask(
+            lambda seconds: self._transport.query(gid, seconds), f"query of {gid}", gid, seconds_max
+        )
+
+    async def call_branch(self, call: BranchCall, request_timeout: int) -> BranchAnswer:
+        """Call a branch once, from here. request_timeout: seconds, 0 for this client's own time-out."""
+        self._check_open()
+        with self._tracing.branch(call.url, call.context, method=call.method):
+            return await self._branches.call(call, request_timeout or self.timeout)
+
+    def _check_open(self) -> None:
+        # A connection that was opened now would be closed by nobody.
+        if self._closed:
+            raise InvalidUse("this Dtm is closed: keep it open as long as its transactions are used")
+
+    async def _ask(
+        self, ask: Callable[[float], Awaitable[T]], what: str, gid: str, seconds_max: float = math.inf
+    ) -> T:
+        attempts = Attempts(min(self.timeout, seconds_max), self._random)
+        return await self._answer(
+            ask,
+            attempts,
+            lambda problem: Unreachable(
+                f"{what}: {problem}. Is the coordinator running at {without_secrets(self.url)}?",
+                gid=gid,
+                may_exist=attempts.anything_sent,
+            ),
+        )
+
+    async def _answer(
+        self,
+        ask: Callable[[float], Awaitable[T]],
+        attempts: Attempts,
+        explain: Callable[[ConnectionProblem], Unreachable],
+    ) -> T:
+        """Ask, giving the seconds left, until there is an answer or no time for another attempt."""
+        while True:
+            self._check_open()
+            try:
+                return await ask(attempts.seconds_left())
+            except ConnectionProblem as problem:
+                if not await attempts.pause_after(problem):
+                    raise explain(problem) from problem
+
+
+def _is_done(operation: Operation, found: Status | None, *, asked_before: bool) -> bool:
+    """True when what refuses the operation is a status that it has itself reached before.
+
+    asked_before: an attempt of this call was sent, so that the status may be its work. The answer to a submit
+    may have been lost by an earlier call, too: what has succeeded is never told as rolled back.
+    """
+    match operation:
+        case Operation.SUBMIT:
+            return found is Status.SUCCEED
+        case Operation.ABORT:
+            return asked_before and found is Status.FAILED
+        case Operation.PREPARE:
+            return False
+
+
+def _unreachable(
+    operation: Operation, request: TransactionRequest, problem: ConnectionProblem, *, sent: bool
+) -> Unreachable:
+    prepared_before = request.trans_type in _PREPARED_FIRST or bool(request.query_prepared)
+    match operation:
+        case Operation.ABORT:
+            known = "not known whether it is aborted" if sent else "it is not aborted yet"
+            advice = "the coordinator ends it itself when timeout_to_fail has passed"
+        case Operation.SUBMIT if prepared_before:
+            known = "not known whether it is submitted" if sent else "it is prepared and not submitted"
+            advice = "submit the same gid again, which is safe, or ask query"
+        case _ if sent:
+            known = "the transaction may or may not exist"
+            advice = f"{operation} the same gid again, which is safe, or ask query"
+        case _:
+            known = "nothing was sent, the transaction does not exist"
+            advice = f"check the address and {operation} again"
+    gid = request.gid
+    return Unreachable(
+        f"{known}, gid {gid}: {problem}; {advice}",
+        gid=gid,
+        may_exist=sent or (operation is not Operation.PREPARE and prepared_before),
+    )

@@ -1,0 +1,1 @@
+"""Who drives what, and when: drives, recovery, alerts. Knows rules, calls and store; no protocol in front."""

@@ -1,0 +1,67 @@
+"""What every driver is handed: store, calls, time, chance, patterns, and those who are told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import Protocol
+
+from coordinator.backoff import Timing
+from coordinator.calls.base import Caller
+from coordinator.clock import Clock
+from coordinator.engine.alerts import Alerts, LoggedAlerts, is_marked
+from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
+from coordinator.patterns.decision import Decision, Round
+from coordinator.store.base import Store
+from coordinator.telemetry.log import log
+from coordinator.watching.tracing import OFF, Tracing
+
+
+class Pattern(Protocol):
+    """The two pure functions that make a pattern."""
+
+    def decide(
+        self, transaction: Transaction, branches: Sequence[Branch], round: Round, now: datetime
+    ) -> Decision:
+        """What to do next."""
+        ...
+
+    def recorded(self, branch: Branch, result: Result) -> BranchStatus | None:
+        """What a result makes of its row."""
+        ...
+
+
+class Observer(Protocol):
+    """Who counts. Called on the hot path: cheap, and never raises."""
+
+    def transaction_ended(self, trans_type: str, status: Status, seconds: float) -> None:
+        """A transaction reached a final status, `seconds` after it was created."""
+        ...
+
+    def branch_called(self, trans_type: str, branch_id: str, op: str, ok: bool) -> None:
+        """A branch call ended; ok: with success."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every driver is handed."""
+
+    store: Store
+    caller: Caller
+    clock: Clock
+    random: Random
+    timing: Timing
+    patterns: Mapping[str, Pattern]  # by trans_type
+    observer: Observer
+    alerts: Alerts = field(default_factory=LoggedAlerts)
+    tracing: Tracing = OFF
+
+    def ended(self, transaction: Transaction, status: Status) -> None:
+        """Tell those who count and those who watch that the transaction reached this final status."""
+        seconds = (self.clock.now() - transaction.create_time).total_seconds()
+        self.observer.transaction_ended(transaction.trans_type, status, seconds)
+        # What went well is for debugging; of what did not, there is a line whoever ended it.
+        write = log.debug if status is Status.SUCCEED else log.info
+        write("{} {} after {:.3f} s", transaction.trans_type, status, seconds, gid=transaction.gid)
+        self.alerts.ended(transaction.gid, status, was_reported=is_marked(transaction.ext_data))

@@ -1,0 +1,1 @@
+"""Builds every room from the settings, starts it, stops it in order; nobody imports it but the command."""

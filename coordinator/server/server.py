@@ -1,0 +1,264 @@
+"""Builds everything, starts it, stops it in order; the only place that knows all rooms."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from random import Random, SystemRandom
+from typing import Any
+
+from coordinator import __version__
+from coordinator.api.grpc import GrpcApi
+from coordinator.api.http import HttpApi
+from coordinator.api.serve import Listener, start_grpc, start_http
+from coordinator.backoff import Timing
+from coordinator.calls.router import BranchCaller
+from coordinator.clock import SystemClock
+from coordinator.config.settings import Settings
+from coordinator.discovery.open import open_registration, open_resolver
+from coordinator.engine.alerts import Alerts, LoggedAlerts, WebHookAlerts
+from coordinator.engine.drives import Engine
+from coordinator.engine.recovery import Recovery
+from coordinator.engine.tools import Pattern, Tools
+from coordinator.model import TransType
+from coordinator.owner import prefix_of
+from coordinator.patterns import msg, saga, tcc, workflow, xa
+from coordinator.server.observing import Observing
+from coordinator.service import Operations, build_operations
+from coordinator.store.open import StoreConfig, open_store
+from coordinator.store.sql import SqlStore
+from coordinator.store.wall_clock import has_summer_time
+from coordinator.telemetry.log import log
+from coordinator.watching.census import Census
+from coordinator.watching.readiness import Readiness, watch_store
+
+STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
+WRITE_SECONDS = 5.0  # how long a request waits for its commit
+STOP_SECONDS = 5.0  # how long running requests and calls may take to end
+_CONNECTIONS_MAX = 500  # where the configuration sets no bound
+_FOR_EVER = -1  # seconds, as a connection's lifetime
+_RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
+
+
+class Server:
+    """One coordinator: `start`, `stop`. Between them it serves."""
+
+    def __init__(self, settings: Settings, *, reset: bool) -> None:
+        """reset: drop the coordinator's tables first."""
+        self._settings = settings
+        self._reset = reset
+        self._readiness = Readiness()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opened = AsyncExitStack()  # what is closed in the reverse order of opening
+
+    async def start(self) -> str:
+        """Start everything in order; returns the block that tells an operator where to look.
+
+        Raises StartError, with all that was opened closed again.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> str:
+        settings, clock = self._settings, SystemClock()
+        if settings.time_zone is None and has_summer_time(None, clock.now().year):
+            log.warning(
+                "this machine's clock is put back in autumn, and TimeZoneOffset is not set: around that hour"
+                " leases and back-offs are an hour off; set TimeZoneOffset, or run with TZ=UTC"
+            )
+        observing = Observing(settings)
+        self._opened.push_async_callback(observing.close)
+        store = await self._open_store(clock, observing)
+        engine, recovery = self._build_engine(store, clock, observing)
+        operations = build_operations(
+            engine,
+            random=SystemRandom(),
+            wake=recovery.wake,
+            write_seconds=WRITE_SECONDS,
+            reset_seconds=_RESET_TIMEOUTS * settings.timeout_to_fail,
+            topic_seconds=settings.config_update_interval,
+        )
+        await self._take_back(store, clock, engine)
+        http, grpc = await self._listen(operations, observing)
+        self._keep(recovery.run(), "recovery")
+        self._readiness.watch("recovery", lambda: recovery.problem)
+        self._opened.push_async_callback(self._end_tasks)
+        await self._register(observing)
+        self._opened.callback(engine.refuse_new)
+        return self._where(http, grpc)
+
+    async def stop(self) -> None:
+        """Stop in the reverse order, in bounded time; what still runs is left to recovery."""
+        self._readiness.set("stopping", "the coordinator is stopping")
+        await self._opened.aclose()
+
+    async def _open_store(self, clock: SystemClock, observing: Observing) -> SqlStore:
+        settings = self._settings
+        store = await open_store(
+            _store_config(settings),
+            clock=clock,
+            zone=settings.time_zone,
+            reset=self._reset,
+            wait_seconds=STORE_WAIT_SECONDS,
+            observer=observing.metrics,
+            watch=observing.runner,
+        )
+        self._opened.push_async_callback(store.close)
+        self._opened.push_async_callback(self._end_tasks)
+        embedded = settings.store.driver == "sqlite"
+        self._keep(watch_store(store, clock, self._readiness, own_clock=embedded), "store watch")
+        census = Census(store, clock)
+        self._keep(census.run(), "census")
+        observing.show_store(store, census)
+        return store
+
+    def _build_engine(
+        self, store: SqlStore, clock: SystemClock, observing: Observing
+    ) -> tuple[Engine, Recovery]:
+        settings = self._settings
+        resolver = open_resolver()
+        self._opened.push_async_callback(resolver.close)
+        caller = BranchCaller(
+            resolver,
+            endpoint_concurrency_max=settings.endpoint_concurrency_max,
+            answer_bytes_max=settings.answer_bytes_max,
+        )
+        self._opened.push_async_callback(caller.close)
+        patterns: dict[str, Pattern] = {
+            TransType.SAGA: saga,
+            TransType.MSG: msg,
+            TransType.TCC: tcc,
+            TransType.XA: xa,
+            TransType.WORKFLOW: workflow,
+        }
+        tools = Tools(
+            store=store,
+            caller=observing.caller(caller, patterns),
+            clock=clock,
+            random=Random(),
+            timing=_timing(settings),
+            patterns=patterns,
+            observer=observing.metrics,
+            alerts=self._open_alerts(),
+            tracing=observing.tracing,
+        )
+        engine = Engine(
+            tools,
+            instance=settings.instance_name,
+            start=secrets.token_hex(6),
+            running_max=settings.concurrency_max,
+        )
+        self._opened.push_async_callback(engine.stop, STOP_SECONDS)
+        recovery = Recovery(
+            engine, interval=settings.trans_cron_interval, running_max=settings.recovery_concurrency_max
+        )
+        observing.show_engine(engine, caller)
+        return engine, recovery
+
+    def _open_alerts(self) -> Alerts:
+        if not self._settings.alert_web_hook:
+            return LoggedAlerts()
+        alerts = WebHookAlerts(self._settings.alert_web_hook)
+        self._keep(alerts.run(), "alerts")
+        return alerts
+
+    async def _take_back(self, store: SqlStore, clock: SystemClock, engine: Engine) -> None:
+        """Make due what this instance drove when it died; of a SQLite file nobody else can own anything."""
+        embedded = self._settings.store.driver == "sqlite"
+        prefix = "" if embedded else prefix_of(self._settings.instance_name)
+        taken = await store.take_back(now=clock.now(), owner_prefix=prefix, except_prefix=engine.owner_prefix)
+        if taken:
+            log.info("{} transactions were running when this coordinator stopped; they go on now", taken)
+
+    async def _listen(self, operations: Operations, observing: Observing) -> tuple[Listener, Listener]:
+        settings, readiness, metrics = self._settings, self._readiness, observing.metrics
+        http_api = HttpApi(
+            operations,
+            readiness,
+            metrics,
+            version=__version__,
+            zone=settings.time_zone,
+            body_bytes_max=settings.body_bytes_max,
+            tracing=observing.tracing,
+        )
+        http = await start_http(http_api, settings.host, settings.http_port)
+        self._opened.push_async_callback(http.stop, STOP_SECONDS)
+        grpc_api = GrpcApi(
+            operations,
+            readiness,
+            metrics,
+            body_bytes_max=settings.body_bytes_max,
+            tracing=observing.tracing,
+        )
+        grpc = await start_grpc(grpc_api, settings.host, settings.grpc_port)
+        self._opened.push_async_callback(grpc.stop, STOP_SECONDS)
+        return http, grpc
+
+    async def _register(self, observing: Observing) -> None:
+        registration = open_registration(
+            self._settings.micro_service.driver,
+            self._settings.micro_service.target,
+            self._settings.micro_service.end_point,
+        )
+        self._opened.push_async_callback(registration.stop)
+        await registration.start()
+        observing.show_state(self._readiness, registration)
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._readiness.set(task.get_name(), f"broke off: {error!r}")
+            log.error("{} broke off; restart the coordinator", task.get_name(), exception=error)
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _where(self, http: Listener, grpc: Listener) -> str:
+        host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host
+        return "\n".join(
+            (
+                f"dtm-coordinator {__version__} is ready",
+                f"  HTTP     {self._settings.host}:{http.port}  (http://{host}:{http.port}/api/dtmsvr)",
+                f"  gRPC     {self._settings.host}:{grpc.port}",
+                f"  store    {self._settings.store.address}",
+                f"  look at  http://{host}:{http.port}/api/dtmsvr/all and http://{host}:{http.port}/api/ready",
+            )
+        )
+
+
+def _store_config(settings: Settings) -> StoreConfig:
+    store = settings.store
+    return StoreConfig(
+        driver=store.driver,
+        path=str(store.path),
+        host=store.host,
+        port=store.port,
+        user=store.user,
+        password=store.password.get_secret_value(),
+        database=store.db,
+        schema=store.schema_,
+        connections_max=store.max_open_conns or _CONNECTIONS_MAX,
+        connection_lifetime_seconds=store.conn_max_life_time * 60 or _FOR_EVER,
+    )
+
+
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        request_timeout=settings.request_timeout,
+        retry_interval=settings.retry_interval,
+        retry_interval_max=settings.retry_interval_max,
+        timeout_to_fail=settings.timeout_to_fail,
+        alert_retry_limit=settings.alert_retry_limit,
+    )

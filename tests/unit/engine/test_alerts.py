@@ -1,0 +1,124 @@
+"""PROTOCOL §9: a branch that goes on failing is reported to AlertWebHook, and so is the end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from coordinator.backoff import Timing
+from coordinator.engine.alerts import Alert, WebHookAlerts, is_marked, marked
+from coordinator.model import Options
+from tests.support.ports import HOST
+
+FAILING = Alert("g", "submitted", "http://b/do", "boom (status 500)", 3)
+
+
+class Hook:
+    """A web hook that answers the given statuses in turn, then 200."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.posted: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._statuses = list(statuses)
+
+    async def take(self, request: web.Request) -> web.Response:
+        await self.posted.put(json.loads(await request.text()))
+        return web.Response(status=self._statuses.pop(0) if self._statuses else 200)
+
+
+@asynccontextmanager
+async def alerts_to(hook: Hook) -> AsyncIterator[WebHookAlerts]:
+    application = web.Application()
+    application.router.add_post("/hook", hook.take)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 0).start()
+    port = runner.addresses[0][1]
+    alerts = WebHookAlerts(f"http://{HOST}:{port}/hook", pauses_seconds=(0.0, 0.0))
+    running = asyncio.create_task(alerts.run())
+    try:
+        yield alerts
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await runner.cleanup()
+
+
+async def test_an_alert_is_posted_and_so_is_the_end() -> None:
+    hook = Hook()
+    async with alerts_to(hook) as alerts:
+        alerts.failing(FAILING)
+        alerts.ended("g", "succeed", was_reported=True)
+        assert await hook.posted.get() == {
+            "gid": "g",
+            "status": "submitted",
+            "branch": "http://b/do",
+            "error": "boom (status 500)",
+            "retry_count": 3,
+        }
+        end = await hook.posted.get()
+        assert (end["gid"], end["status"], end["retry_count"]) == ("g", "succeed", 0)
+
+
+@pytest.mark.parametrize("ext_data", ["", "{}", '{"traceparent":"00-1"}', '{"headers":{"alerted":"true"}}'])
+def test_that_an_alert_was_given_is_noted_beside_what_stands_there(ext_data: str) -> None:
+    assert not is_marked(ext_data)
+    noted = marked(ext_data)
+    assert is_marked(noted)
+    assert json.loads(noted) == {**json.loads(ext_data or "{}"), "alerted": True}
+
+
+@pytest.mark.parametrize("ext_data", ["[]", "no JSON", '"\\"alerted\\":true"'])
+def test_what_another_program_left_there_is_left_alone(ext_data: str) -> None:
+    assert marked(ext_data) == ext_data
+    assert not is_marked(ext_data)
+
+
+async def test_the_end_of_what_never_failed_is_nobodys_business() -> None:
+    hook = Hook()
+    async with alerts_to(hook) as alerts:
+        alerts.ended("fine", "succeed", was_reported=False)
+        alerts.failing(FAILING)
+        assert (await hook.posted.get())["gid"] == "g"
+        assert hook.posted.empty()
+
+
+async def test_a_hook_that_refuses_is_asked_again() -> None:
+    hook = Hook(500, 503)
+    async with alerts_to(hook) as alerts:
+        alerts.failing(FAILING)
+        assert [(await hook.posted.get())["gid"] for _ in range(3)] == ["g"] * 3
+
+
+async def test_a_hook_that_is_away_holds_nothing_up() -> None:
+    alerts = WebHookAlerts("http://127.0.0.1:1/hook", pauses_seconds=())
+    running = asyncio.create_task(alerts.run())
+    for _ in range(2000):  # more than may wait
+        alerts.failing(FAILING)
+    await asyncio.sleep(0)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("interval", "options", "failures"),
+    [
+        (10, Options(), 0),
+        (20, Options(), 1),
+        (80, Options(), 3),
+        (300, Options(), 4),  # the cap of the doubling
+        (8, Options(retry_interval=1), 3),
+        (0, Options(), 0),
+    ],
+)
+def test_failed_rounds_are_read_off_the_interval(interval: int, options: Options, failures: int) -> None:
+    """PROTOCOL §9: log2(next_cron_interval / first interval)."""
+    assert Timing().failures(interval, options) == failures
+
+
+def test_alarm_is_given_at_the_limit() -> None:
+    assert [Timing(alert_retry_limit=3).is_alarming(n) for n in (2, 3, 4)] == [False, True, True]

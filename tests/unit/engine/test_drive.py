@@ -1,0 +1,364 @@
+"""One driver's turn: what it writes when, and that it stops when the row is not its own (PROTOCOL §6, §9)."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from coordinator.backoff import Timing, after_round
+from coordinator.calls.base import SUCCESS, Answer
+from coordinator.engine.alerts import Alerts, LoggedAlerts
+from coordinator.engine.drive import Drive, Ended, rollback_reason
+from coordinator.engine.drives import Engine
+from coordinator.engine.recovery import Recovery
+from coordinator.engine.tools import Tools
+from coordinator.errors import Busy, Failure
+from coordinator.model import Branch, Options, Result, Status, Step, Transaction, TransactionRequest
+from coordinator.patterns import saga
+from coordinator.service import build_operations
+from coordinator.service.new_transaction import new_transaction
+from coordinator.store.base import Assign, Change, Stored
+from tests.simulation.twin import Rows, TwinStore
+from tests.simulation.virtual_loop import run_virtually
+from tests.simulation.world import CountingObserver, Seen, VirtualClock
+from tests.unit.service.bench import Told
+
+LOGGED = LoggedAlerts()
+
+Behaviour = Callable[[Branch], Coroutine[Any, Any, Answer]]
+
+
+class Scripted:
+    """Branches that do what the test says, and remember who was called."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.called: list[str] = []
+        self._behaviour = behaviour
+
+    async def call(
+        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
+    ) -> Answer:
+        self.called.append(f"{branch.op} {branch.branch_id}")
+        return await self._behaviour(branch)
+
+    async def close(self) -> None:
+        pass
+
+
+class Bench:
+    """A service over the twin store and scripted branches, in virtual time."""
+
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        running_max: int = 100,
+        alerts: Alerts = LOGGED,
+        rows: Rows | None = None,
+    ) -> None:
+        self.rows = rows or Rows()
+        self.held: list[float] = []  # seconds of lease left at each call, where a test notes them
+        self.caller = Scripted(behaviour)
+        self.store = TwinStore(self.rows, Random(1))
+        observer = CountingObserver(Seen().marks)
+        self.tools = Tools(
+            *(self.store, self.caller, VirtualClock(), Random(1), Timing()),
+            *({"saga": saga}, observer, alerts),
+        )
+        self.engine = Engine(self.tools, instance="a", start="1", running_max=running_max)
+        self.recovery = Recovery(self.engine, interval=3, running_max=10)
+        operations = build_operations(
+            self.engine,
+            random=Random(1),
+            wake=self.recovery.wake,
+            write_seconds=5,
+            reset_seconds=105,
+            topic_seconds=3,
+        )
+        self.transactions, self.operators = operations.transactions, operations.operators
+
+    @property
+    def row(self) -> Transaction:
+        return self.rows.transactions["g"]
+
+
+async def succeed(_branch: Branch) -> Answer:
+    return SUCCESS
+
+
+def request(steps: int = 2, **options: Any) -> TransactionRequest:
+    step = Step("http://branch/do", "http://branch/undo")
+    return TransactionRequest(
+        "g", "saga", (step,) * steps, (b"{}",) * steps, options=Options(wait_result=True, **options)
+    )
+
+
+def test_a_saga_that_succeeds_lets_go_of_its_row() -> None:
+    async def run() -> None:
+        bench = Bench(succeed)
+        await bench.transactions.submit(request())
+        assert (bench.row.status, bench.row.owner) == (Status.SUCCEED, "")
+        assert bench.caller.called == ["action 01", "action 02"]
+
+    run_virtually(run())
+
+
+def test_a_driver_whose_row_was_taken_stops_without_another_call() -> None:
+    """PROTOCOL §9: fenced."""
+
+    async def run() -> None:
+        async def taken_meanwhile(branch: Branch) -> Answer:
+            bench.rows.transactions["g"] = replace(bench.row, owner="b/1/1")
+            return SUCCESS
+
+        bench = Bench(taken_meanwhile)
+        with pytest.raises(Failure):
+            await bench.transactions.submit(request())
+        assert bench.caller.called == ["action 01"]
+        assert bench.row.owner == "b/1/1"
+
+    run_virtually(run())
+
+
+def test_the_lease_is_renewed_before_a_call_that_could_outlast_it() -> None:
+    """PROTOCOL §9: no call starts unless the lease outlasts its time-out."""
+
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            bench.held.append((bench.row.next_cron_time - bench.tools.clock.now()).total_seconds())
+            await asyncio.sleep(2.9)
+            return SUCCESS
+
+        bench = Bench(slow)
+        await asyncio.wait([bench.engine.start(*(await stored(bench)), patient=True)])
+        assert bench.row.status is Status.SUCCEED
+        assert min(bench.held) >= Timing().request_timeout
+
+    async def stored(bench: Bench) -> tuple[Stored, Any]:
+        asked = request(12)
+        owner = bench.engine.new_owner()
+        lease = bench.engine.lease(owner, asked.options)
+        transaction = new_transaction(bench.tools, asked, Status.SUBMITTED, owner)
+        await bench.store.insert(transaction, saga.branches_of(asked), timeout=5)
+        return Stored(transaction, saga.branches_of(asked)), lease
+
+    run_virtually(run())
+
+
+def test_an_unknown_result_doubles_the_interval_once_and_success_takes_it_back() -> None:
+    """PROTOCOL §9."""
+
+    async def run() -> None:
+        answers = [Answer(Result.UNKNOWN)] * 2 + [Answer(Result.ONGOING)]
+
+        async def behaviour(_branch: Branch) -> Answer:
+            return answers.pop(0) if answers else SUCCESS
+
+        bench = Bench(behaviour)
+        with pytest.raises(Failure):
+            await bench.transactions.submit(request(1))
+        seen = [bench.row.next_cron_interval]
+        looking = asyncio.create_task(bench.recovery.run())
+        while not bench.row.status.is_final:
+            await asyncio.sleep(1)
+            if bench.row.next_cron_interval != seen[-1]:
+                seen.append(bench.row.next_cron_interval)
+        looking.cancel()
+        assert seen == [20, 40]
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(
+    ("interval", "succeeded", "unknown", "expected"),
+    [
+        (10, False, True, 20),
+        (160, False, True, 300),
+        (300, False, True, 300),
+        (40, False, False, 40),
+        (40, True, False, 10),
+        (40, True, True, 20),
+    ],
+)
+def test_back_off_after_a_round(interval: int, succeeded: bool, unknown: bool, expected: int) -> None:
+    """PROTOCOL §9: doubled, capped, kept, reset."""
+    transaction = Transaction("g", "saga", Status.SUBMITTED, next_cron_interval=interval)
+    assert after_round(Timing(), transaction, succeeded=succeeded, unknown=unknown) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (Options(), 10),
+        (Options(retry_interval=15), 15),
+        (Options(timeout_to_fail=5), 5),
+        (Options(timeout_to_fail=60), 10),
+        (Options(retry_interval=2, timeout_to_fail=5), 2),
+    ],
+)
+def test_the_first_interval(options: Options, expected: int) -> None:
+    """PROTOCOL §9."""
+    assert Timing().first_interval(options) == expected
+
+
+def test_the_lease_outlasts_the_longest_call() -> None:
+    """PROTOCOL §9: max(RetryInterval, request_timeout + 5 s)."""
+    assert Timing().lease(Options()) == 10
+    assert Timing().lease(Options(request_timeout=60)) == 65
+
+
+@pytest.mark.parametrize("text", ["no money", "no money FAILURE", "x" * 5000, ""])
+def test_a_rollback_reason_fits_its_column_and_ends_once(text: str) -> None:
+    """PROTOCOL §6."""
+    reason = rollback_reason("http://branch/do", text)
+    assert len(reason) <= 1024
+    assert reason.endswith(" FAILURE")
+    assert not reason.endswith("FAILURE FAILURE")
+    assert reason.startswith("url:http://branch/do return failed: ")
+
+
+def test_more_transactions_than_may_run_are_not_taken() -> None:
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            await asyncio.sleep(1)
+            return SUCCESS
+
+        bench = Bench(slow, running_max=1)
+        running = asyncio.create_task(bench.transactions.submit(request()))
+        await asyncio.sleep(0.5)
+        with pytest.raises(Busy, match="most that this coordinator"):
+            await bench.transactions.submit(replace(request(), gid="other"))
+        assert "other" not in bench.rows.transactions
+        await running
+
+    run_virtually(run())
+
+
+def test_submits_at_the_same_moment_start_no_more_than_may_run() -> None:
+    """Each passed the look for room while the others were being stored, and all of them ran."""
+
+    async def run() -> None:
+        async def slow(_branch: Branch) -> Answer:
+            most.append(bench.engine.running)
+            await asyncio.sleep(1)
+            return SUCCESS
+
+        most: list[int] = []
+        bench = Bench(slow, running_max=3)
+        asked = [replace(request(), gid=str(number)) for number in range(50)]
+        said = await asyncio.gather(*map(bench.transactions.submit, asked), return_exceptions=True)
+        assert [type(it) for it in said if it is not None] == [Busy] * 47
+        assert max(most) == 3
+        assert len(bench.rows.transactions) == 3
+        await bench.transactions.submit(replace(request(), gid="later"))
+
+    run_virtually(run())
+
+
+def test_a_change_after_the_end_is_refused() -> None:
+    async def run() -> None:
+        bench = Bench(succeed)
+        await bench.transactions.submit(request())
+        late = Change("g", frozenset({Status.SUBMITTED}), "a/1/1", assign=Assign(status=Status.ABORTING))
+        assert (await bench.store.change(late, timeout=1)).value == "refused"
+
+    run_virtually(run())
+
+
+def test_a_drive_says_how_it_ended() -> None:
+    async def run() -> None:
+        bench = Bench(succeed)
+        await bench.transactions.prepare(request())
+        stored = await bench.store.find("g")
+        assert stored is not None
+        lease = bench.engine.lease(bench.row.owner, stored.transaction.options)
+        ended: Ended = await Drive(bench.tools, stored, lease, patient=True).run()
+        assert ended.transaction.status is Status.PREPARED  # nobody drives a prepared saga
+        assert bench.caller.called == []
+
+    run_virtually(run())
+
+
+def test_a_branch_that_goes_on_failing_is_reported_until_it_ends() -> None:
+    """PROTOCOL §9: at the third failed round, and each one after it; then the end."""
+
+    async def run() -> None:
+        healthy = asyncio.Event()
+
+        async def fail_until_healthy(_branch: Branch) -> Answer:
+            return SUCCESS if healthy.is_set() else Answer(Result.UNKNOWN, "boom")
+
+        told = Told()
+        bench = Bench(fail_until_healthy, alerts=told)
+        with pytest.raises(Failure):
+            await bench.transactions.submit(request(1))
+        recovering = asyncio.create_task(bench.recovery.run())
+        await asyncio.sleep(160)  # rounds at about 0, 10, 30, 70, 150
+        assert [alert.retry_count for alert in told.alerts] == [3, 4]
+        first = told.alerts[0]
+        assert (first.gid, first.status) == ("g", "submitted")
+        assert (first.branch, first.error) == ("http://branch/do", "boom")
+        healthy.set()
+        await asyncio.sleep(400)
+        recovering.cancel()
+        assert bench.row.status is Status.SUCCEED
+        assert told.ends == [("g", "succeed", True)]
+
+    run_virtually(run())
+
+
+def test_the_end_is_reported_although_the_back_off_was_reset_and_another_coordinator_ends_it() -> None:
+    """PROTOCOL §9: the row says that an alert was given."""
+
+    async def run() -> None:
+        healthy: set[str] = set()
+
+        async def answer(branch: Branch) -> Answer:
+            return SUCCESS if branch.branch_id in healthy else Answer(Result.UNKNOWN, "boom")
+
+        bench = Bench(answer, alerts=(told := Told()))
+        with pytest.raises(Failure):
+            await bench.transactions.submit(request(2))
+        recovering = asyncio.create_task(bench.recovery.run())
+        await asyncio.sleep(100)
+        assert [alert.retry_count for alert in told.alerts] == [3]
+        healthy.add("01")
+        while bench.row.next_cron_interval > 20:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(1)
+        recovering.cancel()
+        healthy.add("02")
+        other = Bench(answer, alerts=(told_other := Told()), rows=bench.rows)
+        recovering = asyncio.create_task(other.recovery.run())
+        await asyncio.sleep(100)
+        recovering.cancel()
+        assert bench.row.status is Status.SUCCEED
+        assert (told.ends, told_other.ends) == ([], [("g", "succeed", True)])
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(("fails", "level"), [(False, "DEBUG"), (True, "INFO")])
+def test_one_line_with_the_gid_says_how_a_transaction_ended(fails: bool, level: str) -> None:
+    async def run() -> None:
+        async def answer(branch: Branch) -> Answer:
+            refused = fails and (branch.branch_id, branch.op) == ("02", "action")
+            return Answer(Result.FAILURE, "no") if refused else SUCCESS
+
+        written: list[Any] = []
+        number = logger.add(lambda message: written.append(message.record), level="DEBUG")
+        try:
+            with contextlib.suppress(Failure):
+                await Bench(answer).transactions.submit(request())
+        finally:
+            logger.remove(number)
+        ended = [record for record in written if " after " in record["message"]]
+        assert [(record["level"].name, record["extra"]["gid"]) for record in ended] == [(level, "g")]
+        rolling = [record for record in written if record["message"].startswith("rolling back: url:")]
+        assert len(rolling) == fails
+
+    run_virtually(run())
