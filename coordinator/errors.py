@@ -104,8 +104,16 @@ class NoResult(DtmError):
 
 
 class Busy(DtmError):
-    """More work than the coordinator's bounds allow; the request was not taken."""
+    """More work than the coordinator's bounds allow; the request was not taken (PROTOCOL §2)."""
 
+    http_status = 503
+    grpc_status = 8  # RESOURCE_EXHAUSTED
+
+
+class Stopping(DtmError):
+    """The coordinator is stopping; another one, or this one after its restart, takes the request (PROTOCOL §2)."""
+
+    http_status = 503
     grpc_status = 14  # UNAVAILABLE
 
 
