@@ -111,7 +111,7 @@ class Busy(DtmError):
 
 
 class Stopping(DtmError):
-    """The coordinator is stopping; another one, or this one after its restart, takes the request (PROTOCOL §2)."""
+    """The coordinator is stopping: ask another one, or this one after its restart (PROTOCOL §2)."""
 
     http_status = 503
     grpc_status = 14  # UNAVAILABLE

@@ -21,7 +21,7 @@ _SOURCES: Final = {
 
 def barrier_schema(kind: str) -> str:
     """Return the SQL that makes the table. kind: mysql, postgres or sqlite."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     # In a wheel the files lie inside the package, in a checkout beside it.
     folder = package / "sql" if (package / "sql").is_dir() else package.parent / "sql"
     return (folder / f"barrier.{kind}.sql").read_text(encoding="utf-8")

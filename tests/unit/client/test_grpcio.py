@@ -191,7 +191,8 @@ def test_a_path_that_nobody_could_call_is_refused(make: Any) -> None:
 
 
 def test_without_grpcio_the_callback_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "coordinator.client.grpcio")
+    for module in ("coordinator.client.grpcio", "coordinator.client.frameworks.for_grpcio"):
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(InvalidUse, match=r"pip install 'dtm-coordinator\[grpcio\]'"):
         sync.Workflows(

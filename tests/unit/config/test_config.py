@@ -27,7 +27,7 @@ from coordinator.config.read import (
 from coordinator.config.settings import variable
 from coordinator.config.values import every_field, key_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MYSQL = "Store:\n  Driver: mysql\n  Host: localhost\n  Port: 3306\n  User: root\n"
 INTEGER_KEYS = [key_of(path) for path, annotation in every_field() if annotation is int]
 same_files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
