@@ -1,1 +1,1 @@
-"""The protocols in front: decode, ask the service, encode. No rules here."""
+"""How requests are read and answers written: HTTP, gRPC, JSON-RPC. No rules. Imports service and below."""

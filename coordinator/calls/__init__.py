@@ -1,1 +1,1 @@
-"""Branch calls over HTTP and gRPC: one call, one of four results."""
+"""How a branch is called: urls, headers, deadlines; what its answer means. Imports discovery and below."""

@@ -1,1 +1,1 @@
-"""The command `dtm`: knows words on a command line; asks `config` for settings and `server` to run."""
+"""The command `dtm`: flags, subcommands, exit codes. No rules. Imports server, client, config and below."""

@@ -1,4 +1,4 @@
-"""The Python client: what a business service imports.
+"""The Python client, for programs and branches. Imports discovery, telemetry, proto and the nouns.
 
     from coordinator.client import Dtm
 

@@ -1,1 +1,1 @@
-"""How conf.yml and the environment become one immutable `Settings`; knows no other room."""
+"""How conf.yml and the environment become one `Settings`: keys, defaults, checks. Imports nothing of ours."""

@@ -1,1 +1,1 @@
-"""Who serves a name: registering this server, resolving branch targets."""
+"""Who serves a name: registering in etcd, resolving branch targets. Imports telemetry and the nouns."""

@@ -1,1 +1,1 @@
-"""Who drives what, and when: drives, recovery, alerts. Knows rules, calls and store; no protocol in front."""
+"""Who drives a transaction, who may call now, what is taken up again, alerts. Imports watching and below."""

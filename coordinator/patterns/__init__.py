@@ -1,1 +1,1 @@
-"""The patterns: pure functions from stored rows to the next decision (PROTOCOL §6 to §8)."""
+"""Saga, msg, TCC, XA, workflow: stored rows and results → the next decision. Pure. Imports model alone."""

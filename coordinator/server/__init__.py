@@ -1,1 +1,1 @@
-"""Builds every room from the settings, starts it, stops it in order; nobody imports it but the command."""
+"""Makes every room from the settings, starts and stops them in order. Imports api, config and below."""

@@ -1,4 +1,4 @@
-"""The operations of the protocol, one implementation under HTTP, gRPC and JSON-RPC (PROTOCOL §5)."""
+"""What each operation does, topics too, under every protocol; what is refused. Imports engine and below."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

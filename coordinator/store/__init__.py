@@ -1,1 +1,1 @@
-"""Where transactions live: the protocol every store keeps, and the SQL store."""
+"""How rows are kept: tables, group commit, claims, fences, column widths. Imports backoff and below."""

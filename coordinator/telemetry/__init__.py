@@ -1,1 +1,1 @@
-"""Logs, metrics and traces."""
+"""How log lines, metrics and spans are named, what they look like, where they go. Imports the nouns."""

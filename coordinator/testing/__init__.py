@@ -1,4 +1,4 @@
-"""A kit for testing one's own transactions: a coordinator in the test's process, and scripted branches.
+"""A coordinator inside a test, time moved by hand, scripted branches. Imports client, api and below.
 
 pytest_plugins = ["coordinator.testing.plugin"]  # in conftest.py
 

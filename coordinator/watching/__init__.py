@@ -1,1 +1,1 @@
-"""What looks at calls, statements and stored transactions, and tells `telemetry` of them."""
+"""What looks at calls, statements, backlog and tells telemetry; readiness. Imports calls, store and below."""

@@ -58,3 +58,19 @@ def test_the_api_document_shows_every_call_of_http():
     for path in openapi_document("1")["paths"]:
         name = path.removesuffix("/{topic}").rpartition("/")[2]
         assert re.search(rf"\b{re.escape(name)}\b", text), f"docs/api.md does not show {path}"
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_the_document_points_to_is_there(document: Path):
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", text):
+        file, _, heading = target.partition("#")
+        pointed_to = document.parent / file if file else document
+        assert pointed_to.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", pointed_to.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", it).lower().replace(" ", "-") for it in headings}, (
+                target
+            )
+    for path in re.findall(r"`((?:coordinator|branches|examples|tests|sql|conf|docs|bench)/[\w./-]+)`", text):
+        assert (ROOT / path).exists(), path

@@ -1,1 +1,1 @@
-"""The barrier in a business database: which branch call may do its work, once (PROTOCOL §12)."""
+"""The barrier in a business database: a call works once; query-prepared. Imports frameworks and below."""

@@ -1,1 +1,1 @@
-"""Where a branch call comes in: aiohttp, ASGI, WSGI, grpclib and grpcio made to answer as branches do."""
+"""Where branch calls come in: aiohttp, ASGI, WSGI, grpclib, grpcio. Imports transport and below."""

@@ -1,1 +1,1 @@
-"""What a transaction of each pattern asks of the coordinator, step by step."""
+"""What a saga, msg, TCC, XA or workflow asks of the coordinator, step by step. Imports xa and below."""

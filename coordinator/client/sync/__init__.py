@@ -1,4 +1,4 @@
-"""The client for blocking code: Flask, Django, scripts. The async one does the work, in its own thread.
+"""The client for blocking code: the async one does the work, in its own thread. Imports workflows and below.
 
     from coordinator.client.sync import Dtm
 

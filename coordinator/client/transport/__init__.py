@@ -1,1 +1,1 @@
-"""How the coordinator and branches are reached over HTTP and gRPC, and what their answers mean."""
+"""How coordinator and branches are asked; what answers mean. Imports errors, discovery, proto, the nouns."""

@@ -1,1 +1,1 @@
-"""XA in a business database: prepared by the branch, later committed or rolled back (PROTOCOL §12)."""
+"""XA in a business database: prepared, later committed or rolled back. Imports barriers and below."""
