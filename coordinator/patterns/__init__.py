@@ -1,1 +1,1 @@
-"""Saga, msg, TCC, XA, workflow: stored rows and results → the next decision. Pure. Imports model alone."""
+"""Rules of saga, msg, TCC, XA, workflow: a request's rows, then what is next. Pure. Imports model alone."""
