@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from coordinator.model import Options, Transaction, TransType
 
 INTERVAL_MAX = 2**31 - 1  # seconds, column next_cron_interval
+NEVER = timedelta(days=36_525)  # a saga that is only prepared waits for its client, however long
 LEASE_BEYOND_CALL = 5  # seconds that a lease outlasts the longest single call
 
 
@@ -51,19 +52,28 @@ class Timing:
 
     def first_look(self, trans_type: str, options: Options, now: datetime) -> datetime:
         """next_cron_time of what is prepared now: when its client has had long enough (PROTOCOL §7, §8)."""
+        if trans_type == TransType.SAGA:
+            return now + NEVER
         if trans_type == TransType.WORKFLOW:
             seconds = self.first_interval(options)
         else:
             seconds = options.timeout_to_fail or self.timeout_to_fail
         return now + timedelta(seconds=seconds)
 
-    def lease_until(self, transaction: Transaction, now: datetime) -> datetime:
-        """next_cron_time while a driver holds the transaction."""
-        return self.lease_end(transaction.options, transaction.next_cron_interval, now)
+    def lease_end(self, options: Options, now: datetime) -> datetime:
+        """next_cron_time while a driver holds a transaction with these options."""
+        return now + timedelta(seconds=self.lease(options))
 
-    def lease_end(self, options: Options, interval: int, now: datetime) -> datetime:
-        """The same, of a transaction with these options and this next_cron_interval."""
-        return now + timedelta(seconds=max(self.lease(options), interval))
+    def deferred_until(self, transaction: Transaction, seconds: float, now: datetime) -> datetime:
+        """next_cron_time of one that found no place at its endpoint: not later than its own time limit."""
+        until = now + timedelta(seconds=seconds)
+        limit = self.fails_at(transaction, now)
+        return until if limit is None else min(until, limit)
+
+    def fails_at(self, transaction: Transaction, now: datetime) -> datetime | None:
+        """When its own time limit is reached; None without one, or when that is past."""
+        limit = transaction.create_time + timedelta(seconds=transaction.options.timeout_to_fail)
+        return limit if limit > now else None
 
 
 def after_round(timing: Timing, transaction: Transaction, *, succeeded: bool, unknown: bool) -> int:

@@ -53,7 +53,7 @@ def json_rpc_answer(status: int, body: bytes) -> Answer:
     except (ValueError, RecursionError):
         reply = None
     if not isinstance(reply, dict):
-        return unknown(f"{text} (this is no JSON-RPC answer)")
+        return Answer(Result.UNKNOWN, f"{text} (this is no JSON-RPC answer)", http_status=status)
     error = reply.get("error")
     if error is None:
         return SUCCESS

@@ -1,9 +1,11 @@
 """What the engine knows of a branch call: it is asked, and gives one of four results (PROTOCOL §2)."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from coordinator.model import Branch, Result, Transaction
+
+_NOTHING_CAME: Final = (None, 4, 14)  # gRPC's DEADLINE_EXCEEDED and UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,13 @@ class Answer:
     grpc_status: int | None = None  # the branch's own status code, where it spoke gRPC
     http_status: int | None = field(default=None, compare=False)  # the same over HTTP, unless it is success
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing came back: no connection, or no answer in time."""
+        return (
+            self.result is Result.UNKNOWN and self.http_status is None and self.grpc_status in _NOTHING_CAME
+        )
+
 
 SUCCESS = Answer(Result.SUCCESS)
 
@@ -22,15 +31,15 @@ SUCCESS = Answer(Result.SUCCESS)
 class Caller(Protocol):
     """Calls one branch. Raises nothing but CancelledError: whatever goes wrong is an Answer."""
 
-    async def call(
-        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
-    ) -> Answer:
-        """Call the branch and wait for its answer.
+    def endpoint(self, transaction: Transaction, branch: Branch) -> str:
+        """What the call would keep busy: scheme, host and port, or gRPC target.
 
-        timeout: seconds for the call itself, from its start. patience: seconds to queue for a free place at
-        a busy endpoint before that; with 0 a call to a full endpoint gives UNKNOWN at once, so that a
-        hanging service fills only its own places (DESIGN, promise 5).
+        Empty where nothing is called: no url, or one that cannot be called.
         """
+        ...
+
+    async def call(self, transaction: Transaction, branch: Branch, *, timeout: float) -> Answer:
+        """Call the branch and wait for its answer. timeout: seconds."""
         ...
 
     async def close(self) -> None:

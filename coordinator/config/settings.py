@@ -231,7 +231,8 @@ class Settings(_Frozen):
     answer_bytes_max: Bound = 1 << 20  # of one branch's answer; more is not read
     concurrency_max: Bound = 4096  # transactions driven at once
     endpoint_concurrency_max: Bound = 256  # calls in flight to one branch endpoint
-    recovery_concurrency_max: Bound = 512  # due transactions driven at once
+    bytes_in_flight_max: Bound = 64 << 20  # payloads of the transactions driven at once
+    recovery_concurrency_max: Bound = 512  # taken, without effect: what is due has ConcurrencyMax as well
     telemetry: Telemetry = Telemetry()
 
     @property

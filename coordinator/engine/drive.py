@@ -4,20 +4,23 @@ Every write is fenced by the owner token: a driver that finds the row not its ow
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from coordinator.backoff import after_round
 from coordinator.calls.base import Answer
 from coordinator.engine.alerts import Alert, is_marked, marked
+from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
 from coordinator.engine.tools import Tools
 from coordinator.errors import StoreUnavailable, ending_with
 from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction, TransType
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
-from coordinator.store.base import Assign, Change, Changed, Stored
+from coordinator.store.base import Assign, Change, Changed, Stored, assigned
 from coordinator.telemetry.log import log
 from coordinator.telemetry.trace_context import trace_field
 
+_NOTHING = Assign()  # a write of results alone
 REASON_LENGTH_MAX = 1024  # characters, column rollback_reason
 _WRITE_SECONDS_MIN = 1.0  # a result is worth one quick try even when the lease is nearly over
 
@@ -37,6 +40,7 @@ class Ended:
     transaction: Transaction
     unhappy: Answer | None = None
     fenced: bool = False  # somebody else moved the row; `transaction` is what this driver last knew
+    deferred: bool = False  # no place at the endpoint of the next call: a later round goes on
 
 
 class Fenced(Exception):
@@ -55,21 +59,21 @@ def rollback_reason(url: str, text: str) -> str:
 class Drive:
     """Drives one transaction for one round. Made, run once, thrown away."""
 
-    def __init__(self, tools: Tools, stored: Stored, lease: Lease, *, patient: bool) -> None:
-        """patient: calls may queue for a busy endpoint; recovery's do not (DESIGN, promise 5)."""
+    def __init__(self, tools: Tools, stored: Stored, lease: Lease) -> None:
         self._tools = tools
         self._transaction = stored.transaction
         self._branches = list(stored.branches)
         self._position = {branch.key: index for index, branch in enumerate(self._branches)}
         self._lease = lease
-        self._patient = patient
         self._pattern = tools.patterns[stored.transaction.trans_type]
         self._round = Round(timeout_to_fail=tools.timing.timeout_to_fail)
-        self._calls: dict[asyncio.Task[Answer], Branch] = {}
+        self._call_seconds = tools.timing.call_timeout(stored.transaction.options)
+        self._calls = Calls(tools.caller, tools.admission, self._call_seconds)
         self._unwritten: list[tuple[BranchKey, BranchStatus]] = []
         self._unhappy: Answer | None = None
         self._failing: tuple[Branch, Answer] | None = None  # the last that gave no result, ONGOING aside
         self._succeeded = False
+        self._deferred = False
 
     async def run(self) -> Ended:
         """Drive until the transaction ends, must wait, or turns out to be somebody else's.
@@ -81,7 +85,8 @@ class Drive:
             while not self._transaction.status.is_final:
                 match self._decide():
                     case Run() as run:
-                        await self._run(run)
+                        if not await self._run(run):
+                            break
                     case Await():
                         await self._await_one()
                     case Abort(reason):
@@ -99,8 +104,8 @@ class Drive:
             log.debug("somebody else moved the row; this driver stops", gid=self._transaction.gid)
             return Ended(self._transaction, self._unhappy, fenced=True)
         finally:
-            await self._drop_calls()
-        return Ended(self._transaction, self._unhappy)
+            await self._calls.drop()
+        return Ended(self._transaction, self._unhappy, deferred=self._deferred)
 
     def _decide(self) -> Decision:
         now = self._tools.clock.now()
@@ -124,42 +129,78 @@ class Drive:
         self._branches = list(stored.branches)
         self._position = {branch.key: index for index, branch in enumerate(self._branches)}
 
-    async def _run(self, run: Run) -> None:
-        # Promise 2: a result is durable before the next step that depends on it starts.
-        if self._unwritten:
-            await self._write(_NOTHING)
-        await self._hold_lease(run.delay)
-        round = self._round
+    async def _run(self, run: Run) -> bool:
+        """Make these calls, or those that have a place; False when the row was let go for want of any."""
+        if run.delay and not await self._pause(run.delay):
+            return True  # a call that was in flight has ended: the pattern may think otherwise now
+        await self._hold_lease()
+        let_in = await self._let_in(run.branches)
+        if not let_in:
+            if self._calls:
+                await self._await_one()  # the pattern will name the others again
+                return True
+            await self._defer(run.branches[0])
+            return False
+        await self._write_before(let_in)
+        transaction, round = self._transaction, self._round
         alone = len(run.branches) == 1 and not round.in_flight and not round.unrecorded
-        for branch in run.branches:
-            if round.unrecorded.pop(branch.key, None) is not None:
+        for one in let_in:
+            if round.unrecorded.pop(one.branch.key, None) is not None:
                 round.repeats += 1
         if alone:  # the common case needs no task
-            self._settle(run.branches[0], await self._call(run.branches[0], run.delay))
-            return
-        for branch in run.branches:
-            round.in_flight.add(branch.key)
-            self._calls[asyncio.create_task(self._call(branch, run.delay))] = branch
+            self._settle(let_in[0].branch, await self._calls.make(transaction, let_in[0]))
+            return True
+        for one in let_in:
+            round.in_flight.add(one.branch.key)
+            self._calls.start(transaction, one)
+        return True
 
-    async def _call(self, branch: Branch, delay: float) -> Answer:
-        if delay:
-            await asyncio.sleep(delay)
-        timeout = self._call_timeout
-        patience = 0.0
-        if self._patient:
-            patience = max(
-                0.0, min(timeout, self._lease.expires_at - self._tools.clock.monotonic() - timeout)
-            )
-        return await self._tools.caller.call(self._transaction, branch, timeout=timeout, patience=patience)
+    async def _let_in(self, branches: Sequence[Branch]) -> Sequence[LetIn]:
+        """Take places for those that may be called now; wait a little where nothing else goes on."""
+        let_in = self._calls.let_in(self._transaction, branches)
+        if let_in or self._calls:
+            return let_in
+        one = await self._calls.queue(self._transaction, branches[0])
+        return (one,) if one else ()
+
+    async def _defer(self, branch: Branch) -> None:
+        """Let go for want of a place. It counts nowhere; what others of this round did counts as ever."""
+        tools, transaction = self._tools, self._transaction
+        now = tools.clock.now()
+        if self._round.unrecorded:
+            return await self._release(Wait(not_after=tools.timing.fails_at(transaction, now)))
+        self._deferred = True
+        seconds = tools.admission.defer(tools.caller.endpoint(transaction, branch))
+        until = tools.timing.deferred_until(transaction, seconds, now)
+        return await self._write(Assign(owner="", next_cron_time=until))
+
+    async def _write_before(self, let_in: Sequence[LetIn]) -> None:
+        """Promise 2: a result is durable before the next step that depends on it starts."""
+        if not self._unwritten:
+            return
+        try:
+            await self._write(_NOTHING)
+        except BaseException:
+            self._calls.give_back(let_in)
+            raise
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait so long before calls that are made again; False when one in flight ended meanwhile."""
+        if not self._calls:
+            await asyncio.sleep(seconds)
+            return True
+        return not self._settle_all(await self._calls.ended(within=seconds))
 
     async def _await_one(self) -> None:
         if self._unwritten:
             await self._write(_NOTHING)
-        done, _ = await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
-        for task in [task for task in self._calls if task in done]:  # in the order in which they began
-            branch = self._calls.pop(task)
+        self._settle_all(await self._calls.ended())
+
+    def _settle_all(self, ended: Sequence[tuple[Branch, Answer]]) -> int:
+        for branch, answer in ended:
             self._round.in_flight.discard(branch.key)
-            self._settle(branch, task.result())
+            self._settle(branch, answer)
+        return len(ended)
 
     def _settle(self, branch: Branch, answer: Answer) -> None:
         transaction, result = self._transaction, answer.result
@@ -182,11 +223,13 @@ class Drive:
         elif not self._round.failure_reason:
             self._round.failure_reason = rollback_reason(branch.url, answer.text)
 
-    async def _hold_lease(self, delay: float) -> None:
-        """Renew unless the lease outlasts the call that is about to start, its time-out included."""
+    async def _hold_lease(self) -> None:
+        """Renew unless the lease outlasts the wait for a place and the call, its time-out included."""
         clock, timing = self._tools.clock, self._tools.timing
-        while self._lease.expires_at - (asked_at := clock.monotonic()) <= delay + self._call_timeout:
-            await self._write(Assign(next_cron_time=timing.lease_until(self._transaction, clock.now())))
+        longest = QUEUE_SECONDS + self._call_seconds
+        while self._lease.expires_at - (asked_at := clock.monotonic()) <= longest:
+            until = timing.lease_end(self._transaction.options, clock.now())
+            await self._write(Assign(next_cron_time=until))
             self._lease.expires_at = asked_at + timing.lease(self._transaction.options)
 
     async def _release(self, wait: Wait) -> None:
@@ -229,22 +272,12 @@ class Drive:
         changed = await self._tools.store.change(change, timeout=self._seconds_to_write)
         if changed is not Changed.APPLIED:
             raise Fenced
-        self._transaction = assigned(transaction, assign)
-
-    async def _drop_calls(self) -> None:
-        for task in self._calls:
-            task.cancel()
-        if self._calls:
-            await asyncio.wait(self._calls)
-            self._calls.clear()
+        if assign is not _NOTHING:
+            self._transaction = assigned(transaction, assign)
 
     @property
     def _seconds_to_write(self) -> float:
         return max(self._lease.expires_at - self._tools.clock.monotonic(), _WRITE_SECONDS_MIN)
-
-    @property
-    def _call_timeout(self) -> int:
-        return self._tools.timing.call_timeout(self._transaction.options)
 
     def _log_no_result(self, branch: Branch, answer: Answer) -> None:
         if self._transaction.trans_type == TransType.WORKFLOW and answer.result is Result.FAILURE:
@@ -262,15 +295,3 @@ class Drive:
 def about(transaction: Transaction) -> dict[str, str]:
     """The fields of a log line about a transaction: its gid, and its trace where it has one."""
     return {"gid": transaction.gid, **trace_field(transaction.ext_data)}
-
-
-def assigned(transaction: Transaction, assign: Assign) -> Transaction:
-    """The transaction as it stands after the assignment was stored."""
-    if assign is _NOTHING:
-        return transaction
-    values = {name: value for name in _ASSIGNABLE if (value := getattr(assign, name)) is not None}
-    return replace(transaction, **values) if values else transaction
-
-
-_ASSIGNABLE = tuple(Assign.__dataclass_fields__)
-_NOTHING = Assign()  # a write of results alone

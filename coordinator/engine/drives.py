@@ -1,13 +1,14 @@
 """Starts drives, owns their tasks, and knows which transactions run here."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from coordinator.engine.admission import Entry
 from coordinator.engine.drive import Drive, Ended, Lease
 from coordinator.engine.tools import Tools
-from coordinator.errors import Busy, StoreUnavailable
-from coordinator.model import Options
+from coordinator.errors import Busy, DtmError, Stopping, StoreUnavailable
+from coordinator.model import Branch, Options
 from coordinator.owner import prefix_of
 from coordinator.store.base import Stored
 from coordinator.telemetry.log import log
@@ -16,20 +17,19 @@ _REPORTED_RUNNING = 20  # gids named when a stop has to cut drives off
 
 
 class Engine:
-    """Takes a transaction only while fewer than `running_max` run, recovered ones counted; each is one task.
+    """Drives what was let in to the house; each transaction is one task.
 
     instance: this coordinator's name. start: what tells this run of it from an earlier one. Together with a
     counter they make owner tokens, `<instance>/<start>/<counter>` (PROTOCOL §9).
     """
 
-    def __init__(self, tools: Tools, *, instance: str, start: str, running_max: int) -> None:
+    def __init__(self, tools: Tools, *, instance: str, start: str) -> None:
         self._tools = tools
         self.owner_prefix = prefix_of(instance, start)
-        self._running_max = running_max
         self._tokens = _counter()
         self._drives: set[asyncio.Task[Ended]] = set()
         self._by_gid: dict[str, asyncio.Task[Ended]] = {}
-        self._starting = 0  # places held by `place`
+        self._waiting: dict[str, list[asyncio.Future[Ended | None]]] = {}  # for the end of a round, by gid
         self._stopping = False
 
     @property
@@ -42,29 +42,33 @@ class Engine:
         """How many transactions are driven now."""
         return len(self._drives)
 
-    def running_of(self, gid: str) -> asyncio.Task[Ended] | None:
-        """The drive of this gid in this process, if there is one."""
-        return self._by_gid.get(gid)
+    def is_running(self, gid: str) -> bool:
+        """Whether this gid is driven in this process."""
+        return gid in self._by_gid
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place for one more transaction while it is stored and started.
+    def entry(self, branches: Sequence[Branch]) -> Iterator[Entry]:
+        """A place in the house for one more transaction while it is stored and started.
 
-        Raises Busy when none may be taken: before anything is stored.
+        branches: whose payloads it brings. Raises Busy when there is no place, Stopping: before anything is
+        stored.
         """
         if self._stopping:
-            raise Busy("the coordinator is stopping", "ask again: another one, or this one after its restart")
-        taken = len(self._drives) + self._starting
-        if taken >= self._running_max:
-            raise Busy(
-                f"{taken} transactions are running, the most that this coordinator drives",
-                "ask again later, add a coordinator, or raise ConcurrencyMax",
+            raise Stopping(
+                "the coordinator is stopping", "ask again: another one, or this one after its restart"
             )
-        self._starting += 1
+        admission = self._tools.admission
+        entry = admission.enter(payload_bytes(branches))
+        if entry is None:
+            raise Busy(
+                f"the coordinator is full: it drives {admission.fill}",
+                "ask again later, add a coordinator, or raise ConcurrencyMax or BytesInFlightMax",
+            )
         try:
-            yield
+            yield entry
         finally:
-            self._starting -= 1
+            if not entry.is_handed_over:
+                entry.leave()
 
     def new_owner(self) -> str:
         """A fresh owner token: never given twice, by no coordinator."""
@@ -75,49 +79,91 @@ class Engine:
         seconds = self._tools.timing.lease(options)
         return Lease(owner, self._tools.clock.monotonic() + seconds)
 
-    def start(self, stored: Stored, lease: Lease, *, patient: bool) -> asyncio.Task[Ended]:
+    def start(self, stored: Stored, lease: Lease, entry: Entry) -> None:
         """Drive the transaction, whose row holds this lease, in a task that the engine owns.
 
-        The task's result says how the round ended. patient: see Drive.
+        entry: its place in the house, given back when the drive ends.
         """
+        entry.is_handed_over = True
         gid = stored.transaction.gid
-        drive = Drive(self._tools, stored, lease, patient=patient)
+        drive = Drive(self._tools, stored, lease)
         task = asyncio.create_task(drive.run(), name=gid)
         self._drives.add(task)
         self._by_gid[gid] = task
-        task.add_done_callback(self._forget)
-        return task
+        task.add_done_callback(lambda done: self._forget(done, entry))
+
+    async def round_ended(self, gid: str, seconds: float) -> Ended | None:
+        """Wait until a round of this gid has ended here, one that runs or a later one.
+
+        None when none did within so many seconds, or nobody knows how.
+        """
+        ended: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(gid, []).append(ended)
+        try:
+            await asyncio.wait({ended}, timeout=seconds)
+        finally:
+            self._waiting[gid].remove(ended)
+            if not self._waiting[gid]:
+                del self._waiting[gid]
+        return ended.result() if ended.done() else None
 
     def refuse_new(self) -> None:
-        """From now on `place` has none: the coordinator is stopping."""
+        """From now on `entry` raises Stopping."""
         self._stopping = True
 
     async def stop(self, grace: float) -> None:
-        """Let drives end for `grace` seconds, leave the others to recovery; none is running afterwards."""
+        """Let drives end for `grace` seconds, give the others back; none is running afterwards."""
         self.refuse_new()
         if self._drives:
             await asyncio.wait(self._drives, timeout=grace)
         left = [gid for gid, task in self._by_gid.items() if not task.done()]
-        if left:
-            log.info("{} transactions are left to recovery: {}", len(left), left[:_REPORTED_RUNNING])
         for task in self._drives:
             task.cancel()
         if self._drives:
             await asyncio.wait(self._drives)
+        if left:
+            log.info("{} transactions are left to recovery: {}", len(left), left[:_REPORTED_RUNNING])
+            await self._give_back(grace)
 
-    def _forget(self, task: asyncio.Task[Ended]) -> None:
+    async def _give_back(self, seconds: float) -> None:
+        """What this process holds is due at once, for whoever looks first."""
+        tools = self._tools
+        try:
+            async with asyncio.timeout(seconds):
+                await tools.store.take_back(
+                    now=tools.clock.now(), owner_prefix=self.owner_prefix, except_prefix=""
+                )
+        except (DtmError, TimeoutError) as error:
+            log.warning("what was running is taken up when its leases end: {}", error)
+
+    def _forget(self, task: asyncio.Task[Ended], entry: Entry) -> None:
+        entry.leave()
         gid = task.get_name()
         self._drives.discard(task)
         if self._by_gid.get(gid) is task:
             del self._by_gid[gid]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log_broken_off(gid, error)
+        ended = None
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                _log_broken_off(gid, error)
+            else:
+                ended = task.result()
+        if ended is not None and ended.deferred:
+            return  # a later round will tell
+        for waiting in self._waiting.get(gid, ()):
+            if not waiting.done():
+                waiting.set_result(ended)
+
+
+def payload_bytes(branches: Sequence[Branch]) -> int:
+    """Bytes that the payloads of these branches take."""
+    return sum([len(branch.payload) for branch in branches])
 
 
 def _log_broken_off(gid: str, error: BaseException) -> None:
     bound = log.with_fields(gid=gid)
     match error:
-        case StoreUnavailable():
+        case StoreUnavailable() | Busy():
             bound.warning("the store did not take a result, recovery will go on: {}", error)
         case ValueError():  # a row that no client of this version can have made
             bound.error("cannot be driven, its row stays as it is: {}", error)

@@ -1,28 +1,51 @@
-"""Takes up unfinished transactions whose time has come, many at once, bounded (PROTOCOL §9)."""
+"""Takes up unfinished transactions whose time has come, as far as there is room for them (PROTOCOL §9)."""
 
 import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
 
-from coordinator.engine.drive import Ended
+from coordinator.backoff import NEVER
+from coordinator.engine.admission import Entry
 from coordinator.engine.drives import Engine
+from coordinator.engine.shelf import Known, Shelf
 from coordinator.errors import DtmError
-from coordinator.model import Options
+from coordinator.model import Status, TransType
+from coordinator.store.base import Candidate, Claim, Deferral, Due
+from coordinator.store.wall_clock import rounded_up
 from coordinator.telemetry.log import log
+
+_UNDRIVEABLE: Final = timedelta(seconds=300)  # until a row that nobody can drive is looked at again
+_PAUSE_SECONDS: Final = 0.1  # between two pages of what mostly finds no place
+_DEFERRED_LOOK_SECONDS: Final = 1.0  # columns hold whole seconds
+
+
+@dataclass(slots=True)
+class _Page:
+    """What one look decided, at one moment."""
+
+    now: datetime
+    claims: dict[int, tuple[Claim, Entry]] = field(default_factory=dict)  # by row id
+    deferrals: list[Deferral] = field(default_factory=list)
+    expected: dict[str, int] = field(default_factory=dict)  # claims by endpoint
+    is_house_full: bool = False
 
 
 class Recovery:
     """Polls the store every `interval` seconds, or when woken, and drives what it could claim.
 
-    running_max: how many recovered transactions run at once. Submits have their own places.
+    page: how many due rows are looked at together. Whose endpoint has no place is deferred, so that it is in
+    nobody's way, and kept at hand for the moment when a place comes free.
     """
 
-    def __init__(self, engine: Engine, *, interval: float, running_max: int, batch: int = 200) -> None:
+    def __init__(self, engine: Engine, *, interval: float, page: int = 500) -> None:
         self._engine = engine
         self._interval = interval
-        self._running_max = running_max
-        self._batch = batch
-        self._drives: set[asyncio.Task[Ended]] = set()
+        self._page = page
+        self._shelf = Shelf()
         self._wake = asyncio.Event()
         self._problem = "has not looked yet"
+        engine.tools.admission.room_came = self.wake
 
     @property
     def problem(self) -> str:
@@ -34,51 +57,125 @@ class Recovery:
         self._wake.set()
 
     async def run(self) -> None:
-        """Go on until cancelled. A store that is away is waited for."""
+        """Go on until cancelled. A store that is away is waited for, and no row ends this."""
         while True:
             self._wake.clear()
+            pause = self._interval
             try:
-                more = await self.claim_once()
+                pause = await self.look()
                 self._problem = ""
             except DtmError as error:
                 self._problem = str(error)
                 log.warning("recovery could not look for due transactions: {}", error)
-                more = False
-            if not more:
-                await self._rest()
+            except Exception as error:  # noqa: BLE001 - this loop must outlive any row
+                self._problem = repr(error)
+                log.error("recovery stumbled, and goes on", exception=error)
+            await self._rest(pause)
 
-    async def claim_once(self) -> bool:
-        """Claim and start what is due, as far as there are places; True when there may be more."""
-        places = min(self._batch, self._running_max - len(self._drives))
-        if places <= 0:
-            return False  # a place that comes free wakes us
-        engine, tools = self._engine, self._engine.tools
-        owner = engine.new_owner()
-        before = tools.clock.monotonic()
-        claimed = await tools.store.claim_due(
-            now=tools.clock.now(),
-            limit=places,
-            trans_types=tuple(tools.patterns),
-            owner=owner,
-            lease_least=tools.timing.lease(Options()),
-        )
-        for stored in claimed:
-            lease = engine.lease(owner, stored.transaction.options)
-            lease.expires_at -= tools.clock.monotonic() - before
-            task = engine.start(stored, lease, patient=False)
-            self._drives.add(task)
-            task.add_done_callback(self._place_free)
-        return len(claimed) == places
+    async def look(self) -> float:
+        """Claim and start what is due, as far as there is room; return the seconds until the next look.
 
-    async def _rest(self) -> None:
+        0 when there may be more. Raises DtmError.
+        """
+        tools = self._engine.tools
+        page = _Page(tools.clock.now())
+        tools.admission.look_again()
+        self._take_from_shelf(page)
+        found = await tools.store.find_due(now=page.now, limit=self._page)
+        unknown = [due for due in found if due.id not in page.claims and not self._defer_known(due, page)]
+        for candidate in await tools.store.look_at(unknown) if unknown else ():
+            self._judge(candidate, page)
+        await self._write(page)
+        if page.is_house_full:
+            return self._interval  # whoever leaves wakes us
+        if len(found) == self._page:
+            return 0.0 if 2 * len(page.claims) >= len(found) else _PAUSE_SECONDS
+        return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
+
+    def _judge(self, candidate: Candidate, page: _Page) -> None:
+        """Decide about one row that is due."""
+        tools, stored = self._engine.tools, candidate.stored
+        if stored is None:  # the store has said why
+            return self._put_off(candidate, _UNDRIVEABLE, page)
+        transaction = stored.transaction
+        if transaction.trans_type not in tools.patterns:  # MySQL compares without regard to case
+            log.error("not driven: its trans_type is '{}'", transaction.trans_type, gid=transaction.gid)
+            return self._put_off(candidate, _UNDRIVEABLE, page)
+        if transaction.trans_type == TransType.SAGA and transaction.status is Status.PREPARED:
+            return self._put_off(candidate, NEVER, page)
         try:
-            async with asyncio.timeout(self._interval):
+            endpoint = tools.next_endpoint(stored)
+        except Exception as error:  # noqa: BLE001 - a row that no client can have made must not end the others
+            log.error("cannot be driven, its row stays as it is: {}", error, gid=transaction.gid)
+            return self._put_off(candidate, _UNDRIVEABLE, page)
+        timing = tools.timing
+        seconds, fails_at = timing.lease(transaction.options), timing.fails_at(transaction, page.now)
+        known = Known(candidate.due, endpoint, candidate.payload_bytes, seconds, fails_at)
+        return self._admit(known, page) if self._has_room(endpoint, page) else self._defer(known, page)
+
+    def _take_from_shelf(self, page: _Page) -> None:
+        """What was deferred need not wait for its time where there is room before."""
+        for endpoint in self._shelf.endpoints():
+            while self._has_room(endpoint, page) and not page.is_house_full:
+                known = self._shelf.take(endpoint)
+                if known is None:
+                    break
+                if not known.is_over(page.now):
+                    self._admit(known, page)
+
+    def _defer_known(self, due: Due, page: _Page) -> bool:
+        """Defer once more what was deferred here, if it is as it was left and its endpoint is still full."""
+        known = self._shelf.known(due)
+        if known is None or known.is_over(page.now) or self._has_room(known.endpoint, page):
+            self._shelf.forget(due)
+            return False
+        self._defer(known, page)
+        return True
+
+    def _defer(self, known: Known, page: _Page) -> None:
+        seconds = self._engine.tools.admission.defer(known.endpoint, was_due=True)
+        until = known.not_after(page.now + timedelta(seconds=seconds))
+        page.deferrals.append(Deferral(known.due, until))
+        self._shelf.put(known.left_until(until))
+
+    def _put_off(self, candidate: Candidate, how_long: timedelta, page: _Page) -> None:
+        page.deferrals.append(Deferral(candidate.due, rounded_up(page.now + how_long)))
+
+    def _has_room(self, endpoint: str, page: _Page) -> bool:
+        admission = self._engine.tools.admission
+        return not endpoint or admission.has_room(endpoint, expected=page.expected.get(endpoint, 0))
+
+    def _admit(self, known: Known, page: _Page) -> None:
+        entry = self._engine.tools.admission.enter(known.payload_bytes)
+        if entry is None:
+            page.is_house_full = True
+            return
+        until = page.now + timedelta(seconds=known.lease_seconds)
+        page.claims[known.due.id] = Claim(known.due, until), entry
+        page.expected[known.endpoint] = page.expected.get(known.endpoint, 0) + 1
+
+    async def _write(self, page: _Page) -> None:
+        """Claim and defer in one commit, then drive what was claimed."""
+        if not (page.claims or page.deferrals):
+            return
+        engine, clock = self._engine, self._engine.tools.clock
+        owner = engine.new_owner()
+        before = clock.monotonic()
+        claims = [claim for claim, _ in page.claims.values()]
+        try:
+            claimed = await engine.tools.store.claim(claims, page.deferrals, owner=owner, now=page.now)
+            for stored in claimed:
+                lease = engine.lease(owner, stored.transaction.options)
+                lease.expires_at -= clock.monotonic() - before
+                engine.start(stored, lease, page.claims.pop(stored.transaction.id)[1])
+        finally:
+            for _, entry in page.claims.values():
+                entry.leave()
+        await asyncio.sleep(0)  # each asks for its place: the next look must count them
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             pass
-
-    def _place_free(self, task: asyncio.Task[Ended]) -> None:
-        was_full = len(self._drives) >= self._running_max
-        self._drives.discard(task)
-        if was_full:
-            self.wake()

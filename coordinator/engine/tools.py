@@ -1,7 +1,7 @@
 """What every driver is handed: store, calls, time, chance, patterns, and those who are told."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 from typing import Protocol
@@ -9,10 +9,11 @@ from typing import Protocol
 from coordinator.backoff import Timing
 from coordinator.calls.base import Caller
 from coordinator.clock import Clock
+from coordinator.engine.admission import Admission
 from coordinator.engine.alerts import Alerts, LoggedAlerts, is_marked
 from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
-from coordinator.patterns.decision import Decision, Round
-from coordinator.store.base import Store
+from coordinator.patterns.decision import Decision, Round, Run
+from coordinator.store.base import Store, Stored
 from coordinator.telemetry.log import log
 from coordinator.watching.tracing import OFF, Tracing
 
@@ -54,8 +55,43 @@ class Tools:
     timing: Timing
     patterns: Mapping[str, Pattern]  # by trans_type
     observer: Observer
+    admission: Admission
     alerts: Alerts = field(default_factory=LoggedAlerts)
     tracing: Tracing = OFF
+
+    def next_branches(self, stored: Stored) -> Sequence[Branch]:
+        """Whom a new round would call first; nobody, where it would do something else.
+
+        Raises ValueError for rows that no client can have made.
+        """
+        pattern = self.patterns[stored.transaction.trans_type]
+        round = Round(timeout_to_fail=self.timing.timeout_to_fail)
+        match pattern.decide(stored.transaction, stored.branches, round, self.clock.now()):
+            case Run(branches):
+                return branches
+            case _:
+                return ()
+
+    def next_endpoint(self, stored: Stored) -> str:
+        """The endpoint of the first of those calls; empty where there is none. Raises ValueError likewise."""
+        branches = self.next_branches(stored)
+        return self.caller.endpoint(stored.transaction, branches[0]) if branches else ""
+
+    def may_start(self, stored: Stored) -> bool:
+        """Whether there is a place for its next call. Raises ValueError as next_branches does."""
+        return self.admission.is_calm or self.admission.is_for_new(self.next_endpoint(stored))
+
+    def let_go_if_crowded(self, stored: Stored) -> Transaction:
+        """The transaction as it should be written now: driven by its owner, or by nobody and due later.
+
+        The latter where its first call would find no place. Raises ValueError as next_branches does.
+        """
+        transaction = stored.transaction
+        if self.may_start(stored):
+            return transaction
+        seconds = self.admission.defer(self.next_endpoint(stored))
+        until = self.timing.deferred_until(transaction, seconds, self.clock.now())
+        return replace(transaction, owner="", next_cron_time=until)
 
     def ended(self, transaction: Transaction, status: Status) -> None:
         """Tell those who count and those who watch that the transaction reached this final status."""

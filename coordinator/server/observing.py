@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry
 
 from coordinator import __version__
 from coordinator.calls.base import Caller
-from coordinator.calls.router import BranchCaller
 from coordinator.config.settings import Settings
 from coordinator.discovery.base import Registration
-from coordinator.engine.drives import Engine
+from coordinator.discovery.target import shown
+from coordinator.engine.admission import Admission
 from coordinator.store.runner import Runner
 from coordinator.store.sql import SqlStore
 from coordinator.telemetry.exporters import SpanTarget
@@ -68,11 +68,17 @@ class Observing:
         gauge("dtm_store_connections", "Connections of the store.", store.connections, label="state")
         gauge("dtm_store_waiting", "Writes that wait for a commit.", store.waiting)
 
-    def show_engine(self, engine: Engine, caller: BranchCaller) -> None:
+    def show_engine(self, admission: Admission) -> None:
         """Show what runs here."""
         gauge = self.metrics.gauge
-        gauge("dtm_transactions_running", "Transactions driven now.", lambda: engine.running)
-        gauge("dtm_calls_in_flight", "Branch calls under way.", caller.in_flight, label="endpoint")
+        gauge("dtm_transactions_running", "Transactions driven now.", lambda: admission.inside)
+        gauge("dtm_bytes_in_flight", "Bytes of the transactions driven now.", lambda: admission.bytes_inside)
+        gauge(
+            "dtm_calls_in_flight",
+            "Branch calls under way.",
+            lambda: {shown(endpoint): calls for endpoint, calls in admission.by_endpoint().items()},
+            label="endpoint",
+        )
 
     def show_state(self, readiness: Readiness, registration: Registration) -> None:
         """Show whether this coordinator can take work, and be found."""

@@ -16,6 +16,7 @@ from coordinator.calls.router import BranchCaller
 from coordinator.clock import SystemClock
 from coordinator.config.settings import Settings
 from coordinator.discovery.open import open_registration, open_resolver
+from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import Alerts, LoggedAlerts, WebHookAlerts
 from coordinator.engine.drives import Engine
 from coordinator.engine.recovery import Recovery
@@ -123,7 +124,6 @@ class Server:
         self._opened.push_async_callback(resolver.close)
         caller = BranchCaller(
             resolver,
-            endpoint_concurrency_max=settings.endpoint_concurrency_max,
             answer_bytes_max=settings.answer_bytes_max,
         )
         self._opened.push_async_callback(caller.close)
@@ -134,6 +134,8 @@ class Server:
             TransType.XA: xa,
             TransType.WORKFLOW: workflow,
         }
+        admission = Admission(_bounds(settings), monotonic=clock.monotonic, random=Random())
+        self._readiness.watch("room", lambda: admission.problem)
         tools = Tools(
             store=store,
             caller=observing.caller(caller, patterns),
@@ -142,6 +144,7 @@ class Server:
             timing=_timing(settings),
             patterns=patterns,
             observer=observing.metrics,
+            admission=admission,
             alerts=self._open_alerts(),
             tracing=observing.tracing,
         )
@@ -149,13 +152,10 @@ class Server:
             tools,
             instance=settings.instance_name,
             start=secrets.token_hex(6),
-            running_max=settings.concurrency_max,
         )
         self._opened.push_async_callback(engine.stop, STOP_SECONDS)
-        recovery = Recovery(
-            engine, interval=settings.trans_cron_interval, running_max=settings.recovery_concurrency_max
-        )
-        observing.show_engine(engine, caller)
+        recovery = Recovery(engine, interval=settings.trans_cron_interval)
+        observing.show_engine(admission)
         return engine, recovery
 
     def _open_alerts(self) -> Alerts:
@@ -251,6 +251,15 @@ def _store_config(settings: Settings) -> StoreConfig:
         schema=store.schema_,
         connections_max=store.max_open_conns or _CONNECTIONS_MAX,
         connection_lifetime_seconds=store.conn_max_life_time * 60 or _FOR_EVER,
+    )
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        transactions_max=settings.concurrency_max,
+        bytes_max=settings.bytes_in_flight_max,
+        window_max=settings.endpoint_concurrency_max,
+        deferred_seconds_max=settings.retry_interval,
     )
 
 

@@ -14,11 +14,10 @@ def new_transaction(
     once more is success whoever did it first.
     """
     now, timing = tools.clock.now(), tools.timing
-    interval = timing.first_interval(request.options)
     if status is Status.PREPARED:
         due = timing.first_look(request.trans_type, request.options, now)
     else:
-        due = timing.lease_end(request.options, interval, now)
+        due = timing.lease_end(request.options, now)
     return Transaction(
         gid=request.gid,
         trans_type=request.trans_type,
@@ -29,7 +28,7 @@ def new_transaction(
         custom_data=request.custom_data,
         create_time=now,
         update_time=now,
-        next_cron_interval=interval,
+        next_cron_interval=timing.first_interval(request.options),
         next_cron_time=due,
         owner=owner,
         ext_data=tools.tracing.ext_data(),

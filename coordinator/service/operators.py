@@ -71,7 +71,7 @@ class Operators:
         require_gid(gid)
         for _ in range(RACES_MAX):
             transaction = (await self._lookup.find(gid)).transaction
-            if transaction.status.is_final or self._engine.running_of(gid):
+            if transaction.status.is_final or self._engine.is_running(gid):
                 return
             due_at = self._soonest(transaction)
             if due_at >= transaction.next_cron_time:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from coordinator.engine.drive import Ended, Lease
+from coordinator.engine.drive import Lease
 from coordinator.engine.drives import Engine
 from coordinator.model import Status, Transaction
 from coordinator.service.answers import raise_unless_done
@@ -10,7 +10,7 @@ from coordinator.service.lookup import Lookup
 from coordinator.store.base import Assign, Change, Changed, Stored
 
 _WAIT_BEYOND_CALL = 2  # seconds that an answer with wait_result may take beyond RequestTimeout
-_POLL_SECONDS = 0.1  # how often a row driven elsewhere is looked at
+_FIRST_LOOK_SECONDS = 0.1  # until a row that is driven elsewhere is looked at again
 
 
 class Rounds:
@@ -27,58 +27,59 @@ class Rounds:
         Returns False when the row moved meanwhile: look again. Raises Busy when nobody drives it and too many
         are running here.
         """
-        transaction = stored.transaction
-        running = self._engine.running_of(transaction.gid)
-        if running is not None:
-            if wait:
-                await self.answer(running, transaction.gid, wanted)
-            return True
-        if self._is_held(transaction):
+        transaction, engine = stored.transaction, self._engine
+        if self._is_held(transaction) and not engine.is_running(transaction.gid):
             if wait:
                 await self._answer_from_elsewhere(transaction.gid, wanted)
             return True
-        with self._engine.place():
-            lease = await self._claim(transaction)
-            if lease is None:
-                return False
-            # Read again: between the first look and the claim another driver may have come and gone.
-            running = self._engine.start(await self._lookup.find(transaction.gid), lease, patient=True)
+        if not engine.is_running(transaction.gid) and engine.tools.may_start(stored):
+            with engine.entry(stored.branches) as entry:
+                lease = await self._claim(transaction)
+                if lease is None:
+                    return False
+                # Read again: between the first look and the claim another driver may have come and gone.
+                engine.start(await self._lookup.find(transaction.gid), lease, entry)
         if wait:
-            await self.answer(running, transaction.gid, wanted)
+            await self.answer(transaction.gid, wanted)
         return True
 
     async def _claim(self, transaction: Transaction) -> Lease | None:
-        owner = self._engine.new_owner()
-        lease = self._engine.lease(owner, transaction.options)
-        until = self._engine.tools.timing.lease_until(transaction, self._engine.tools.clock.now())
+        engine = self._engine
+        owner = engine.new_owner()
+        lease = engine.lease(owner, transaction.options)
+        until = engine.tools.timing.lease_end(transaction.options, engine.tools.clock.now())
         assign = Assign(owner=owner, next_cron_time=until)
         claim = Change(transaction.gid, frozenset({transaction.status}), transaction.owner, assign=assign)
-        changed = await self._engine.tools.store.change(claim, timeout=self._write_seconds)
+        changed = await engine.tools.store.change(claim, timeout=self._write_seconds)
         return lease if changed is Changed.APPLIED else None
 
     def _is_held(self, transaction: Transaction) -> bool:
         return bool(transaction.owner) and transaction.next_cron_time > self._engine.tools.clock.now()
 
-    async def answer(self, task: asyncio.Task[Ended], gid: str, wanted: Status) -> None:
-        """Answer for the round when it ends; for the stored row when that takes too long.
+    async def answer(self, gid: str, wanted: Status) -> None:
+        """Answer for the round that runs here, or comes, when it ends; if that takes too long, for the row.
 
         Raises as raise_unless_done does.
         """
-        await asyncio.wait({task}, timeout=self._answer_seconds)
-        if task.done() and not task.cancelled():
-            ended = task.result()
-            if not ended.fenced:
-                return raise_unless_done(ended.transaction, ended.unhappy, wanted)
+        ended = await self._engine.round_ended(gid, self._answer_seconds)
+        if ended is not None and not ended.fenced:
+            return raise_unless_done(ended.transaction, ended.unhappy, wanted)
         return raise_unless_done((await self._lookup.find(gid)).transaction, None, wanted)
 
     async def _answer_from_elsewhere(self, gid: str, wanted: Status) -> None:
+        """Another coordinator drives it: its row is looked at with growing pauses."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._answer_seconds
+        pause = _FIRST_LOOK_SECONDS
         while True:
             transaction = (await self._lookup.find(gid)).transaction
-            if transaction.status.is_final or not self._is_held(transaction) or loop.time() >= give_up:
+            left = give_up - loop.time()
+            if transaction.status.is_final or not self._is_held(transaction) or left <= 0:
                 return raise_unless_done(transaction, None, wanted)
-            await asyncio.sleep(_POLL_SECONDS)
+            ended = await self._engine.round_ended(gid, min(pause, left))
+            if ended is not None and not ended.fenced:
+                return raise_unless_done(ended.transaction, ended.unhappy, wanted)
+            pause *= 2
 
     @property
     def _answer_seconds(self) -> float:

@@ -1,10 +1,8 @@
 """Submit, prepare, abort: how a transaction begins, and how a client ends it (PROTOCOL §5)."""
 
-import asyncio
 from dataclasses import replace
 from random import Random
 
-from coordinator.engine.drive import Ended, assigned
 from coordinator.engine.drives import Engine
 from coordinator.errors import Failure, Invalid
 from coordinator.model import Branch, Status, Transaction, TransactionRequest, TransType
@@ -22,7 +20,7 @@ from coordinator.service.validate import (
     validated_branches,
 )
 from coordinator.service.workflows import Workflows
-from coordinator.store.base import Assign, Change, Changed, Store, Stored
+from coordinator.store.base import Assign, Change, Changed, Store, Stored, assigned
 
 _PREPARED = frozenset({Status.PREPARED})
 _ABORTING = frozenset({Status.ABORTING})
@@ -75,11 +73,10 @@ class Transactions:
             validated_branches(replace(request, steps=(), payloads=()), {})
             return await self._submit_existing(request)
         branches = validated_branches(request, subscribers)
-        running = await self._begin(request, branches)
-        if running is None:
+        if not await self._begin(request, branches):
             return await self._submit_existing(request)
         if request.options.wait_result:
-            return await self._rounds.answer(running, request.gid, Status.SUCCEED)
+            return await self._rounds.answer(request.gid, Status.SUCCEED)
         return None
 
     async def prepare(self, request: TransactionRequest) -> None:
@@ -112,7 +109,7 @@ class Transactions:
                 case (TransType.MSG, Status.PREPARED):
                     done = await self._give_up_message(transaction)
                 case (TransType.TCC | TransType.XA, Status.PREPARED):
-                    done = await self._abort_prepared(transaction, request)
+                    done = await self._abort_prepared(stored, request)
                 case (TransType.TCC | TransType.XA, Status.ABORTING):
                     done = await self._abort_again(stored, request)
                 case _:
@@ -124,17 +121,19 @@ class Transactions:
                 return
         raise lost_races(request.gid)
 
-    async def _begin(
-        self, request: TransactionRequest, branches: tuple[Branch, ...]
-    ) -> asyncio.Task[Ended] | None:
-        """Store what is new and drive it; None when its gid is stored already."""
-        with self._engine.place():
-            owner = self._engine.new_owner()
-            lease = self._engine.lease(owner, request.options)
-            transaction = new_transaction(self._engine.tools, request, Status.SUBMITTED, owner)
+    async def _begin(self, request: TransactionRequest, branches: tuple[Branch, ...]) -> bool:
+        """Store what is new, and drive it if its first call can find a place; False when it is not new."""
+        engine = self._engine
+        with engine.entry(branches) as entry:
+            owner = engine.new_owner()
+            lease = engine.lease(owner, request.options)
+            wanted = new_transaction(engine.tools, request, Status.SUBMITTED, owner)
+            transaction = engine.tools.let_go_if_crowded(Stored(wanted, branches))
             if not await self._store.insert(transaction, branches, timeout=self._write_seconds):
-                return None
-            return self._engine.start(Stored(transaction, branches), lease, patient=True)
+                return False
+            if transaction.owner:
+                engine.start(Stored(transaction, branches), lease, entry)
+            return True
 
     async def _submit_existing(self, request: TransactionRequest) -> None:
         for _ in range(RACES_MAX):
@@ -172,16 +171,15 @@ class Transactions:
         )
         return await self._move(stored, _PREPARED, assign, wait=options.wait_result, wanted=Status.SUCCEED)
 
-    async def _abort_prepared(self, transaction: Transaction, request: TransactionRequest) -> bool:
+    async def _abort_prepared(self, stored: Stored, request: TransactionRequest) -> bool:
         timing, now = self._engine.tools.timing, self._engine.tools.clock.now()
         assign = Assign(
             status=Status.ABORTING,
             owner=self._engine.new_owner(),
             rollback_reason=request.rollback_reason,
-            next_cron_time=timing.lease_until(transaction, now),
+            next_cron_time=timing.lease_end(stored.transaction.options, now),
         )
         wait = request.options.wait_result
-        stored = Stored(transaction, ())
         return await self._move(stored, _PREPARED, assign, wait=wait, wanted=Status.FAILED)
 
     async def _abort_again(self, stored: Stored, request: TransactionRequest) -> bool:
@@ -197,22 +195,24 @@ class Transactions:
     ) -> bool:
         """Take the row over with a new status and owner, and drive it; False when it moved meanwhile.
 
-        Raises Busy, changing nothing, when too many are running.
+        Where the first call would find no place it is not driven yet. Raises Busy, changing nothing, when too
+        many are running.
         """
-        transaction = stored.transaction
-        options = assign.options or transaction.options
-        with self._engine.place():
-            lease = self._engine.lease(assign.owner or "", options)
-            change = Change(transaction.gid, expected, None, assign=assign)
+        engine, gid = self._engine, stored.transaction.gid
+        with engine.entry(stored.branches) as entry:
+            moved = replace(stored, transaction=assigned(stored.transaction, assign))
+            lease = engine.lease(moved.transaction.owner, moved.transaction.options)
+            written = engine.tools.let_go_if_crowded(moved)
+            assign = replace(assign, owner=written.owner, next_cron_time=written.next_cron_time)
+            change = Change(gid, expected, None, assign=assign)
             if await self._store.change(change, timeout=self._write_seconds) is not Changed.APPLIED:
                 return False
-            if transaction.trans_type in _REGISTERED_LATER:
-                moved = await self._lookup.find(transaction.gid)
-            else:
-                moved = replace(stored, transaction=assigned(transaction, assign))
-            running = self._engine.start(moved, lease, patient=True)
+            if written.owner:
+                if written.trans_type in _REGISTERED_LATER:
+                    moved = await self._lookup.find(gid)
+                engine.start(moved, lease, entry)
         if wait:
-            await self._rounds.answer(running, transaction.gid, wanted)
+            await self._rounds.answer(gid, wanted)
         return True
 
     async def _give_up_message(self, transaction: Transaction) -> bool:

@@ -6,11 +6,11 @@ with the same owner token is safe. Owner tokens are fresh for each submit and cl
 write.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from coordinator.model import EPOCH, Branch, BranchKey, BranchStatus, Options, Status, Transaction
 
@@ -31,6 +31,15 @@ class Assign:
     options: Options | None = None
     custom_data: str | None = None
     ext_data: str | None = None
+
+
+def assigned(transaction: Transaction, assign: Assign) -> Transaction:
+    """The transaction as it stands after the assignment was stored."""
+    values = {name: value for name in _ASSIGNABLE if (value := getattr(assign, name)) is not None}
+    return replace(transaction, **values) if values else transaction
+
+
+_ASSIGNABLE: Final = tuple(Assign.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,41 @@ class Backlog:
     oldest_created: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A transaction that is due, as it was found; whoever claims it compares all of this."""
+
+    id: int
+    status: str
+    owner: str
+    next_cron_time: datetime | None  # aware; None where the column holds no time
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is due, as far as it must be known to say who would be called next."""
+
+    due: Due
+    stored: Stored | None  # branches without payloads; None for rows that nobody understands
+    payload_bytes: int = 0  # of all its branches
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A transaction to be driven until `until` at least, unless its driver renews."""
+
+    due: Due
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """A transaction to be due again at `until`, driven by nobody before."""
+
+    due: Due
+    until: datetime
+
+
 class Store(KeyValues, Protocol):
     """Where transactions live."""
 
@@ -157,14 +201,25 @@ class Store(KeyValues, Protocol):
         """At most `wanted.limit` transactions, newest first."""
         ...
 
-    async def claim_due(
-        self, *, now: datetime, limit: int, trans_types: Collection[str], owner: str, lease_least: float
-    ) -> Sequence[Stored]:
-        """Claim unfinished transactions of these types whose next_cron_time has passed, oldest due first.
+    async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
+        """At most `limit` unfinished transactions whose next_cron_time has passed, oldest due first.
 
-        Writes `owner` and next_cron_time = now + max(lease, next_cron_interval), where lease =
-        max(lease_least, the row's request_timeout + 5) seconds; rows that another claims at the
-        same time are passed over. Prepared sagas are never due. Returns the rows as claimed.
+        Nothing is locked or written, so that another coordinator may find the same; prepared sagas are among
+        them, if they were stored with a time that comes.
+        """
+        ...
+
+    async def look_at(self, due: Sequence[Due]) -> Sequence[Candidate]:
+        """These transactions with their branches, but without payloads; those that are gone are left out."""
+        ...
+
+    async def claim(
+        self, claims: Sequence[Claim], deferrals: Sequence[Deferral], *, owner: str, now: datetime
+    ) -> Sequence[Stored]:
+        """Claim and defer in one commit; return the rows as claimed, with payloads, in the order of `claims`.
+
+        A row that is not as it was found any more is passed over, and so is one that another holds.
+        A deferral lets the row go: its owner is empty afterwards.
         """
         ...
 

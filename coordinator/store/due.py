@@ -4,149 +4,147 @@ Synchronous, over a connection, like `queries`.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from heapq import nsmallest
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, not_, or_, select, text, update
+from sqlalchemy import Connection, Row, case, func, not_, null, or_, select, text, update
 
-from coordinator.backoff import LEASE_BEYOND_CALL
 from coordinator.errors import Invalid
-from coordinator.model import Branch, Status, Transaction, TransType
+from coordinator.model import Status, TransType
 from coordinator.owner import SEPARATOR
-from coordinator.store.base import Backlog, Stored
+from coordinator.store.base import Backlog, Candidate, Claim, Deferral, Due, Stored
 from coordinator.store.queries import UNFINISHED_STATUSES, branches_of, pieces
-from coordinator.store.rows import transaction_of
-from coordinator.store.tables import TRANS_GLOBAL
+from coordinator.store.rows import branch_of, transaction_of
+from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock, rounded_up
 from coordinator.telemetry.log import log
 
 _GLOBAL: Final = TRANS_GLOBAL.c
+_BRANCH: Final = TRANS_BRANCH_OP.c
+_LIGHT_BRANCHES: Final = select(
+    *(column for column in _BRANCH if column.name not in {"bin_data", "data"}),
+    null().label("bin_data"),
+    null().label("data"),
+    (func.coalesce(func.length(_BRANCH.bin_data), 0) + func.coalesce(func.length(_BRANCH.data), 0)).label(
+        "payload_bytes"
+    ),
+)
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Who claims what. lease_least: seconds."""
-
-    now: datetime
-    limit: int
-    trans_types: Collection[str]
-    owner: str
-    lease_least: float
-
-
-def claim_due(connection: Connection, claim: Claim, clock: WallClock, *, skip_locked: bool) -> list[Stored]:
-    """Write the owner and a lease into the oldest due rows, and return them with their branches.
-
-    skip_locked: the database can pass over rows that another is claiming; else this waits for that commit.
-    """
-    transactions: list[Transaction] = []
-    leases: defaultdict[datetime, list[int]] = defaultdict(list)  # ids by the end of their lease
-    for row in _due_rows(connection, claim, clock, skip_locked=skip_locked):
-        transaction = _understood(row, claim, clock)
-        if transaction is None:
-            leases[_lease_end(claim, claim.lease_least)].append(row.id)
-        else:
-            transactions.append(transaction)
-            leases[transaction.next_cron_time].append(row.id)
-    _write_leases(connection, leases, claim, clock)
-    return _with_branches(connection, transactions, clock)
-
-
-def _understood(row: Row[Any], claim: Claim, clock: WallClock) -> Transaction | None:
-    """The transaction as claimed; None for a row that nobody can drive.
-
-    Such a row must not keep the others from being driven. It gets a lease all the same, so that it neither
-    takes the place of another nor fills the log at every look.
-    """
-    try:
-        transaction = transaction_of(row, clock)
-    except Invalid as error:
-        log.error("not driven: {}", error)
-        return None
-    if transaction.trans_type not in claim.trans_types:  # MySQL compares without regard to case
-        log.error("not driven: gid {} has the trans_type '{}'", row.gid, row.trans_type)
-        return None
-    return _leased(transaction, claim)
-
-
-def _due_rows(connection: Connection, claim: Claim, clock: WallClock, *, skip_locked: bool) -> list[Row[Any]]:
-    # Status by status: only so the key (status, next_cron_time) gives the rows in order, and no more rows are
-    # locked than are read. Sorting all three together would lock everything that is due.
+def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock) -> list[Due]:
+    """The oldest due rows, by the key (status, next_cron_time) alone."""
+    # Status by status: only so the key gives the rows in order.
     rows: list[Row[Any]] = []
     for status in UNFINISHED_STATUSES:
         statement = (
-            select(TRANS_GLOBAL)
-            .where(_GLOBAL.status == status, _is_due(claim.now, claim.trans_types, clock))
+            select(_GLOBAL.id, _GLOBAL.status, _GLOBAL.owner, _GLOBAL.next_cron_time)
+            .where(_GLOBAL.status == status, _GLOBAL.next_cron_time <= clock.text(now))
             .order_by(_GLOBAL.next_cron_time)
-            .limit(claim.limit)
-            .with_for_update(skip_locked=skip_locked)
+            .limit(limit)
         )
         rows += connection.execute(statement)
-    return nsmallest(claim.limit, rows, key=lambda row: row.next_cron_time)
+    oldest = nsmallest(limit, rows, key=lambda row: row.next_cron_time)
+    return [Due(row.id, row.status, row.owner, clock.time(row.next_cron_time)) for row in oldest]
 
 
-def _leased(transaction: Transaction, claim: Claim) -> Transaction:
-    lease = max(claim.lease_least, transaction.options.request_timeout + LEASE_BEYOND_CALL)
-    return replace(
-        transaction,
-        owner=claim.owner,
-        next_cron_time=_lease_end(claim, max(lease, transaction.next_cron_interval)),
-        update_time=claim.now.replace(microsecond=0),
-    )
+def look_at(connection: Connection, due: Sequence[Due], clock: WallClock) -> list[Candidate]:
+    """The rows of these, and what their branches say without their payloads."""
+    by_id = {one.id: one for one in due}
+    found: dict[int, Row[Any]] = {}
+    for some in pieces(list(by_id)):
+        for row in connection.execute(select(TRANS_GLOBAL).where(_GLOBAL.id.in_(some))):
+            found[row.id] = row
+    branches: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    for gids in pieces([row.gid for row in found.values()]):
+        for row in connection.execute(_LIGHT_BRANCHES.where(_BRANCH.gid.in_(gids)).order_by(_BRANCH.id)):
+            branches[row.gid].append(row)
+    rows = [(one, found[one.id]) for one in due if one.id in found]
+    return [_candidate(one, row, branches[row.gid], clock) for one, row in rows]
 
 
-def _lease_end(claim: Claim, seconds: float) -> datetime:
-    return rounded_up(claim.now + timedelta(seconds=seconds))
-
-
-def _write_leases(
-    connection: Connection, leases: Mapping[datetime, Sequence[int]], claim: Claim, clock: WallClock
-) -> None:
-    for until, of_same in leases.items():
-        connection.execute(
-            update(TRANS_GLOBAL)
-            .where(_GLOBAL.id.in_(of_same))
-            .values(
-                owner=claim.owner,
-                next_cron_time=clock.text_rounded_up(until),
-                update_time=clock.text(claim.now),
-            )
-        )
-
-
-def _with_branches(
-    connection: Connection, transactions: Sequence[Transaction], clock: WallClock
+def claim(
+    connection: Connection,
+    claims: Sequence[Claim],
+    deferrals: Sequence[Deferral],
+    owner: str,
+    now: datetime,
+    clock: WallClock,
+    *,
+    skip_locked: bool,
 ) -> list[Stored]:
-    try:
-        branches = branches_of(connection, [transaction.gid for transaction in transactions], clock)
-        return [Stored(it, tuple(branches.get(it.gid, ()))) for it in transactions]
-    except Invalid:
-        return [stored for it in transactions if (stored := _alone(connection, it, clock)) is not None]
+    """Write owner and lease into those rows that are as they were found; return them with their branches.
+
+    skip_locked: the database can pass over rows that another is claiming; else this waits for that commit.
+    """
+    _write_times(connection, deferrals, "", now, clock, only_due=True)
+    if not claims:
+        return []
+    statement = select(TRANS_GLOBAL).with_for_update(skip_locked=skip_locked)
+    rows = {
+        row.id: row
+        for some in pieces([one.due.id for one in claims])
+        for row in connection.execute(statement.where(_GLOBAL.id.in_(some)))
+    }
+    won = [
+        one
+        for one in claims
+        if (row := rows.get(one.due.id)) is not None and _is_as_found(row, one.due, clock)
+    ]
+    _write_times(connection, won, owner, now, clock)
+    stamp = now.replace(microsecond=0)
+    transactions = [
+        replace(
+            transaction_of(rows[one.due.id], clock),
+            owner=owner,
+            next_cron_time=rounded_up(one.until),
+            update_time=stamp,
+        )
+        for one in won
+    ]
+    branches = branches_of(connection, [it.gid for it in transactions], clock)
+    return [Stored(it, tuple(branches.get(it.gid, ()))) for it in transactions]
 
 
-def _alone(connection: Connection, transaction: Transaction, clock: WallClock) -> Stored | None:
-    # One row that nobody understands must not keep the others from being driven.
-    branches: Sequence[Branch]
-    try:
-        branches = branches_of(connection, [transaction.gid], clock).get(transaction.gid, ())
-    except Invalid as error:
-        log.error("not driven: {}", error)
-        return None
-    return Stored(transaction, tuple(branches))
-
-
-def _is_due(now: datetime, trans_types: Collection[str], clock: WallClock) -> ColumnElement[bool]:
-    """The condition beside the status: time has come, and it is of a kind that is driven."""
-    return and_(
-        _GLOBAL.next_cron_time <= clock.text(now),
-        _GLOBAL.trans_type.in_(sorted(trans_types)),
-        # A prepared saga waits for its client.
-        or_(_GLOBAL.status != Status.PREPARED.value, _GLOBAL.trans_type != TransType.SAGA.value),
+def _is_as_found(row: Row[Any], due: Due, clock: WallClock) -> bool:
+    return (row.status, row.owner, clock.time(row.next_cron_time)) == (
+        due.status,
+        due.owner,
+        due.next_cron_time,
     )
+
+
+def _candidate(due: Due, row: Row[Any], branches: Sequence[Row[Any]], clock: WallClock) -> Candidate:
+    try:
+        stored = Stored(transaction_of(row, clock), tuple([branch_of(one, clock) for one in branches]))
+    except Invalid as error:  # must not keep the others from being driven
+        log.error("not driven: {}", error)
+        return Candidate(due, None)
+    return Candidate(due, stored, sum([one.payload_bytes or 0 for one in branches]))
+
+
+def _write_times(
+    connection: Connection,
+    changes: Sequence[Claim | Deferral],
+    owner: str,
+    now: datetime,
+    clock: WallClock,
+    *,
+    only_due: bool = False,
+) -> None:
+    """Write owner and next_cron_time, rows of the same time together. only_due: still due, and unfinished."""
+    of_same: defaultdict[datetime, list[int]] = defaultdict(list)
+    for change in changes:
+        of_same[rounded_up(change.until)].append(change.due.id)
+    text_now = clock.text(now)
+    still = (_GLOBAL.status.in_(UNFINISHED_STATUSES), _GLOBAL.next_cron_time <= text_now) if only_due else ()
+    for until, ids in of_same.items():
+        values = {"owner": owner, "next_cron_time": clock.text(until), "update_time": text_now}
+        for some in pieces(sorted(ids)):
+            connection.execute(update(TRANS_GLOBAL).where(_GLOBAL.id.in_(some), *still).values(values))
 
 
 def take_back(
@@ -176,6 +174,8 @@ def reset_cron_time(
         .where(
             _GLOBAL.status.in_(UNFINISHED_STATUSES),
             _GLOBAL.next_cron_time > clock.text(later_than),
+            # A prepared saga waits for its client.
+            or_(_GLOBAL.status != Status.PREPARED.value, _GLOBAL.trans_type != TransType.SAGA.value),
             not_(_DRIVEN),
         )
         .order_by(_GLOBAL.id)

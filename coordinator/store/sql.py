@@ -11,8 +11,20 @@ from sqlalchemy import Connection
 from coordinator.clock import Clock
 from coordinator.errors import StoreUnavailable
 from coordinator.model import Branch, Transaction
-from coordinator.store import due, key_values, queries
-from coordinator.store.base import Backlog, Change, Changed, Filter, KeyValue, Stored
+from coordinator.store import due as due_rows
+from coordinator.store import key_values, queries
+from coordinator.store.base import (
+    Backlog,
+    Candidate,
+    Change,
+    Changed,
+    Claim,
+    Deferral,
+    Due,
+    Filter,
+    KeyValue,
+    Stored,
+)
 from coordinator.store.batch import Work, write_batch
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
 from coordinator.store.group_commit import GroupCommit, Observer, Rejected, SilentObserver, TryAgain
@@ -130,21 +142,35 @@ class SqlStore:
             return []
         return await self._read(partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock))
 
-    async def claim_due(
-        self, *, now: datetime, limit: int, trans_types: Collection[str], owner: str, lease_least: float
+    async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
+        """See Store."""
+        return await self._read(partial(due_rows.find_due, now=now, limit=limit, clock=self._wall_clock))
+
+    async def look_at(self, due: Sequence[Due]) -> Sequence[Candidate]:
+        """See Store."""
+        return await self._read(partial(due_rows.look_at, due=due, clock=self._wall_clock))
+
+    async def claim(
+        self, claims: Sequence[Claim], deferrals: Sequence[Deferral], *, owner: str, now: datetime
     ) -> Sequence[Stored]:
         """See Store."""
-        claim = due.Claim(now, limit, trans_types, owner, lease_least)
-        skip_locked = self._database.skip_locked
         return await self._transact(
-            partial(due.claim_due, claim=claim, clock=self._wall_clock, skip_locked=skip_locked)
+            partial(
+                due_rows.claim,
+                claims=claims,
+                deferrals=deferrals,
+                owner=owner,
+                now=now,
+                clock=self._wall_clock,
+                skip_locked=self._database.skip_locked,
+            )
         )
 
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         """See Store."""
         return await self._transact(
             partial(
-                due.take_back,
+                due_rows.take_back,
                 now=now,
                 owner_prefix=owner_prefix,
                 except_prefix=except_prefix,
@@ -155,12 +181,14 @@ class SqlStore:
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         """See Store."""
         return await self._transact(
-            partial(due.reset_cron_time, now=now, later_than=later_than, limit=limit, clock=self._wall_clock)
+            partial(
+                due_rows.reset_cron_time, now=now, later_than=later_than, limit=limit, clock=self._wall_clock
+            )
         )
 
     async def backlog(self, *, now: datetime) -> Backlog:
         """What is unfinished just now."""
-        return await self._read(partial(due.count_backlog, now=now, clock=self._wall_clock))
+        return await self._read(partial(due_rows.count_backlog, now=now, clock=self._wall_clock))
 
     def connections(self) -> Mapping[str, float]:
         """How many connections are `in_use` and `idle`."""

@@ -17,6 +17,7 @@ from coordinator.backoff import Timing
 from coordinator.calls.router import BranchCaller
 from coordinator.client import Dtm
 from coordinator.discovery.open import open_resolver
+from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import LoggedAlerts
 from coordinator.engine.drives import Engine
 from coordinator.engine.recovery import Recovery
@@ -135,9 +136,9 @@ class Kit:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _do_due(self) -> None:
-        more = True
-        while more:
-            more = await self._recovery.claim_once()
+        pause = 0.0
+        while not pause:
+            pause = await self._recovery.look()
             await self.settle()
 
     async def _start(self, stack: AsyncExitStack) -> None:
@@ -148,7 +149,7 @@ class Kit:
         stack.push_async_callback(store.close)
         resolver = open_resolver()
         stack.push_async_callback(resolver.close)
-        caller = BranchCaller(resolver, endpoint_concurrency_max=256, answer_bytes_max=_BYTES_MAX)
+        caller = BranchCaller(resolver, answer_bytes_max=_BYTES_MAX)
         stack.push_async_callback(caller.close)
         tools = Tools(
             store=store,
@@ -164,11 +165,12 @@ class Kit:
                 TransType.WORKFLOW: workflow,
             },
             observer=metrics,
+            admission=Admission(Bounds(), monotonic=self.clock.monotonic, random=Steady()),
             alerts=LoggedAlerts(),
         )
-        self._engine = Engine(tools, instance="testing", start="1", running_max=4096)
+        self._engine = Engine(tools, instance="testing", start="1")
         stack.push_async_callback(self._engine.stop, _STOP_SECONDS)
-        self._recovery = Recovery(self._engine, interval=STEP_SECONDS, running_max=512)
+        self._recovery = Recovery(self._engine, interval=STEP_SECONDS)
         operations = build_operations(
             self._engine,
             random=Random(0),

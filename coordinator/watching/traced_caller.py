@@ -35,12 +35,14 @@ class TracedCaller:
         self._spans = spans
         self._kind = lru_cache(_URLS_REMEMBERED_MAX)(_kind)
 
-    async def call(
-        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
-    ) -> Answer:
+    def endpoint(self, transaction: Transaction, branch: Branch) -> str:
+        """See Caller."""
+        return self._inner.endpoint(transaction, branch)
+
+    async def call(self, transaction: Transaction, branch: Branch, *, timeout: float) -> Answer:
         """See Caller."""
         if not branch.url:
-            return await self._inner.call(transaction, branch, timeout=timeout, patience=patience)
+            return await self._inner.call(transaction, branch, timeout=timeout)
         kind = self._kind(branch.url, transaction.protocol, _method(transaction, branch))
         attributes: Attributes = {
             **kind.attributes,
@@ -53,7 +55,7 @@ class TracedCaller:
         span = self._spans.start(kind.name, SpanKind.CLIENT, parent, attributes)
         with_trace = _with_headers(transaction, headers_of(span.context))
         try:
-            answer = await self._inner.call(with_trace, branch, timeout=timeout, patience=patience)
+            answer = await self._inner.call(with_trace, branch, timeout=timeout)
             _end(span, answer, is_grpc=kind.is_grpc)
             return answer
         finally:

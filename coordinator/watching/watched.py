@@ -41,12 +41,14 @@ class WatchedCaller:
         self._slow = slow
         self._patterns = patterns
 
-    async def call(
-        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
-    ) -> Answer:
+    def endpoint(self, transaction: Transaction, branch: Branch) -> str:
+        """See Caller."""
+        return self._inner.endpoint(transaction, branch)
+
+    async def call(self, transaction: Transaction, branch: Branch, *, timeout: float) -> Answer:
         """See Caller."""
         started = perf_counter()
-        answer = await self._inner.call(transaction, branch, timeout=timeout, patience=patience)
+        answer = await self._inner.call(transaction, branch, timeout=timeout)
         seconds = perf_counter() - started
         trans_type, result = transaction.trans_type, answer.result
         again = result is not Result.SUCCESS and (self._patterns[trans_type].recorded(branch, result) is None)

@@ -31,9 +31,10 @@ class SimulatedBranches:
         self._name = name
         self._healthy = healthy
 
-    async def call(
-        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
-    ) -> Answer:
+    def endpoint(self, transaction: Transaction, branch: Branch) -> str:
+        return branch.url
+
+    async def call(self, transaction: Transaction, branch: Branch, *, timeout: float) -> Answer:
         loop = asyncio.get_running_loop()
         seen = self._world.seen
         if self._name in seen.dead:

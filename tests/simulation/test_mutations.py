@@ -200,7 +200,7 @@ def a_workflows_progress_is_forgotten(patch: Patch) -> None:
         (
             "tcc xa",
             branches_are_registered_after_the_end,
-            "changed after its end|without (confirm|commit|cancel|rollback)|began before",
+            "changed after its end|without (confirm|commit|cancel|rollback)|began before|branch clashed",
         ),
         (
             "tcc xa",

@@ -7,17 +7,27 @@ stands and nobody was told; StoreUnavailable before or after the commit.
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TypeVar
 
-from coordinator.backoff import LEASE_BEYOND_CALL
 from coordinator.errors import StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Status, Transaction, TransType
 from coordinator.owner import is_a_drivers
-from coordinator.store.base import Assign, Change, Changed, Filter, KeyValue, Stored
+from coordinator.store.base import (
+    Assign,
+    Candidate,
+    Change,
+    Changed,
+    Claim,
+    Deferral,
+    Due,
+    Filter,
+    KeyValue,
+    Stored,
+)
 from coordinator.store.limits import check_key_value
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -95,20 +105,46 @@ class TwinStore:
         newest = sorted(self.rows.transactions.values(), key=lambda t: -t.id)
         return [t for t in newest if _wanted(t, wanted)][: wanted.limit]
 
-    async def claim_due(
-        self, *, now: datetime, limit: int, trans_types: Collection[str], owner: str, lease_least: float
+    async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
+        await self._delay()
+        return [_found(row) for row in self._due(now)[:limit]]
+
+    async def look_at(self, due: Sequence[Due]) -> Sequence[Candidate]:
+        await self._delay()
+        by_id = {row.id: row for row in self.rows.transactions.values()}
+        return [
+            Candidate(
+                one,
+                Stored(row, tuple(replace(it, payload=b"") for it in self.rows.branches[row.gid])),
+                sum(len(it.payload) for it in self.rows.branches[row.gid]),
+            )
+            for one in due
+            if (row := by_id.get(one.id)) is not None
+        ]
+
+    async def claim(
+        self, claims: Sequence[Claim], deferrals: Sequence[Deferral], *, owner: str, now: datetime
     ) -> Sequence[Stored]:
         def claim() -> Sequence[Stored]:
+            by_id = {row.id: row for row in self.rows.transactions.values()}
+            for deferral in deferrals:
+                row = by_id[deferral.due.id]
+                if row.status in UNFINISHED and row.next_cron_time <= now:
+                    self._put(row, Assign(owner="", next_cron_time=deferral.until))
             claimed = []
-            for transaction in self._due(now, trans_types)[:limit]:
-                lease = max(lease_least, transaction.options.request_timeout + LEASE_BEYOND_CALL)
-                until = now + timedelta(seconds=max(lease, transaction.next_cron_interval))
-                mine = _assigned(transaction, Assign(owner=owner, next_cron_time=until))
-                self.rows.commit(mine, self.rows.branches[mine.gid])
-                claimed.append(Stored(mine, self.rows.branches[mine.gid]))
+            for one in claims:
+                row = by_id[one.due.id]
+                if _found(row) == one.due:
+                    mine = self._put(row, Assign(owner=owner, next_cron_time=one.until))
+                    claimed.append(Stored(mine, self.rows.branches[mine.gid]))
             return claimed
 
         return await self._write(claim, CLAIM_SECONDS)
+
+    def _put(self, row: Transaction, assign: Assign) -> Transaction:
+        changed = _assigned(row, assign)
+        self.rows.commit(changed, self.rows.branches[row.gid])
+        return changed
 
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         def mine(row: Transaction) -> bool:
@@ -119,7 +155,8 @@ class TwinStore:
 
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         def waits(row: Transaction) -> bool:
-            return row.next_cron_time > later_than and not is_a_drivers(row.owner)
+            waits_for_client = row.trans_type == TransType.SAGA and row.status is Status.PREPARED
+            return row.next_cron_time > later_than and not is_a_drivers(row.owner) and not waits_for_client
 
         def reset() -> tuple[int, bool]:
             changed = self._make_due(waits, now, limit)
@@ -215,13 +252,9 @@ class TwinStore:
         self.rows.commit(_assigned(row, change.assign), branches + added)
         return Changed.APPLIED
 
-    def _due(self, now: datetime, trans_types: Collection[str]) -> Sequence[Transaction]:
-        due = [
-            t
-            for t in self.rows.transactions.values()
-            if t.status in UNFINISHED and t.trans_type in trans_types and t.next_cron_time <= now
-            if not (t.trans_type == TransType.SAGA and t.status is Status.PREPARED)
-        ]
+    def _due(self, now: datetime) -> Sequence[Transaction]:
+        rows = self.rows.transactions.values()
+        due = [t for t in rows if t.status in UNFINISHED and t.next_cron_time <= now]
         return sorted(due, key=lambda t: (t.next_cron_time, t.id))
 
     def _make_due(
@@ -270,6 +303,10 @@ class TwinStore:
             await asyncio.Event().wait()  # nothing after this line happens
         if drawn < crash + unavailable:
             raise StoreUnavailable("the simulated store did not confirm")
+
+
+def _found(row: Transaction) -> Due:
+    return Due(row.id, row.status, row.owner, row.next_cron_time)
 
 
 def _same(one: Branch, other: Branch) -> bool:

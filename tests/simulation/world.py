@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from coordinator.backoff import Timing
+from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.drives import Engine
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Pattern, Tools
@@ -31,6 +32,7 @@ PATTERNS: dict[str, Pattern] = {
     TransType.WORKFLOW: workflow,
 }
 _RESTART_SECONDS = 5.0
+BOUNDS = Bounds(transactions_max=1000)
 
 
 class Lost(Exception):
@@ -99,17 +101,19 @@ class Coordinator:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._world = world
         self.store = TwinStore(world.rows, random, faults, self._crash)
+        clock = VirtualClock()
         self.tools = Tools(
             self.store,
             SimulatedBranches(world, random, self.name, healthy=healthy),
-            VirtualClock(),
+            clock,
             random,
             Timing(),
             PATTERNS,
             CountingObserver(world.seen.marks),
+            Admission(BOUNDS, monotonic=clock.monotonic, random=random),
         )
-        self.engine = Engine(self.tools, instance=instance, start=str(start), running_max=1000)
-        self.recovery = Recovery(self.engine, interval=3, running_max=100)
+        self.engine = Engine(self.tools, instance=instance, start=str(start))
+        self.recovery = Recovery(self.engine, interval=3)
         self.operations = build_operations(
             self.engine,
             random=random,

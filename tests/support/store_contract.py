@@ -16,11 +16,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from coordinator.model import Branch, BranchKey, BranchStatus, Options, Status, Transaction
-from coordinator.store.base import Assign, Change, Changed, Filter, Store, Stored
+from coordinator.store.base import Assign, Change, Changed, Claim, Deferral, Filter, Store, Stored
 
 TIMEOUT = 20.0  # seconds; nothing comes near it
 UNFINISHED = frozenset({Status.PREPARED, Status.SUBMITTED, Status.ABORTING})
-SAGA_AND_MSG = ("saga", "msg")
 
 
 @dataclass(frozen=True)
@@ -555,32 +554,68 @@ class StoreContract:
         late = Change("paused", UNFINISHED, row.owner, results(("01", "action")))
         assert await stores.first.change(late, timeout=TIMEOUT) is Changed.REFUSED
 
-    async def test_the_lease_lasts_longer_than_a_call(self, stores: Stores) -> None:
+    async def test_a_lease_is_stored_in_whole_seconds_and_not_shorter(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        await insert(stores.first, "leased", next_cron_time=now - timedelta(seconds=1))
+        [claimed] = await claim(stores.first, now, seconds=7.5)
+        lease = claimed.transaction.next_cron_time - now - timedelta(seconds=7.5)
+        assert timedelta(0) <= lease < timedelta(seconds=1)
+
+    async def test_what_is_due_is_looked_at_without_its_payloads(self, stores: Stores) -> None:
         now = await stores.first.utc_now()
         due = now - timedelta(seconds=1)
-        await insert(stores.first, "least", next_cron_time=due)
-        await insert(stores.first, "slow", next_cron_time=due, options=Options(request_timeout=60))
-        await insert(stores.first, "backed-off", next_cron_time=due, next_cron_interval=300)
-        claimed = await claim(stores.first, now, lease_least=20.0)
-        leases = {it.transaction.gid: it.transaction.next_cron_time - now for it in claimed}
-        second = timedelta(seconds=1)
-        for gid, seconds in (("least", 20), ("slow", 65), ("backed-off", 300)):
-            assert timedelta(0) <= leases[gid] - timedelta(seconds=seconds) < second, gid
+        for gid in ("first", "second"):
+            await insert(stores.first, gid, next_cron_time=due)
+        found = await stores.first.find_due(now=now, limit=10)
+        looked_at = await stores.first.look_at([found[1], found[0]])
+        assert [it.due for it in looked_at] == [found[1], found[0]]
+        for it in looked_at:
+            assert it.stored is not None
+            full = await stored(stores.first, it.stored.transaction.gid)
+            assert it.stored.transaction == full.transaction
+            assert [replace(b, payload=b"") for b in full.branches] == list(it.stored.branches)
+            assert it.payload_bytes == sum(len(b.payload) for b in full.branches)
 
-    async def test_prepared_sagas_are_never_due(self, stores: Stores) -> None:
+    async def test_what_is_deferred_is_due_later_and_held_by_nobody(self, stores: Stores) -> None:
         now = await stores.first.utc_now()
-        due = now - timedelta(hours=1)
-        await insert(stores.first, "saga", status=Status.PREPARED, next_cron_time=due)
-        await insert(stores.first, "msg", trans_type="msg", status=Status.PREPARED, next_cron_time=due)
-        assert [it.transaction.gid for it in await claim(stores.first, now)] == ["msg"]
+        row = await insert(stores.first, "deferred", next_cron_time=now - timedelta(seconds=1))
+        [due] = await stores.first.find_due(now=now, limit=10)
+        later = now + timedelta(seconds=4)
+        assert await stores.first.claim([], [Deferral(due, later)], owner="test/2/1", now=now) == []
+        after = (await stored(stores.first, "deferred")).transaction
+        assert (after.owner, after.next_cron_interval) == ("", row.next_cron_interval)
+        assert timedelta(0) <= after.next_cron_time - later < timedelta(seconds=1)
+        assert await stores.first.find_due(now=now, limit=10) == []
+        # Whoever remembers how it was left may claim it before its time.
+        left = replace(due, owner="", next_cron_time=after.next_cron_time)
+        claims = [Claim(left, now + timedelta(seconds=30))]
+        [claimed] = await stores.first.claim(claims, [], owner="test/2/2", now=now)
+        assert claimed.transaction.owner == "test/2/2"
+        assert claimed.branches == (await stored(stores.first, "deferred")).branches
 
-    async def test_only_the_wanted_types_are_due(self, stores: Stores) -> None:
+    async def test_what_moved_since_it_was_found_is_neither_claimed_nor_deferred(
+        self, stores: Stores
+    ) -> None:
         now = await stores.first.utc_now()
-        for trans_type in ("saga", "tcc", "workflow"):
-            due = now - timedelta(seconds=1)
-            await insert(stores.first, trans_type, trans_type=trans_type, next_cron_time=due)
-        claimed = await claim(stores.first, now, trans_types=["saga", "workflow"])
-        assert {it.transaction.gid for it in claimed} == {"saga", "workflow"}
+        rows = {}
+        for gid in ("claimed", "ended", "made due"):
+            rows[gid] = await insert(stores.first, gid, next_cron_time=now - timedelta(seconds=1))
+        found = await stores.first.find_due(now=now, limit=10)
+        for gid, assign in (
+            ("claimed", Assign(owner="other/1/1", next_cron_time=now + timedelta(seconds=60))),
+            ("ended", Assign(status=Status.FAILED, owner="")),
+            ("made due", Assign(next_cron_time=now - timedelta(seconds=30))),
+        ):
+            moved = Change(gid, UNFINISHED, rows[gid].owner, assign=assign)
+            assert await stores.first.change(moved, timeout=TIMEOUT) is Changed.APPLIED
+        before = {gid: (await stored(stores.first, gid)).transaction for gid in rows}
+        later = now + timedelta(seconds=20)
+        assert (
+            await stores.first.claim([Claim(one, later) for one in found], [], owner="a/2/1", now=now) == []
+        )
+        held = [one for one in found if one.id != rows["made due"].id]
+        await stores.first.claim([], [Deferral(one, later) for one in held], owner="a/2/2", now=now)
+        assert {gid: (await stored(stores.first, gid)).transaction for gid in rows} == before
 
     async def test_no_transaction_is_claimed_twice(self, stores: Stores) -> None:
         now = await stores.first.utc_now()
@@ -617,7 +652,7 @@ class StoreContract:
             await insert(stores.first, gid, owner=owner, **row)
         await insert(stores.first, "over", owner="a/1/2", status=Status.SUCCEED, next_cron_time=later)
         assert await stores.first.take_back(now=now, owner_prefix="a/", except_prefix="a/2/") == 2
-        claimed = await claim(stores.first, now, trans_types=SAGA_AND_MSG)
+        claimed = await claim(stores.first, now)
         assert {it.transaction.gid for it in claimed} == {"mine", "asked about"}
 
     async def test_an_empty_prefix_takes_back_all_that_is_held(self, stores: Stores) -> None:
@@ -636,7 +671,7 @@ class StoreContract:
             await insert(stores.first, gid, owner=owner, next_cron_time=later)
         for gid, owner in (("prepared", "a.1.2"), ("asked about", "a/1/3")):
             await insert(stores.first, gid, status=Status.PREPARED, owner=owner, next_cron_time=later)
-        assert await stores.first.reset_cron_time(now=now, later_than=now, limit=9) == (3, False)
+        assert await stores.first.reset_cron_time(now=now, later_than=now, limit=9) == (2, False)
         due = {it.transaction.gid for it in await claim(stores.first, now)}
         assert due == {"let go", "left by another program"}
 
@@ -647,7 +682,7 @@ class StoreContract:
         await insert(stores.first, "near", owner="", next_cron_time=now + timedelta(seconds=30))
         later_than = now + timedelta(minutes=1)
         assert await stores.first.reset_cron_time(now=now, later_than=later_than, limit=2) == (2, True)
-        assert len(await claim(stores.first, now, lease_least=3600)) == 2
+        assert len(await claim(stores.first, now, seconds=3600)) == 2
         far = now + timedelta(hours=2)
         assert await stores.first.reset_cron_time(now=now, later_than=far, limit=2) == (0, False)
         assert (await stores.first.reset_cron_time(now=now, later_than=later_than, limit=9))[1] is False
@@ -661,17 +696,9 @@ class StoreContract:
 
 
 async def claim(
-    store: Store,
-    now: datetime,
-    *,
-    limit: int = 100,
-    owner: str = "test/claim/1",
-    trans_types: Sequence[str] = SAGA_AND_MSG,
-    lease_least: float = 15.0,
+    store: Store, now: datetime, *, limit: int = 100, owner: str = "test/claim/1", seconds: float = 15.0
 ) -> list[Stored]:
-    """Claim and return what was claimed."""
-    return list(
-        await store.claim_due(
-            now=now, limit=limit, trans_types=trans_types, owner=owner, lease_least=lease_least
-        )
-    )
+    """Claim what is due for so many seconds, and return what was claimed."""
+    until = now + timedelta(seconds=seconds)
+    claims = [Claim(one, until) for one in await store.find_due(now=now, limit=limit)]
+    return list(await store.claim(claims, [], owner=owner, now=now))

@@ -12,6 +12,7 @@ from loguru import logger
 
 from coordinator.backoff import Timing, after_round
 from coordinator.calls.base import SUCCESS, Answer
+from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import Alerts, LoggedAlerts
 from coordinator.engine.drive import Drive, Ended, rollback_reason
 from coordinator.engine.drives import Engine
@@ -40,9 +41,10 @@ class Scripted:
         self.called: list[str] = []
         self._behaviour = behaviour
 
-    async def call(
-        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
-    ) -> Answer:
+    def endpoint(self, transaction: Transaction, branch: Branch) -> str:
+        return branch.url
+
+    async def call(self, transaction: Transaction, branch: Branch, *, timeout: float) -> Answer:
         self.called.append(f"{branch.op} {branch.branch_id}")
         return await self._behaviour(branch)
 
@@ -66,12 +68,15 @@ class Bench:
         self.caller = Scripted(behaviour)
         self.store = TwinStore(self.rows, Random(1))
         observer = CountingObserver(Seen().marks)
+        clock = VirtualClock()
+        bounds = Bounds(transactions_max=running_max)
+        self.admission = Admission(bounds, monotonic=clock.monotonic, random=Random(1))
         self.tools = Tools(
-            *(self.store, self.caller, VirtualClock(), Random(1), Timing()),
-            *({"saga": saga}, observer, alerts),
+            *(self.store, self.caller, clock, Random(1), Timing()),
+            *({"saga": saga}, observer, self.admission, alerts),
         )
-        self.engine = Engine(self.tools, instance="a", start="1", running_max=running_max)
-        self.recovery = Recovery(self.engine, interval=3, running_max=10)
+        self.engine = Engine(self.tools, instance="a", start="1")
+        self.recovery = Recovery(self.engine, interval=3)
         operations = build_operations(
             self.engine,
             random=Random(1),
@@ -135,7 +140,9 @@ def test_the_lease_is_renewed_before_a_call_that_could_outlast_it() -> None:
             return SUCCESS
 
         bench = Bench(slow)
-        await asyncio.wait([bench.engine.start(*(await stored(bench)), patient=True)])
+        with bench.engine.entry(()) as entry:
+            bench.engine.start(*(await stored(bench)), entry)
+        await bench.engine.round_ended("g", 60)
         assert bench.row.status is Status.SUCCEED
         assert min(bench.held) >= Timing().request_timeout
 
@@ -231,7 +238,7 @@ def test_more_transactions_than_may_run_are_not_taken() -> None:
         bench = Bench(slow, running_max=1)
         running = asyncio.create_task(bench.transactions.submit(request()))
         await asyncio.sleep(0.5)
-        with pytest.raises(Busy, match="most that this coordinator"):
+        with pytest.raises(Busy, match="the coordinator is full"):
             await bench.transactions.submit(replace(request(), gid="other"))
         assert "other" not in bench.rows.transactions
         await running
@@ -250,7 +257,10 @@ def test_submits_at_the_same_moment_start_no_more_than_may_run() -> None:
 
         most: list[int] = []
         bench = Bench(slow, running_max=3)
-        asked = [replace(request(), gid=str(number)) for number in range(50)]
+        asked = [
+            replace(request(), gid=str(number), steps=(Step(f"http://branch-{number}/do"),) * 2)
+            for number in range(50)
+        ]
         said = await asyncio.gather(*map(bench.transactions.submit, asked), return_exceptions=True)
         assert [type(it) for it in said if it is not None] == [Busy] * 47
         assert max(most) == 3
@@ -277,7 +287,7 @@ def test_a_drive_says_how_it_ended() -> None:
         stored = await bench.store.find("g")
         assert stored is not None
         lease = bench.engine.lease(bench.row.owner, stored.transaction.options)
-        ended: Ended = await Drive(bench.tools, stored, lease, patient=True).run()
+        ended: Ended = await Drive(bench.tools, stored, lease).run()
         assert ended.transaction.status is Status.PREPARED  # nobody drives a prepared saga
         assert bench.caller.called == []
 

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 
 from coordinator.backoff import Timing
 from coordinator.calls.base import SUCCESS, Answer
+from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import Alert, Alerts, LoggedAlerts
 from coordinator.engine.drives import Engine
 from coordinator.engine.recovery import Recovery
@@ -32,6 +33,7 @@ from tests.simulation.world import CountingObserver, Seen, VirtualClock
 P = ParamSpec("P")
 Behaviour = Callable[[Branch], Awaitable[Answer]]
 LOGGED = LoggedAlerts()
+BOUNDS = Bounds(transactions_max=100)
 PATTERNS: dict[str, Pattern] = {
     TransType.SAGA: saga,
     TransType.MSG: msg,
@@ -60,9 +62,10 @@ class Scripted:
         self.at: list[float] = []  # seconds of virtual time
         self._behaviour = behaviour
 
-    async def call(
-        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
-    ) -> Answer:
+    def endpoint(self, transaction: Transaction, branch: Branch) -> str:
+        return branch.url
+
+    async def call(self, transaction: Transaction, branch: Branch, *, timeout: float) -> Answer:
         self.called.append(f"{branch.op} {branch.branch_id}")
         self.at.append(asyncio.get_running_loop().time())
         return await self._behaviour(branch)
@@ -103,11 +106,11 @@ class Bench:
     """One coordinator; `node` makes more over the same rows and branches."""
 
     def __init__(
-        self, behaviour: Behaviour = succeed, *, alerts: Alerts = LOGGED, running_max: int = 100
+        self, behaviour: Behaviour = succeed, *, alerts: Alerts = LOGGED, bounds: Bounds = BOUNDS
     ) -> None:
         self.rows = Rows()
         self._alerts = alerts
-        self._running_max = running_max
+        self._bounds = bounds
         self.caller = Scripted(behaviour)
         self._nodes = 0
         self.first = self.node()
@@ -121,18 +124,20 @@ class Bench:
 
     def node(self) -> Node:
         self._nodes += 1
+        clock = VirtualClock()
         tools = Tools(
             TwinStore(self.rows, Random(self._nodes)),
             self.caller,
-            VirtualClock(),
+            clock,
             Random(self._nodes),
             Timing(),
             PATTERNS,
             CountingObserver(Seen().marks),
+            Admission(self._bounds, monotonic=clock.monotonic, random=Random(self._nodes)),
             self._alerts,
         )
-        engine = Engine(tools, instance=f"node{self._nodes}", start="1", running_max=self._running_max)
-        recovery = Recovery(engine, interval=3, running_max=10)
+        engine = Engine(tools, instance=f"node{self._nodes}", start="1")
+        recovery = Recovery(engine, interval=3)
         operations = build_operations(
             engine,
             random=Random(self._nodes),

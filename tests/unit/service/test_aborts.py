@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.calls.base import SUCCESS, Answer
+from coordinator.engine.admission import Bounds
 from coordinator.errors import Busy, Failure, NotFound, Ongoing
 from coordinator.model import Branch, Result, Status
 from tests.unit.service.bench import Bench, request, virtually
@@ -30,11 +31,11 @@ async def test_aborts_beyond_what_a_coordinator_drives_are_not_taken(status: Sta
         await released.wait()
         return SUCCESS
 
-    bench = Bench(slow, running_max=1)
+    bench = Bench(slow, bounds=Bounds(transactions_max=1))
     await bench.transactions.submit(replace(request(), gid="running"))
     await bench.put("tcc", status)
     before = bench.row
-    with pytest.raises(Busy, match="1 transactions are running, the most that this coordinator drives"):
+    with pytest.raises(Busy, match="the coordinator is full: it drives 1 of 1 transactions"):
         await bench.transactions.abort(request("tcc"))
     assert bench.row == before
     released.set()
@@ -53,7 +54,7 @@ async def test_an_abort_again_of_what_runs_here_needs_no_room() -> None:
         await asyncio.sleep(1)
         return SUCCESS
 
-    bench = Bench(slow, running_max=1)
+    bench = Bench(slow, bounds=Bounds(transactions_max=1))
     await bench.put("tcc", Status.PREPARED)
     first = asyncio.create_task(bench.transactions.abort(request("tcc", wait_result=True)))
     await runs.wait()

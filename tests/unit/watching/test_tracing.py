@@ -42,9 +42,10 @@ class Recorded:
         self.answer = answer
         self.transactions: list[Transaction] = []
 
-    async def call(
-        self, transaction: Transaction, branch: Branch, *, timeout: float, patience: float
-    ) -> Answer:
+    def endpoint(self, transaction: Transaction, branch: Branch) -> str:
+        return branch.url
+
+    async def call(self, transaction: Transaction, branch: Branch, *, timeout: float) -> Answer:
         self.transactions.append(transaction)
         return self.answer
 
@@ -78,7 +79,7 @@ async def call(
     traces: Traces, transaction: Transaction, branch: Branch, answer: Answer = SUCCESS
 ) -> Recorded:
     inner = Recorded(answer)
-    await traces.tracing.caller(inner).call(transaction, branch, timeout=1, patience=0)
+    await traces.tracing.caller(inner).call(transaction, branch, timeout=1)
     return inner
 
 

@@ -64,7 +64,7 @@ async def call(answer: Answer, trans_type: str, op: str, limit: float = 0) -> Co
     ext_data = f'{{"traceparent":"00-{TRACE}-b7ad6b7169203331-01"}}'
     transaction = Transaction("g1", trans_type, Status.SUBMITTED, ext_data=ext_data)
     branch = Branch("g1", "01", op, "http://bank/out?token=s3cr3t")
-    assert await caller.call(transaction, branch, timeout=1, patience=0) is answer
+    assert await caller.call(transaction, branch, timeout=1) is answer
     await caller.close()
     assert counted.closed
     return counted

@@ -1,0 +1,263 @@
+"""Who may be driven and called now: one house for all, a door to each endpoint (PROTOCOL §9, promise 5).
+
+The house bounds what is driven here, in transactions and in bytes of payload. An endpoint gets its window of
+calls at a time, and never more than half of the places that the house has free: k services that hang settle
+at N / (k + 2) places each, so that something is free for the others whatever those do.
+
+A call that is not let in is no result. Its transaction is deferred: due again when its endpoint can have
+room. No await; the clock is handed in.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Final
+
+from coordinator.engine.endpoint import DEFERRED_SECONDS_MIN, Endpoint
+
+_ENDPOINTS_MAX: Final = 4096  # remembered; beyond that those without calls are forgotten
+_COMING_SECONDS: Final = 2.0  # columns hold whole seconds, and a look takes its time
+_LARGEST_SHARE: Final = 4  # a larger transaction counts as a quarter of the house: it must get in, too
+_TRANSACTION_BYTES: Final = 1024  # about, beside its payloads
+
+
+class Outcome(Enum):
+    """What became of a call that was let in."""
+
+    ANSWERED = "answered"  # whatever the answer said
+    LOST = "lost"  # timed out, or no connection
+    UNUSED = "unused"  # it was not made
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be under way here."""
+
+    transactions_max: int = 4096
+    bytes_max: int = 64 << 20  # of their payloads
+    window_max: int = 256  # calls at a time to one endpoint
+    deferred_seconds_max: float = 10.0
+
+
+class Entry:
+    """A transaction's place in the house; given back once, however often `leave` is called."""
+
+    __slots__ = ("_give_back", "_size", "is_handed_over")
+
+    def __init__(self, size: int, give_back: Callable[[int], None]) -> None:
+        self.is_handed_over = False  # to the drive, which will leave
+        self._size = size
+        self._give_back: Callable[[int], None] | None = give_back
+
+    def leave(self) -> None:
+        """Give the place back."""
+        if self._give_back is not None:
+            self._give_back(self._size)
+            self._give_back = None
+
+
+class Admission:
+    """One per coordinator. Whoever enters leaves, whoever is let in to an endpoint leaves it.
+
+    monotonic: seconds from an arbitrary start. room_came: called when a place came free at an endpoint for
+    which something was deferred, or in a house that was full.
+    """
+
+    def __init__(self, bounds: Bounds, *, monotonic: Callable[[], float], random: Random) -> None:
+        self._bounds = bounds
+        self._monotonic = monotonic
+        self._random = random
+        self._inside = 0
+        self._bytes = 0
+        self._was_full = False
+        self._endpoints: dict[str, Endpoint] = {}
+        self._crowded: set[str] = set()  # endpoints that refused somebody since they last had room
+        self._deferred_until = 0.0
+        self.room_came: Callable[[], None] = _nobody
+
+    # --- the house ---
+
+    @property
+    def inside(self) -> int:
+        """How many transactions are driven, or on their way to it."""
+        return self._inside
+
+    @property
+    def bytes_inside(self) -> int:
+        """Bytes of what is driven, about."""
+        return self._bytes
+
+    @property
+    def fill(self) -> str:
+        """How full the house is, for people."""
+        bounds = self._bounds
+        return (
+            f"{self._inside} of {bounds.transactions_max} transactions,"
+            f" {self._bytes} of {bounds.bytes_max} bytes"
+        )
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be taken in just now; empty when something can."""
+        is_full = self._inside >= self._bounds.transactions_max or self._bytes >= self._bounds.bytes_max
+        return f"full: {self.fill}; raise ConcurrencyMax or BytesInFlightMax" if is_full else ""
+
+    def enter(self, payload_bytes: int) -> Entry | None:
+        """Take a transaction in; None when the house is too full for it."""
+        size = _TRANSACTION_BYTES + min(payload_bytes, self._bounds.bytes_max // _LARGEST_SHARE)
+        too_many = self._inside >= self._bounds.transactions_max
+        if too_many or (self._inside and self._bytes + size > self._bounds.bytes_max):
+            self._was_full = True
+            return None
+        self._inside += 1
+        self._bytes += size
+        return Entry(size, self._left)
+
+    def _left(self, size: int) -> None:
+        self._inside -= 1
+        self._bytes -= size
+        if self._was_full:
+            self._was_full = False
+            self.room_came()
+
+    # --- its doors ---
+
+    def take(self, endpoint: str) -> bool:
+        """Let one call in, if there is a place and nobody waits for it. "": no endpoint, nothing to bound."""
+        if not endpoint:
+            return True
+        here = self._at(endpoint)
+        if here.waiting or here.running >= here.limit(self._free):
+            self._crowded.add(endpoint)
+            return False
+        here.running += 1
+        return True
+
+    def wait(self, endpoint: str, turn: "asyncio.Future[None]") -> bool:
+        """Stand in the endpoint's short queue: `turn` gets its result when a place is there, and taken.
+
+        Returns False when the queue is full. Whoever gives up calls `give_up`.
+        """
+        here = self._at(endpoint)
+        if len(here.waiting) >= here.limit(self._free):
+            return False
+        here.waiting.append(turn)
+        return True
+
+    def give_up(self, endpoint: str, turn: "asyncio.Future[None]") -> bool:
+        """Leave the queue; True when the place came all the same, and is taken."""
+        if turn.done() and not turn.cancelled():
+            return True
+        turn.cancel()
+        here = self._at(endpoint)
+        if turn in here.waiting:
+            here.waiting.remove(turn)
+        return False
+
+    def leave(self, endpoint: str, outcome: Outcome, *, call_seconds: float = 0.0) -> None:
+        """End a call. call_seconds: how long it might take."""
+        if not endpoint:
+            return
+        here = self._endpoints[endpoint]
+        here.running -= 1
+        if outcome is not Outcome.UNUSED:
+            is_lost = outcome is Outcome.LOST
+            here.ended(self._monotonic(), is_lost=is_lost, call_seconds=call_seconds)
+        self._let_in_waiting(endpoint, here)
+
+    def has_room(self, endpoint: str, *, expected: int = 0) -> bool:
+        """Whether a transaction whose next call goes there should be driven now.
+
+        expected: how many others are on their way there already.
+        """
+        if self._at(endpoint).room(self._free) > expected:
+            return True
+        self._crowded.add(endpoint)
+        return False
+
+    def is_for_new(self, endpoint: str) -> bool:
+        """Whether one that was just submitted may go there: not before those that were deferred."""
+        here = self._endpoints.get(endpoint)
+        return here is None or (not here.is_in_need(self._monotonic()) and here.room(self._free) > 0)
+
+    @property
+    def is_calm(self) -> bool:
+        """True when no endpoint refused anybody lately: no need to ask for each one."""
+        return not self._crowded
+
+    def look_again(self) -> None:
+        """Ask at the endpoints that refused somebody, and have no calls whose end would tell."""
+        now = self._monotonic()
+        for endpoint in [*self._crowded]:
+            here = self._at(endpoint)
+            if not here.is_held and not here.is_in_need(now) and here.room(self._free) > 0:
+                self._crowded.discard(endpoint)
+
+    def hold(self, endpoint: str, *, held: bool) -> None:
+        """Let nothing in there until it is let go again."""
+        here = self._at(endpoint)
+        here.is_held = held
+        if held:
+            self._crowded.add(endpoint)
+        else:
+            self._let_in_waiting(endpoint, here)
+
+    def by_endpoint(self) -> Mapping[str, int]:
+        """How many calls run at each endpoint that has any."""
+        return {name: here.running for name, here in self._endpoints.items() if here.running}
+
+    # --- those that are not let in ---
+
+    def defer(self, endpoint: str, *, was_due: bool = False) -> float:
+        """Return for how many seconds to defer a transaction that finds no place there.
+
+        As many as are deferred, at the rate at which the endpoint answers; from 1 second to the most that is
+        allowed, spread. was_due: new ones must not come before it.
+        """
+        now, longest = self._monotonic(), self._bounds.deferred_seconds_max
+        seconds = self._at(endpoint).seconds_until_slot(now, longest, was_due=was_due)
+        if seconds >= longest:
+            seconds = longest * (0.5 + self._random.random() / 2)
+        seconds = max(DEFERRED_SECONDS_MIN, seconds)
+        self._deferred_until = max(self._deferred_until, now + seconds)
+        self._crowded.add(endpoint)
+        return seconds
+
+    @property
+    def has_deferred(self) -> bool:
+        """Whether something that was deferred here is still to come, or came just now."""
+        return self._deferred_until + _COMING_SECONDS > self._monotonic()
+
+    @property
+    def _free(self) -> int:
+        return self._bounds.transactions_max - self._inside
+
+    def _let_in_waiting(self, endpoint: str, here: Endpoint) -> None:
+        limit = here.limit(self._free)
+        while here.waiting and here.running < limit:
+            turn = here.waiting.popleft()
+            if not turn.done():  # one that was just cancelled has not yet left the queue
+                here.running += 1
+                turn.set_result(None)
+        if endpoint in self._crowded and here.is_worth_telling(self._free):
+            self._crowded.discard(endpoint)
+            self.room_came()
+
+    def _at(self, endpoint: str) -> Endpoint:
+        here = self._endpoints.get(endpoint)
+        if here is None:
+            if len(self._endpoints) >= _ENDPOINTS_MAX:
+                self._forget_idle()
+            here = self._endpoints[endpoint] = Endpoint(self._bounds.window_max, self._monotonic())
+        return here
+
+    def _forget_idle(self) -> None:
+        busy = {name: here for name, here in self._endpoints.items() if here.running or here.is_held}
+        self._endpoints = busy
+        self._crowded &= busy.keys()
+
+
+def _nobody() -> None:
+    """Nobody is told."""

@@ -1,0 +1,242 @@
+"""What is due is taken up as far as there is room, and one endpoint is in no other's way (PROTOCOL §9)."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from coordinator.calls.base import SUCCESS, Answer
+from coordinator.engine.admission import Bounds
+from coordinator.errors import Failure
+from coordinator.model import Branch, Options, Result, Status, Step, Transaction
+from tests.simulation.twin import virtual_now
+from tests.unit.service.bench import Bench, Told, request, succeed, virtually
+
+INTERVAL = 3  # seconds, TransCronInterval of the bench
+
+
+async def seconds_of(branch: Branch) -> Answer:
+    """A service whose host name says how many seconds it takes, more or less; `hangs` never answers."""
+    host = branch.url.split("/")[2]
+    if host.startswith("hangs"):
+        await asyncio.sleep(20)
+        return Answer(Result.UNKNOWN, "gave no answer within 20 s")
+    seconds = float(host.partition("s-")[0]) if "s-" in host else 0.01
+    await asyncio.sleep(
+        seconds * (0.9 + int(branch.gid[1:] or 0) % 21 / 100 if branch.gid[1:].isdigit() else 1)
+    )
+    return SUCCESS
+
+
+def put_due(
+    bench: Bench, gid: str, url: str, *, trans_type: str = "msg", size: int = 2, **values: Any
+) -> None:
+    """A transaction of one step that is due now."""
+    row = Transaction(
+        gid,
+        trans_type,
+        Status.SUBMITTED,
+        create_time=virtual_now(),
+        next_cron_interval=10,
+        next_cron_time=virtual_now(),
+        id=bench.rows.next_id,
+    )
+    bench.rows.next_id += 1
+    bench.rows.commit(replace(row, **values), (Branch(gid, "01", "action", url, b"x" * size),))
+
+
+async def ended(bench: Bench, gids: list[str], within: float) -> float:
+    """Wait until all of these have ended; returns the seconds that took."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while any(not bench.rows.transactions[gid].status.is_final for gid in gids):
+        assert loop.time() - began < within, "too slow"
+        await asyncio.sleep(0.05)
+    return loop.time() - began
+
+
+@virtually
+async def test_a_healthy_service_is_kept_busy_by_all_that_is_due_for_it() -> None:
+    """3,000 at once, 1 s each, 256 at a time: 11.7 s of work. Nothing counts as failed."""
+    told = Told()
+    bench = Bench(seconds_of, alerts=told, bounds=Bounds())
+    gids = [f"m{number}" for number in range(3000)]
+    for gid in gids:
+        put_due(bench, gid, "http://1s-each/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    assert await ended(bench, gids, within=60) <= 3000 / 256 / 0.9
+    looking.cancel()
+    assert told.alerts == []
+    assert {row.next_cron_interval for row in bench.rows.transactions.values()} == {10}
+    assert len(bench.caller.called) == 3000
+
+
+@virtually
+async def test_services_that_hang_do_not_hold_up_the_others() -> None:
+    """Right after a start, too, when everything is due at once, and for as long as they hang."""
+    bench = Bench(seconds_of, bounds=Bounds())
+    slow = Options(request_timeout=20)
+    for number in range(200):
+        for service in range(20):
+            put_due(bench, f"h{service}-{number}", f"http://hangs-{service}/do", options=slow)
+    gids = [f"g{service}-{number}" for service in range(20) for number in range(5)]
+    for gid in gids:
+        put_due(bench, gid, f"http://{gid.partition('-')[0]}/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    assert await ended(bench, gids, within=60) <= INTERVAL + 2
+    for round in range(5):
+        await asyncio.sleep(7)
+        later = [f"later{round}-{service}" for service in range(20)]
+        for gid in later:
+            put_due(bench, gid, f"http://{gid}/do")
+        assert await ended(bench, later, within=60) <= INTERVAL + 2
+    looking.cancel()
+
+
+@virtually
+async def test_a_call_that_was_not_made_is_no_repeat() -> None:
+    """A saga with a RetryLimit at a busy endpoint must not be rolled back without having been called."""
+    bench = Bench(seconds_of, bounds=Bounds(window_max=1))
+    busy = replace(request(steps=1, request_timeout=40), gid="busy", steps=(Step("http://30s-busy/do"),))
+    await bench.transactions.submit(busy)
+    await asyncio.sleep(0.1)
+    asked = replace(
+        request(steps=1, request_timeout=40, retry_limit=1),
+        gid="limited",
+        steps=(Step("http://30s-busy/do", "http://x/undo"),),
+    )
+    await bench.transactions.submit(asked)
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(25)
+    row = bench.rows.transactions["limited"]
+    assert (row.status, row.owner, row.next_cron_interval) == (Status.SUBMITTED, "", 10)
+    assert bench.caller.called == ["action 01"]
+    await ended(bench, ["limited"], within=60)
+    looking.cancel()
+    assert bench.rows.transactions["limited"].status is Status.SUCCEED
+
+
+@virtually
+async def test_a_submit_to_a_full_endpoint_is_stored_and_not_driven() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=2))
+    for number in range(10):
+        step = Step("http://30s-busy/do")
+        await bench.transactions.submit(replace(request(steps=1), gid=f"g{number}", steps=(step,)))
+    await asyncio.sleep(0.5)
+    assert bench.first.engine.running <= 4
+    waiting = [row for row in bench.rows.transactions.values() if row.owner == ""]
+    assert len(waiting) >= 6
+    for row in waiting:
+        assert row.status is Status.SUBMITTED
+        assert timedelta(seconds=0.5) <= row.next_cron_time - virtual_now() <= timedelta(seconds=11)
+
+
+@virtually
+async def test_who_waits_for_the_result_hears_of_a_later_round() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=1))
+    step = Step("http://2s-busy/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    first = replace(request(steps=1), gid="first", steps=(step,))
+    await bench.transactions.submit(first)
+    await asyncio.sleep(0.1)
+    waiting = replace(request(steps=1, wait_result=True), gid="second", steps=(step,))
+    await bench.transactions.submit(waiting)
+    assert bench.rows.transactions["second"].status is Status.SUCCEED
+    looking.cancel()
+
+
+@virtually
+async def test_who_waits_in_vain_is_told_so_in_time() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=1))
+    step = Step("http://30s-busy/do")
+    await bench.transactions.submit(replace(request(steps=1), gid="first", steps=(step,)))
+    await asyncio.sleep(0.1)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(Failure, match="wait result not return success"):
+        await bench.transactions.submit(
+            replace(request(steps=1, wait_result=True), gid="second", steps=(step,))
+        )
+    assert asyncio.get_running_loop().time() - began <= 5.1
+
+
+@virtually
+async def test_what_is_due_is_taken_up_as_far_as_memory_allows() -> None:
+    """200 transactions of 4 MB each in a house of 64 MB."""
+    bench = Bench(seconds_of, bounds=Bounds())
+    gids = [f"g{number}" for number in range(200)]
+    for gid in gids:
+        put_due(bench, gid, f"http://1s-{gid}/do", size=4_000_000)
+    most = 0
+    looking = asyncio.create_task(bench.recovery.run())
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, bench.tools.admission.bytes_inside)
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    await ended(bench, gids, within=60)
+    watching.cancel()
+    looking.cancel()
+    assert 40_000_000 < most <= 64 << 20
+
+
+@virtually
+async def test_sagas_that_nobody_submits_are_out_of_the_way_after_one_look() -> None:
+    bench = Bench(succeed)
+    for number in range(1200):
+        put_due(bench, f"p{number}", "http://a/do", trans_type="saga", status=Status.PREPARED)
+    put_due(bench, "waiting", "http://a/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    assert await ended(bench, ["waiting"], within=60) < 1
+    assert await bench.store.find_due(now=virtual_now(), limit=10) == []
+    looking.cancel()
+    assert bench.rows.transactions["p7"].status is Status.PREPARED
+
+
+@virtually
+async def test_a_row_that_no_client_can_have_made_ends_no_other() -> None:
+    written: list[Any] = []
+    number = logger.add(lambda message: written.append(message.record), level="ERROR")
+    bench = Bench(succeed)
+    put_due(bench, "odd", "http://a/do", trans_type="saga")  # a saga's step has a compensation
+    put_due(bench, "odder", "http://a/do", trans_type="SAGA")
+    put_due(bench, "cyclic", "http://a/do", custom_data="{]")
+    put_due(bench, "sound", "http://a/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    await ended(bench, ["sound"], within=5)
+    await asyncio.sleep(200)
+    looking.cancel()
+    logger.remove(number)
+    assert sorted(record["extra"]["gid"] for record in written) == ["cyclic", "odd", "odder"]
+
+
+@virtually
+async def test_a_time_limit_holds_for_what_is_deferred() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=1))
+    for number in range(3):
+        put_due(bench, f"h{number}", "http://60s-busy/do")
+    asked = request(steps=1, timeout_to_fail=6)
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(0.5)
+    await bench.transactions.submit(
+        replace(asked, gid="limited", steps=(Step("http://60s-busy/do", "http://other/undo"),))
+    )
+    await asyncio.sleep(12)
+    looking.cancel()
+    assert bench.rows.transactions["limited"].rollback_reason == "Timeout after 6 seconds"
+
+
+@virtually
+async def test_a_stop_gives_back_what_is_held() -> None:
+    bench = Bench(seconds_of)
+    await bench.transactions.submit(replace(request(steps=1), steps=(Step("http://60s-each/do"),)))
+    await asyncio.sleep(0.5)
+    assert bench.row.owner != ""
+    await bench.first.engine.stop(1)
+    assert bench.row.owner == ""
+    assert bench.row.next_cron_time <= virtual_now()
