@@ -98,13 +98,12 @@ async def call(
     headers: dict[str, str] | None = None,
     gid: str = "g1",
     timeout: float = 10,
-    patience: float = 0,
 ) -> Answer:
     transaction = Transaction(
         gid, "saga", TransactionStatus.SUBMITTED, "grpc", options=Options(branch_headers=headers or {})
     )
     branch = Branch(gid, "01", "action", url, payload)
-    return await caller.call(transaction, branch, timeout=timeout, patience=patience)
+    return await caller.call(transaction, branch, timeout=timeout)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -481,18 +480,6 @@ async def test_a_connection_that_died_without_a_sign_is_replaced(caller: BranchC
             assert (await call(caller, url, timeout=0.1)).result is Result.UNKNOWN
         assert connections == 3
         assert len(caller._grpc._channels) == 0
-
-
-async def test_30_hanging_calls_fill_only_their_own_places(serve: Serve) -> None:
-    """DESIGN, promise 5."""
-    hanging, healthy = await serve(hang), await serve(succeed)
-    async with calling(endpoint_concurrency_max=10) as caller:
-        stuck = [asyncio.create_task(call(caller, hanging.url, timeout=5)) for _ in range(30)]
-        answers = await asyncio.gather(*(call(caller, healthy.url, patience=10) for _ in range(300)))
-        assert not any(task.done() for task in stuck[:10])
-        stuck_answers = await asyncio.gather(*stuck)
-    assert {answer.result for answer in answers} == {Result.SUCCESS}
-    assert sum("is busy" in answer.text for answer in stuck_answers) == 20
 
 
 # ---- several endpoints -------------------------------------------------------------------------------------

@@ -66,13 +66,12 @@ async def call(
     headers: dict[str, str] | None = None,
     gid: str = "g1",
     timeout: float = 10,
-    patience: float = 0,
 ) -> Answer:
     transaction = Transaction(
         gid, trans_type, Status.SUBMITTED, protocol, options=Options(branch_headers=headers or {})
     )
     branch = Branch(gid, "01", "action", url, payload)
-    return await caller.call(transaction, branch, timeout=timeout, patience=patience)
+    return await caller.call(transaction, branch, timeout=timeout)
 
 
 # ---- what is sent ----------------------------------------------------------------------------------------
@@ -443,28 +442,9 @@ async def test_the_deadline_covers_redirects_and_the_body(caller: BranchCaller, 
     assert answer.result is Result.UNKNOWN
 
 
-async def test_30_hanging_calls_fill_only_their_own_places(serve: Serve) -> None:
-    """DESIGN, promise 5."""
-
-    async def handler(_: web.Request) -> web.Response:
-        return web.Response()
-
-    hanging, healthy = await serve(_hang), await serve(handler)
-    async with calling(endpoint_concurrency_max=10) as caller:
-        stuck = [asyncio.create_task(call(caller, hanging, timeout=3)) for _ in range(30)]
-        began = asyncio.get_running_loop().time()
-        answers = await asyncio.gather(*(call(caller, healthy, patience=10) for _ in range(300)))
-        took = asyncio.get_running_loop().time() - began
-        stuck_answers = await asyncio.gather(*stuck)
-    assert {answer.result for answer in answers} == {Result.SUCCESS}
-    assert took < 5
-    assert {answer.result for answer in stuck_answers} == {Result.UNKNOWN}
-    assert sum("is busy: 10 calls are running" in answer.text for answer in stuck_answers) == 20
-
-
-async def test_cancelling_a_call_passes_through_and_frees_its_place(serve: Serve) -> None:
+async def test_cancelling_a_call_passes_through(serve: Serve) -> None:
     base = await serve(_hang)
-    async with calling(endpoint_concurrency_max=1) as caller:
+    async with calling() as caller:
         task = asyncio.create_task(call(caller, base))
         await asyncio.sleep(0.1)
         task.cancel()
@@ -535,3 +515,27 @@ async def test_json_rpc_without_a_method_in_the_url_is_plain_http(caller: Branch
         return web.Response()
 
     assert (await _json_rpc(caller, f"{await serve(handler)}/pay", b'{"amount":30}')).result is Result.SUCCESS
+
+
+# ---- what a call keeps busy --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("protocol", "url", "endpoint"),
+    [
+        ("http", "http://shop:8080/do?a=1", "http://shop:8080"),
+        ("http", "http://user:secret@shop/do", "http://shop:80"),
+        ("http", "https://shop/do", "https://shop:443"),
+        ("json-rpc", "http://shop:8080/rpc?method=do", "http://shop:8080"),
+        ("grpc", "shop:8080/shop.Shop/Do", "shop:8080"),
+        ("grpc", "etcd://a:2379,b:2379/shop.rpc/shop.Shop/Do", "etcd://a:2379,b:2379/shop.rpc"),
+        ("grpc", "http://shop:8080/do", "http://shop:8080"),
+        ("http", "", ""),
+        ("http", "no url at all", ""),
+    ],
+)
+async def test_calls_of_one_endpoint_have_its_places(
+    caller: BranchCaller, protocol: str, url: str, endpoint: str
+) -> None:
+    transaction = Transaction("g", "saga", Status.SUBMITTED, protocol)
+    assert caller.endpoint(transaction, Branch("g", "01", "action", url)).rstrip("/") == endpoint
