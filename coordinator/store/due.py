@@ -218,7 +218,7 @@ def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Ba
     ).all()
     by_status = dict.fromkeys((Status(name) for name in UNFINISHED_STATUSES), 0)
     for row in rows:
-        by_status[Status(row.status)] += row.number
+        by_status[Status(row.status.lower())] += row.number  # MySQL compares without regard to case
     of_drivers = [row for row in rows if row.driven]
     due = [time for row in of_drivers if (time := clock.time(row.first_due)) is not None and time <= now]
     created = [time for row in of_drivers if (time := clock.time(row.first_created)) is not None]

@@ -260,13 +260,6 @@ class TestSqlStore(StoreContract):
         assert bad.rollback_time >= before
         assert bad.finish_time is None
 
-    async def test_a_transaction_born_final_has_its_end(self, stores: Stores) -> None:
-        row = await insert(
-            stores.first, "empty", status=Status.SUCCEED, result="nothing to do", owner="test/1/1"
-        )
-        assert (row.status, row.result, row.owner) == (Status.SUCCEED, "nothing to do", "test/1/1")
-        assert row.finish_time == row.create_time
-
 
 @pytest.mark.parametrize("zone", [timezone(timedelta(hours=8)), timezone(timedelta(hours=-3, minutes=-30))])
 async def test_columns_hold_wall_clock_time_of_the_zone(
