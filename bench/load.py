@@ -9,15 +9,12 @@ from bench.sample import BenchError, Load
 from tests.support import programs
 
 _FOLDER = Path(__file__).parent
-_WRK = programs.Requirement(
-    name="wrk", programs=("wrk",), apt_package="wrk", elsewhere="wrk 4, with wrk on PATH"
-)
 _GRACE_SECONDS = 20  # for a load generator to start and to end
 
 
 def require_wrk() -> None:
     """Raise MissingProgram, which says what to install, unless wrk is there."""
-    programs.require(_WRK)
+    programs.require(programs.WRK)
 
 
 def http_load(target: str, branch: str, run: str, *, at_a_time: int, seconds: int) -> Load:

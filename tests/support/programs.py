@@ -77,7 +77,8 @@ JAEGER = Requirement(
     go_package="./cmd/all-in-one",
 )
 # What `make servers` gets by apt, or builds; Go is not among it, because distributions carry old ones.
-ALL = (MARIADB, POSTGRES, REDIS, ETCD, CURL, PROMETHEUS, JAEGER)
+WRK = Requirement(name="wrk", programs=("wrk",), apt_package="wrk", elsewhere="wrk 4, with wrk on PATH")
+ALL = (WRK, MARIADB, POSTGRES, REDIS, ETCD, CURL, PROMETHEUS, JAEGER)
 
 
 class MissingProgram(Exception):
