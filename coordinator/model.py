@@ -107,6 +107,8 @@ class TransactionRequest:
     custom_data: str = ""
     rollback_reason: str = ""
     req_extra: Mapping[str, str] = field(default_factory=dict)
+    # Names of the options that were given, whatever their value; None: those that are not 0.
+    given: frozenset[str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

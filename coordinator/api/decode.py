@@ -64,6 +64,7 @@ def transaction_from(parsed: JsonObject) -> TransactionRequest:
         text(document, "custom_data"),
         text(document, "rollback_reason"),
         text_map(document, "req_extra"),
+        frozenset(name for name in OPTION_FIELDS & document.keys() if document[name] is not None),
     )
 
 

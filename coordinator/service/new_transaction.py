@@ -1,7 +1,28 @@
 """The row that a submit or prepare asks for (PROTOCOL §9)."""
 
+from dataclasses import replace
+from typing import Final
+
 from coordinator.engine.tools import Tools
-from coordinator.model import Status, Transaction, TransactionRequest
+from coordinator.model import Options, Status, Transaction, TransactionRequest
+
+_OPTIONS: Final = tuple(Options.__dataclass_fields__)
+
+
+def submitted_options(prepared: Options, request: TransactionRequest) -> Options:
+    """The options of a prepared transaction after this submit: what it does not give stays (PROTOCOL §5).
+
+    An empty map gives nothing. wait_result belongs to the call.
+    """
+    given = request.given
+    values = {
+        name: value
+        for name in _OPTIONS
+        if (value := getattr(request.options, name)) or (given is not None and name in given)
+    }
+    if not request.options.branch_headers:
+        values.pop("branch_headers", None)
+    return replace(prepared, **values | {"wait_result": request.options.wait_result})
 
 
 def new_transaction(

@@ -9,7 +9,7 @@ from coordinator.model import Branch, Status, Transaction, TransactionRequest, T
 from coordinator.patterns import msg
 from coordinator.service.gid import new_gid
 from coordinator.service.lookup import RACES_MAX, Lookup, lost_races, refuse_other_type
-from coordinator.service.new_transaction import new_transaction
+from coordinator.service.new_transaction import new_transaction, submitted_options
 from coordinator.service.rounds import Rounds
 from coordinator.service.topics import Topics
 from coordinator.service.validate import (
@@ -153,13 +153,16 @@ class Transactions:
         raise lost_races(request.gid)
 
     async def _submit_prepared(self, stored: Stored, request: TransactionRequest) -> bool:
-        """prepared → submitted: the submit's options count, the stored branches are used (PROTOCOL §5)."""
-        custom_data, options = request.custom_data, request.options
+        """prepared → submitted: what the submit gives counts, the stored branches are used (PROTOCOL §5)."""
+        prepared = stored.transaction
+        options = submitted_options(prepared.options, request)
+        custom_data = request.custom_data or prepared.custom_data
+        request = replace(request, options=options)
         steps = len({row.branch_id for row in stored.branches})
         check_custom_data(request.trans_type, custom_data, options, steps)
         submitted = new_transaction(self._engine.tools, request, Status.SUBMITTED, self._engine.new_owner())
         if request.trans_type == TransType.MSG:
-            waited = submitted.create_time - stored.transaction.create_time
+            waited = submitted.create_time - prepared.create_time
             custom_data = msg.delayed_further(custom_data, waited.total_seconds())
         assign = Assign(
             status=Status.SUBMITTED,

@@ -258,3 +258,16 @@ def _is_request_or_invalid(body: bytes) -> TransactionRequest | None:
     except Invalid as error:
         assert error.message
         return None
+
+
+@pytest.mark.parametrize(
+    ("body", "given"),
+    [
+        (b'{"gid":"g"}', set()),
+        (b'{"gid":"g","Timeout_To_Fail":0,"wait_result":false}', {"timeout_to_fail", "wait_result"}),
+        (b'{"gid":"g","branch_headers":null,"retry_limit":3}', {"retry_limit"}),
+    ],
+)
+def test_the_options_that_were_named_are_known_whatever_their_value(body: bytes, given: set[str]) -> None:
+    """PROTOCOL §5: what a submit does not give keeps its prepared value."""
+    assert decode_transaction(body).given == given

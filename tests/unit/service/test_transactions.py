@@ -96,10 +96,55 @@ async def test_the_submits_options_and_custom_data_replace_the_prepared_ones(tra
     await bench.transactions.submit(replace(asked, custom_data='{"concurrent":true}'))
     await asyncio.sleep(1)
     row = bench.row
-    assert row.options == Options(retry_interval=15, branch_headers=headers, concurrent=True)
+    assert row.options == Options(
+        timeout_to_fail=60, request_timeout=9, retry_interval=15, branch_headers=headers, concurrent=True
+    )
     assert row.custom_data == '{"concurrent":true}'
     assert row.next_cron_interval == 15  # §9: starts as retry_interval
     assert len(bench.caller.called) == (1 if trans_type in ("tcc", "xa") else 2)  # concurrent
+
+
+HEADERS = {"authorization": "Bearer x"}
+PREPARED = Options(
+    timeout_to_fail=60, request_timeout=7, retry_interval=15, retry_limit=2, branch_headers=HEADERS
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "submitted", "expected"),
+    [
+        (None, Options(), PREPARED),
+        (None, Options(request_timeout=9), replace(PREPARED, request_timeout=9)),
+        (None, Options(branch_headers={"a": "b"}), replace(PREPARED, branch_headers={"a": "b"})),
+        (None, Options(concurrent=True), replace(PREPARED, concurrent=True)),
+        (frozenset({"timeout_to_fail"}), Options(), replace(PREPARED, timeout_to_fail=0)),
+        (frozenset({"branch_headers", "retry_limit"}), Options(), replace(PREPARED, retry_limit=0)),
+        (frozenset[str](), Options(), PREPARED),
+    ],
+)
+@pytest.mark.parametrize("trans_type", ["saga", "msg", "tcc", "xa"])
+@virtually
+async def test_what_a_submit_does_not_give_keeps_its_prepared_value(
+    trans_type: str, given: frozenset[str] | None, submitted: Options, expected: Options
+) -> None:
+    """PROTOCOL §5: confirm was called without the headers that it had been prepared with, for ever 401."""
+    bench = Bench()
+    prepared = replace(request(trans_type), options=PREPARED)
+    await bench.transactions.prepare(prepared)
+    await bench.transactions.submit(replace(request(trans_type), options=submitted, given=given))
+    assert bench.row.options == expected
+    assert bench.row.next_cron_interval == 15
+
+
+@virtually
+async def test_wait_result_belongs_to_the_call_and_a_delay_stays() -> None:
+    bench = Bench()
+    prepared = replace(request("msg"), options=Options(wait_result=True), custom_data='{"delay":5}')
+    await bench.transactions.prepare(prepared)
+    await asyncio.sleep(2)
+    await bench.transactions.submit(request("msg"))
+    assert not bench.row.options.wait_result
+    assert bench.row.custom_data == '{"delay":7}', "it counts from the submit"
 
 
 @virtually
