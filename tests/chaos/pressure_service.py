@@ -1,7 +1,7 @@
 """Many branch services in one process, each at an address of its own.
 
 `python -m tests.chaos.pressure_service PORT` listens on 127.0.1.1 to 127.0.1.60. The path says what a call
-gets: /ok an answer at once, /slow/2.5 one after 2.5 s, /hang none. GET /calls tells how many came of each gid.
+gets: /ok an answer at once, /slow/2.5 one after 2.5 s, /hang none. GET /calls counts those of each gid.
 Little more than a parser: the processor is for the coordinator.
 """
 

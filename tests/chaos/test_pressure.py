@@ -126,7 +126,8 @@ async def test_what_is_due_at_one_healthy_service_keeps_its_places_busy(
         print(
             f"\n  {count} due at a service of {places} places and 1 s: {seconds:.1f} s, {at_best:.1f} at best"
         )
-    assert seconds <= at_best / 0.9 + CRON_INTERVAL  # until recovery looks for the first time
+    first_look = CRON_INTERVAL if FULL else CRON_INTERVAL + 2  # smaller runs share the machine
+    assert seconds <= at_best / 0.9 + first_look
     intervals = mariadb_database.execute("SELECT DISTINCT next_cron_interval FROM trans_global")
     assert intervals == ((10,),) or list(intervals) == [(10,)]
     assert "failed" not in coordinator.output()
