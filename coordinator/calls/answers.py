@@ -6,6 +6,7 @@ from typing import Final
 from grpclib.const import Status
 
 from coordinator.calls.base import SUCCESS, Answer
+from coordinator.calls.content import UTF_8, decoded
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, Failure, Ongoing
 from coordinator.model import Result
 
@@ -18,6 +19,7 @@ _JSON_RPC_RESULTS: Final[dict[object, Result]] = {
     str(Ongoing.json_rpc_code): Result.ONGOING,  # some libraries quote it
     str(Failure.json_rpc_code): Result.FAILURE,
 }
+_BYTE_ORDER_MARK: Final = "\ufeff"
 GRPC_OK: Final = 0
 _GRPC_ONGOING: Final = Ongoing.grpc_status
 _GRPC_FAILURE: Final = Failure.grpc_status
@@ -28,28 +30,34 @@ def unknown(text: str) -> Answer:
     return Answer(Result.UNKNOWN, text)
 
 
-def http_answer(status: int, body: bytes) -> Answer:
-    """Read an HTTP answer. The text is what the branch said; undecodable bytes are replaced."""
-    if status == 200 and _FAILURE not in body and _ONGOING not in body:
+def http_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:
+    """Read an HTTP answer. The text is what the branch said; undecodable bytes are replaced.
+
+    charset: of `content.charset_of`; the words count in its characters too (UTF-16 has no such bytes).
+    """
+    is_ongoing, is_failure = _ONGOING in body, _FAILURE in body
+    if status == 200 and charset == UTF_8 and not (is_ongoing or is_failure):
         return SUCCESS
-    text = body.decode(errors="replace").strip()
-    if status == Ongoing.http_status or _ONGOING in body:
+    text = decoded(body, charset).strip()
+    if status == Ongoing.http_status or is_ongoing or ONGOING_WORD in text:
         return Answer(Result.ONGOING, text, http_status=status)
-    if status == Failure.http_status or _FAILURE in body:
+    if status == Failure.http_status or is_failure or FAILURE_WORD in text:
         return Answer(Result.FAILURE, text, http_status=status)
+    if status == 200:
+        return SUCCESS
     said = f"{text} " if text else ""
     why = ": only 200 counts as success, so it will be called again" if 200 < status < 300 else ""
     return Answer(Result.UNKNOWN, f"{said}(status {status}{why})", http_status=status)
 
 
-def json_rpc_answer(status: int, body: bytes) -> Answer:
-    """Read a JSON-RPC answer: what HTTP says of it first, then its `error`."""
-    answer = http_answer(status, body)
+def json_rpc_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:
+    """Read a JSON-RPC answer: what HTTP says of it first, then its `error`. charset: as `http_answer`'s."""
+    answer = http_answer(status, body, charset)
     if answer is not SUCCESS:
         return answer
-    text = body.decode(errors="replace").strip()
+    text = decoded(body, charset).removeprefix(_BYTE_ORDER_MARK).strip()
     try:
-        reply = json.loads(body)
+        reply = json.loads(text)
     except (ValueError, RecursionError):
         reply = None
     if not isinstance(reply, dict):

@@ -2,13 +2,15 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
+from weakref import WeakSet
 
 from grpclib.client import Channel
 from grpclib.config import Configuration
-from grpclib.protocol import H2Protocol
 
-from coordinator.calls.header_block import BlockEncoder
+from coordinator.calls.connect import connect
+from coordinator.calls.grpc_connection import BranchProtocol
+from coordinator.discovery.names import Names
 from coordinator.discovery.target import host_and_port
 from coordinator.errors import Busy
 
@@ -22,15 +24,29 @@ class BranchChannel(Channel):
     Headers come as Latin-1, which no byte fails: what a branch does not encode breaks no connection.
     """
 
-    def __init__(self, host: str, port: int, *, config: Configuration) -> None:
+    def __init__(self, host: str, port: int, *, config: Configuration, names: Names) -> None:
         super().__init__(host, port, config=config)
+        self._names = names
         self._h2_config.header_encoding = "latin-1"
+        self._left: WeakSet[BranchProtocol] = WeakSet()  # connections that go on beside the present one
 
-    async def _create_connection(self) -> H2Protocol:
-        protocol = await super()._create_connection()
-        connection = protocol.connection._connection
-        connection.encoder = BlockEncoder(connection.encoder)  # type: ignore[assignment]  # all that h2 uses of one
-        return protocol
+    async def connected(self) -> BranchProtocol:
+        """Return the connection; made anew when there is none that takes calls. Raises OSError."""
+        return cast(BranchProtocol, await self.__connect__())
+
+    def close(self) -> None:
+        """Close all connections; calls that still run end with an error."""
+        for protocol in self._left:
+            protocol.processor.close()
+        super().close()
+
+    def _protocol_factory(self) -> BranchProtocol:
+        return BranchProtocol(self._config, self._h2_config)
+
+    async def _create_connection(self) -> BranchProtocol:
+        if isinstance(self._protocol, BranchProtocol):
+            self._left.add(self._protocol)
+        return await connect(self._protocol_factory, await self._names.addresses(self._host), self._port)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,9 +65,12 @@ class Channels:
     """The pool. To be made on the running loop.
 
     channels_max: connections at a time, one per endpoint. idle_seconds: how long an unused one is kept.
+    names: looks hosts up; its owner closes it.
     """
 
-    def __init__(self, *, channels_max: int, idle_seconds: float) -> None:
+    def __init__(self, *, channels_max: int, idle_seconds: float, names: Names) -> None:
+        self.is_closed = False
+        self._names = names
         self._channels_max = channels_max
         self._idle_seconds = idle_seconds
         self._loop = asyncio.get_running_loop()
@@ -87,6 +106,7 @@ class Channels:
 
     def close(self) -> None:
         """Close all; calls that still run end with an error."""
+        self.is_closed = True
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
             self._sweep_timer = None
@@ -102,7 +122,7 @@ class Channels:
         if len(self._pool) >= self._channels_max:
             self._make_room()
         host, port = host_and_port(endpoint)
-        channel = BranchChannel(host, port, config=self._configuration)
+        channel = BranchChannel(host, port, config=self._configuration, names=self._names)
         if self._sweep_timer is None:
             self._sweep_timer = self._loop.call_later(self._idle_seconds, self._sweep)
         return Pooled(endpoint, channel)

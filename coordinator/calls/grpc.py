@@ -13,11 +13,13 @@ from coordinator.calls.balance import Balancer
 from coordinator.calls.base import Answer
 from coordinator.calls.channels import Channels, Pooled
 from coordinator.calls.deadlines import Deadlines
+from coordinator.calls.grpc_connection import ReplyTooLong
 from coordinator.calls.grpc_headers import grpc_headers
-from coordinator.calls.grpc_stream import BrokenReply, CannotConnect, ReplyTooLong, UnaryCall
+from coordinator.calls.grpc_stream import BrokenReply, CannotConnect, UnaryCall
 from coordinator.calls.header_block import HeaderBlock
 from coordinator.calls.url import GrpcUrl
 from coordinator.discovery.base import DiscoveryError, Resolver
+from coordinator.discovery.names import Names
 from coordinator.discovery.target import shown
 from coordinator.errors import Busy
 from coordinator.model import Branch, Result, Transaction, TransType
@@ -35,7 +37,8 @@ class GrpcCaller:
     """Calls gRPC branches. To be made and used on one running event loop.
 
     resolver: turns targets into endpoints; its owner closes it. reply_bytes_max: a longer reply is UNKNOWN.
-    channels_max: connections at a time. idle_seconds: how long an unused one is kept.
+    channels_max: connections at a time. idle_seconds: how long an unused one is kept. names: looks hosts up;
+    its owner closes it.
     An UNKNOWN of our own has the status that a Go client would report: UNAVAILABLE, DEADLINE_EXCEEDED …
     """
 
@@ -47,12 +50,13 @@ class GrpcCaller:
         channels_max: int,
         idle_seconds: float,
         deadlines: Deadlines,
+        names: Names,
     ) -> None:
         self._resolver = resolver
         self._reply_bytes_max = reply_bytes_max
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
-        self._channels = Channels(channels_max=channels_max, idle_seconds=idle_seconds)
+        self._channels = Channels(channels_max=channels_max, idle_seconds=idle_seconds, names=names)
         self._balancer = Balancer(dead_seconds=DEAD_SECONDS, monotonic=self._loop.time)
 
     async def call(self, transaction: Transaction, branch: Branch, url: GrpcUrl, timeout: float) -> Answer:
@@ -88,9 +92,7 @@ class GrpcCaller:
             others = len(candidates) - index - 1
             connect_within = remaining / (others + 1) if others else None
             try:
-                return await self._call_one(
-                    endpoint, transaction, branch, url.path, remaining, connect_within
-                )
+                return await self._call_one(endpoint, transaction, branch, url, remaining, connect_within)
             except CannotConnect as error:
                 self._balancer.failed(endpoint)
                 problem = f"cannot connect to {endpoint} ({error})"
@@ -102,13 +104,13 @@ class GrpcCaller:
         endpoint: str,
         transaction: Transaction,
         branch: Branch,
-        path: str,
+        url: GrpcUrl,
         timeout: float,
         connect_within: float | None,
     ) -> Answer:
         """Call over the endpoint's channel. Raises CannotConnect, and then nothing was sent."""
         try:
-            headers = grpc_headers(endpoint, path, transaction, branch, timeout)
+            headers = grpc_headers(url.authority or endpoint, url.path, transaction, branch, timeout)
         except ValueError as error:
             return _unknown(f"the call cannot be sent: {error}", _INTERNAL)
         pooled = self._channels.take(endpoint)
@@ -131,10 +133,28 @@ class GrpcCaller:
     ) -> Answer:
         call = UnaryCall(pooled.channel)
         try:
+            return await self._once(call, pooled, headers, payload, connect_within)
+        except StreamTerminatedError as error:
+            if self._channels.is_closed or not call.may_repeat(error):
+                return _broken(pooled, error)
+        # The server had closed the connection, or takes no more calls on it: once more, on another.
+        try:
+            return await self._once(UnaryCall(pooled.channel), pooled, headers, payload, connect_within)
+        except StreamTerminatedError as error:
+            return _broken(pooled, error)
+
+    async def _once(
+        self,
+        call: UnaryCall,
+        pooled: Pooled,
+        headers: HeaderBlock,
+        payload: bytes,
+        connect_within: float | None,
+    ) -> Answer:
+        """Make the call, over the connection that there is or a new one. Raises StreamTerminatedError."""
+        try:
             await self._connect(call, headers, connect_within)
             status, message = await call.finish(payload, self._reply_bytes_max)
-        except StreamTerminatedError as error:
-            return _unknown(f"the connection to {pooled.endpoint} broke: {error}", _UNAVAILABLE)
         except ReplyTooLong as error:
             return _unknown(f"{pooled.endpoint}: {error}", _RESOURCE_EXHAUSTED)
         except BrokenReply as error:
@@ -162,6 +182,10 @@ def _body(transaction: Transaction, branch: Branch) -> bytes:
     if transaction.trans_type == TransType.WORKFLOW:
         return bytes(WorkflowData(data=branch.payload))
     return branch.payload
+
+
+def _broken(pooled: Pooled, error: StreamTerminatedError) -> Answer:
+    return _unknown(f"the connection to {pooled.endpoint} broke: {error}", _UNAVAILABLE)
 
 
 def _unknown(text: str, status: int) -> Answer:

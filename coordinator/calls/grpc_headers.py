@@ -9,9 +9,11 @@ from coordinator.calls.header_block import HeaderBlock, block, literal
 from coordinator.model import Branch, Transaction
 
 _RESERVED: Final = frozenset(
-    {"te", "content-type", "user-agent"}
-)  # gRPC's own; Go clients drop them silently too
-_KEY: Final = re.compile(r"[0-9a-z_.-]+")
+    {"te", "content-type", "user-agent"}  # gRPC's own; Go clients drop them silently too
+    | {"host", "content-length", "expect"}  # of HTTP/1; a server would break off the call, or the connection
+    | {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
+)
+METADATA_NAME: Final = re.compile(r"[0-9a-z_.-]+")
 _VALUE: Final = re.compile(r"[ -~]*")
 _TIMEOUT_MAX: Final = 99_999_999  # gRPC allows eight digits and a unit
 _USER_AGENT: Final = b"dtm-coordinator"
@@ -19,14 +21,14 @@ _SETS_REMEMBERED_MAX: Final = 4096
 
 
 def grpc_headers(
-    endpoint: str, path: str, transaction: Transaction, branch: Branch, timeout: float
+    authority: str, path: str, transaction: Transaction, branch: Branch, timeout: float
 ) -> HeaderBlock:
-    """Return the headers of a call. timeout: seconds, told to the server.
+    """Return the headers of a call. authority: `host:port`. timeout: seconds; both are told to the server.
 
     Empty values are left out, some servers refuse them. Raises ValueError for what no header can carry.
     """
     encoded = (
-        _repeated(endpoint, path, transaction.trans_type, branch.branch_id, branch.op)
+        _repeated(authority, path, transaction.trans_type, branch.branch_id, branch.op)
         + literal(b"grpc-timeout", _timeout(timeout))
         + literal(b"dtm-gid", _value("the gid", branch.gid))
     )
@@ -34,7 +36,7 @@ def grpc_headers(
         key = name.lower()
         if not value or key in _RESERVED or key.startswith("grpc-"):
             continue
-        if not _KEY.fullmatch(key):
+        if not METADATA_NAME.fullmatch(key):
             raise ValueError(f"{name!r} is no name of gRPC metadata")
         binary = key.endswith("-bin")
         content = b64encode(value.encode()).rstrip(b"=") if binary else _secret_value(name, value)
@@ -43,14 +45,14 @@ def grpc_headers(
 
 
 @lru_cache(_SETS_REMEMBERED_MAX)
-def _repeated(endpoint: str, path: str, trans_type: str, branch_id: str, op: str) -> bytes:
+def _repeated(authority: str, path: str, trans_type: str, branch_id: str, op: str) -> bytes:
     """What most calls to one branch have in common."""
     named = ((b"dtm-trans_type", trans_type), (b"dtm-branch_id", branch_id), (b"dtm-op", op))
     headers = (
         (b":method", b"POST"),
         (b":scheme", b"http"),
         (b":path", _value("the path", path)),
-        (b":authority", _value("the host", endpoint)),
+        (b":authority", _value("the host", authority)),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),
         (b"user-agent", _USER_AGENT),

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import StreamTerminatedError
 from grpclib.metadata import decode_grpc_message
@@ -16,6 +15,9 @@ from grpclib.protocol import Stream
 from grpclib.utils import Wrapper
 from h2.errors import ErrorCodes
 
+from coordinator.calls.answers import GRPC_OK
+from coordinator.calls.channels import BranchChannel
+from coordinator.calls.grpc_connection import BranchProtocol, NotServed, ReplyTooLong, StreamReset
 from coordinator.calls.header_block import HeaderBlock
 
 _READ_BYTES: Final = 65_536
@@ -40,10 +42,6 @@ class BrokenReply(Exception):
     """What came back is not a whole gRPC answer."""
 
 
-class ReplyTooLong(Exception):
-    """The reply has more bytes than are taken."""
-
-
 class _CountingWrapper(Wrapper):
     """Counts how often it interrupted its task.
 
@@ -64,30 +62,36 @@ class _CountingWrapper(Wrapper):
 class UnaryCall:
     """A call: `connect`, `finish`, and `release` whatever happens. The deadline is the caller's part."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: BranchChannel) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._channel = channel
         self._task = task
         self._cancelling = task.cancelling()
         self._wrapper = _CountingWrapper()
+        self._protocol: BranchProtocol | None = None
+        self._was_used = False  # the connection, by calls that were answered
         self._stream: Stream | None = None
         self._release: Callable[[], None] | None = None
 
     async def connect(self, headers: HeaderBlock) -> None:
         """Connect unless the channel is connected, and send the headers.
 
-        Raises CannotConnect: refused, unknown host, unreachable.
+        Raises CannotConnect: refused, unknown host, unreachable; NotServed when the connection was lost
+        before the call could begin.
         """
         with self._wrapper:
             try:
-                protocol = await self._channel.__connect__()
+                protocol = await self._channel.connected()
             except OSError as error:
                 raise CannotConnect(error.strerror or str(error)) from error
+            self._protocol, self._was_used = protocol, protocol.has_answered
             stream = protocol.processor.connection.create_stream(wrapper=self._wrapper)
             wire: list[tuple[str, str]] = [headers]  # type: ignore[list-item]  # h2 takes bytes as well
             self._release = await stream.send_request(wire, _processor=protocol.processor)
             self._stream = stream
+            if protocol.is_lost:  # while this call waited for its turn
+                raise NotServed("it was lost before the call began")
 
     async def finish(self, payload: bytes, reply_bytes_max: int) -> tuple[int, str]:
         """Send the message, drop the reply, return gRPC's status and its text.
@@ -101,16 +105,27 @@ class UnaryCall:
                 await stream.send_data(b"\0" + len(payload).to_bytes(4, "big") + payload, end_stream=True)
                 status = _early_status(dict(await stream.recv_headers()))
                 if status is None:
-                    await _drop_message(stream, reply_bytes_max)
-                    status = _status(dict(await stream.recv_trailers()))
-                return status
+                    status = await _status_after_message(stream, reply_bytes_max)
         except StreamTerminatedError:
             status = _early_status(dict(stream.headers or ()))
             if stream.trailers is not None:
                 status = _status(dict(stream.trailers))
             if status is None:
-                raise
-            return status  # all was said before the stream ended
+                raise  # else all was said before the stream ended
+        if self._protocol is not None:
+            self._protocol.has_answered = True
+        return status
+
+    def may_repeat(self, error: StreamTerminatedError) -> bool:
+        """True when nothing of an answer came and the branch need not have seen the call.
+
+        So it is with a connection that served other calls and was closed by its server just then.
+        """
+        if isinstance(error, NotServed):
+            return True
+        stream = self._stream
+        is_silent = stream is None or (stream.headers is None and not stream.data_received)
+        return self._was_used and is_silent and not isinstance(error, StreamReset)
 
     def release(self) -> None:
         """End the call. Raises CancelledError if a cancellation of the task got lost on the way."""
@@ -126,6 +141,18 @@ class UnaryCall:
                 raise asyncio.CancelledError
 
 
+async def _status_after_message(stream: Stream, bytes_max: int) -> tuple[int, str]:
+    """Drop the message and read what follows it. A status that came whole counts after half a message too."""
+    try:
+        await _drop_message(stream, bytes_max)
+    except BrokenReply:
+        status = _status(dict(stream.trailers)) if stream.trailers is not None else None
+        if status is None or status[0] == GRPC_OK:
+            raise
+        return status
+    return _status(dict(await stream.recv_trailers()))
+
+
 async def _drop_message(stream: Stream, bytes_max: int) -> None:
     try:
         left = int.from_bytes((await stream.recv_data(_PREFIX_BYTES))[1:], "big")
@@ -139,10 +166,12 @@ async def _drop_message(stream: Stream, bytes_max: int) -> None:
 
 def _early_status(headers: dict[str, str]) -> tuple[int, str] | None:
     """The status of a call that ends with its first headers; None when a message and trailers follow."""
+    if "grpc-status" in headers:
+        return _status(headers)
     http = headers.get(":status", "200")
     if http != "200":
         return _HTTP_STATUSES.get(http, Status.UNKNOWN).value, f"HTTP status {http} instead of a gRPC answer"
-    return _status(headers) if "grpc-status" in headers else None
+    return None
 
 
 def _status(trailers: dict[str, str]) -> tuple[int, str]:

@@ -2,6 +2,8 @@
 
 import aiohttp
 
+from coordinator.calls.content import CannotUnpack
+
 
 def describe(error: Exception, url: str) -> str:
     """Say what kept `url` from answering. error: an aiohttp.ClientError, OSError or ValueError."""
@@ -22,6 +24,8 @@ def describe(error: Exception, url: str) -> str:
             what, why = "cannot be called", _text(error)
         case aiohttp.ClientError() | OSError():
             what, why = "the connection broke", _text(error)
+        case CannotUnpack():
+            what, why = "the answer cannot be unpacked", _text(error)
         case _:
             what, why = "cannot be called", _text(error)
     return f"{url}: {what} ({why})"

@@ -40,5 +40,11 @@ async def call_json_rpc(
     }
     body = json.dumps(request, ensure_ascii=False).encode(errors="replace")
     return await http.fetch(
-        hdrs.METH_POST, url.url, body, transaction.options.branch_headers, timeout, json_rpc_answer
+        hdrs.METH_POST,
+        url.url,
+        url.authorization,
+        body,
+        transaction.options.branch_headers,
+        timeout,
+        json_rpc_answer,
     )

@@ -11,6 +11,7 @@ from coordinator.calls.http import HttpCaller
 from coordinator.calls.jsonrpc import call_json_rpc
 from coordinator.calls.url import GrpcUrl, HttpUrl, is_http, parse_grpc_url, parse_http_url
 from coordinator.discovery.base import Resolver
+from coordinator.discovery.names import Names
 from coordinator.model import PROTOCOL_GRPC, PROTOCOL_JSON_RPC, Branch, Transaction
 
 _URLS_REMEMBERED_MAX: Final = 4096  # parsed urls; a parse costs a tenth of a call
@@ -23,6 +24,7 @@ class BranchCaller:
     answer_bytes_max: of a longer HTTP answer only the beginning counts; a longer gRPC reply is UNKNOWN.
     redirects_max: HTTP redirects followed per call.
     channels_max: gRPC connections at a time. channel_idle_seconds: how long an unused one is kept.
+    names: looks hosts up; its owner closes it. None: one of its own.
     """
 
     def __init__(
@@ -34,13 +36,17 @@ class BranchCaller:
         channels_max: int = 1024,
         channel_idle_seconds: float = 300.0,
         user_agent: str = "dtm-coordinator",
+        names: Names | None = None,
     ) -> None:
         deadlines = Deadlines()
+        self._is_names_owner = names is None
+        self._names = names or Names()
         self._http = HttpCaller(
             answer_bytes_max=answer_bytes_max,
             redirects_max=redirects_max,
             user_agent=user_agent,
             deadlines=deadlines,
+            names=self._names,
         )
         self._grpc = GrpcCaller(
             resolver,
@@ -48,6 +54,7 @@ class BranchCaller:
             channels_max=channels_max,
             idle_seconds=channel_idle_seconds,
             deadlines=deadlines,
+            names=self._names,
         )
         self._http_url = lru_cache(_URLS_REMEMBERED_MAX)(parse_http_url)
         self._grpc_url = lru_cache(_URLS_REMEMBERED_MAX)(parse_grpc_url)
@@ -85,3 +92,5 @@ class BranchCaller:
         """Close the pooled connections. Calls that still run end with UNKNOWN."""
         await self._http.close()
         await self._grpc.close()
+        if self._is_names_owner:
+            await self._names.close()

@@ -1,18 +1,22 @@
 """Urls of branches, as clients write them (PROTOCOL §10). Pure."""
 
 import re
-from dataclasses import dataclass
+from base64 import b64encode
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from yarl import URL
 
-from coordinator.discovery.target import parse_target
+from coordinator.discovery.target import SCHEME_ETCD, host_and_port, parse_target
 from coordinator.model import PROTOCOL_GRPC
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _LEGAL: Final = "!#$%&'()*+,-./:;=?@[]_~"  # in a path or query; `[` and `]` are not quite, and everywhere
 _NOT_IN_HOST: Final = re.compile(r"[\s\"<>\\^`{|}]")
+_HOST_MAX: Final = 254  # of DNS, the dot at the end included
+_LABEL_MAX: Final = 63
 _PLAIN_QUERY: Final = re.compile(r"(?:[a-z_]+=[A-Za-z0-9_.~-]*&?)+")
 
 
@@ -21,7 +25,8 @@ class HttpUrl:
     """An HTTP url that can be called. endpoint: `scheme://host:port`, what its calls share places by."""
 
     endpoint: str
-    url: URL  # as written, but for characters that a request line must not have; no fragment
+    url: URL  # as written, but for characters that a request line must not have; no login, no fragment
+    authorization: str = field(default="", repr=False)  # the header that its login means (Basic)
 
     def with_branch(self, gid: str, trans_type: str, branch_id: str, op: str) -> URL:
         """Return the url with the four query parameters of a branch call after its own."""
@@ -39,6 +44,7 @@ class GrpcUrl:
 
     target: str  # what a resolver turns into endpoints: `host:port`, `etcd://…/user.rpc`, `direct:///…`
     path: str  # `/package.Service/Method`
+    authority: str = ""  # what the server is told that it is called by; empty: the endpoint itself
 
 
 def is_http(url: str) -> bool:
@@ -79,33 +85,64 @@ def parse_http_url(url: str) -> HttpUrl:
         raise ValueError("has no host")
     if port == 0:
         raise ValueError("has 0 for a port")
-    if _NOT_IN_HOST.search(parts.netloc):
+    login, _, place = parts.netloc.rpartition("@")
+    if _NOT_IN_HOST.search(place) or not place.removesuffix(":"):
         raise ValueError(f"has {parts.hostname!r} for a host")
     # Whatever the client has encoded stays as it is; yarl would decode and encode it again.
     path = quote(parts.path, safe=_LEGAL) or "/"
     query = quote(parts.query, safe=_LEGAL)
-    authority = parts.netloc
-    if not authority.isascii():
-        authority = _encoded_authority(url)
+    authority = place if place.isascii() else _encoded_authority(f"{parts.scheme}://{place}/")
     parsed = URL.build(scheme=parts.scheme, authority=authority, path=path, query_string=query, encoded=True)
-    return HttpUrl(f"{parts.scheme}://{parsed.host_subcomponent}:{parsed.port}".lower(), parsed)
+    _require_host(parsed.raw_host or "")
+    endpoint = f"{parts.scheme}://{parsed.host_subcomponent}:{parsed.port}".lower()
+    return HttpUrl(endpoint, parsed, _basic(login) if login else "")
 
 
 def parse_grpc_url(url: str) -> GrpcUrl:
     """Split `target/package.Service/Method`. Raises ValueError, the end of a sentence: `has no port`."""
     if _CONTROL.search(url):
         raise ValueError("has a control character")
+    if not url.isascii():
+        raise ValueError("has a character that is not ASCII, which gRPC cannot send")
     if "://" not in url:
         address, slash, method = url.partition("/")
         if not slash or not method:
             raise ValueError("has no /package.Service/Method after the host")
-        return GrpcUrl(str(parse_target(address)), f"/{method}")
+        return _grpc_url(address, f"/{method}")
     # The method is always the last two segments: a service's name in etcd may have slashes of its own.
     parts = url.rsplit("/", 2)
     if len(parts) < 3 or not all(parts) or parts[0].endswith((":", ":/")):
         raise ValueError("has no /package.Service/Method after the service")
     target, service, method = parts
-    return GrpcUrl(str(parse_target(target)), f"/{service}/{method}")
+    return _grpc_url(target, f"/{service}/{method}")
+
+
+def _grpc_url(written: str, path: str) -> GrpcUrl:
+    target = parse_target(written)
+    if target.scheme != SCHEME_ETCD:
+        for host in target.hosts:
+            _require_host(host_and_port(host)[0])
+    is_named = target.scheme != SCHEME_ETCD and len(target.hosts) == 1
+    return GrpcUrl(str(target), path, target.hosts[0] if is_named else "")
+
+
+def _basic(login: str) -> str:
+    """The header that `user:password`, percent-encoded or not, means: RFC 7617, in UTF-8."""
+    user, _, password = login.partition(":")
+    return f"Basic {b64encode(unquote_to_bytes(user) + b':' + unquote_to_bytes(password)).decode()}"
+
+
+def _require_host(host: str) -> None:
+    """Raise ValueError for a host that can be no name and is no address: nothing could ever be sent to it."""
+    if ":" in host or host.replace(".", "").isdigit():
+        try:
+            ip_address(host.partition("%")[0])
+        except ValueError:
+            raise ValueError(f"has {host!r} for a host, which is no whole IP address") from None
+        return
+    labels = host.removesuffix(".").split(".")
+    if len(host) > _HOST_MAX or not all(0 < len(label) <= _LABEL_MAX for label in labels):
+        raise ValueError(f"has {host!r} for a host, which no name server knows")
 
 
 def _encoded_authority(url: str) -> str:

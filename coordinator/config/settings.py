@@ -215,7 +215,7 @@ class Settings(_Frozen):
     update_branch_sync: bool = True  # taken, no effect: results are always stored before the next step
     update_branch_async_goroutine_num: Count = 1  # taken, no effect
     grpc_service_config: str = ""  # taken, no effect
-    grpc_balancer: str = ""  # taken, no effect
+    grpc_balancer: str = ""  # `round_robin`: a gRPC `host:port` is every address behind the name
     log_level: LogLevel = "info"
     log: Log = Log()
     time_zone_offset: str = ""  # hours east of UTC, `+8` or `+05:30`; empty: the process's own zone

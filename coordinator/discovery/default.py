@@ -17,7 +17,7 @@ class NoRegistration:
 
 
 class PlainResolver:
-    """Takes `host:port` for what it is; the event loop looks the name up when it connects."""
+    """Takes `host:port` for what it is; the name is looked up when a connection is made."""
 
     async def endpoints(self, target: str) -> Sequence[str]:
         """Return the target itself."""

@@ -6,13 +6,16 @@ from typing import Final
 from coordinator.discovery.base import Registration, Resolver
 from coordinator.discovery.default import NoRegistration, PlainResolver
 from coordinator.discovery.direct import DirectResolver
+from coordinator.discovery.dns import DnsResolver
 from coordinator.discovery.etcd import EtcdRegistration
 from coordinator.discovery.etcd_resolver import EtcdResolver
-from coordinator.discovery.target import SCHEME_DIRECT, SCHEME_ETCD, endpoint, parse_target
+from coordinator.discovery.names import Names
+from coordinator.discovery.target import SCHEME_DIRECT, SCHEME_DNS, SCHEME_ETCD, endpoint, parse_target
 from coordinator.errors import StartError
 
 DRIVER_DEFAULT: Final = "default"
 DRIVER_GO_ZERO: Final = "dtm-driver-gozero"
+ROUND_ROBIN: Final = "round_robin"  # of GrpcBalancer, as gRPC names it
 
 
 def open_registration(driver: str, target: str, end_point: str) -> Registration:
@@ -33,7 +36,7 @@ def open_registration(driver: str, target: str, end_point: str) -> Registration:
         raise StartError(
             f"MicroService.Target {error}", "write it as etcd://host:2379,host:2379/dtmservice"
         ) from error
-    if parsed.scheme == SCHEME_DIRECT:
+    if parsed.scheme != SCHEME_ETCD:
         return NoRegistration()  # as in go-zero: who is named directly needs no registry
     try:
         endpoint(end_point)
@@ -45,9 +48,16 @@ def open_registration(driver: str, target: str, end_point: str) -> Registration:
     return EtcdRegistration(parsed.hosts, parsed.key, end_point, user=parsed.user, password=parsed.password)
 
 
-def open_resolver() -> Resolver:
-    """Return a resolver of every kind of target, whatever the configured driver is."""
-    return SchemeResolver({"": PlainResolver(), SCHEME_DIRECT: DirectResolver(), SCHEME_ETCD: EtcdResolver()})
+def open_resolver(names: Names | None = None, *, balancer: str = "") -> Resolver:
+    """Return a resolver of every kind of target, whatever the configured driver is.
+
+    names: looks hosts up; its owner closes it. None: one of its own. balancer: `GrpcBalancer`; with
+    `round_robin` a plain `host:port` is every address behind the name too, as `dns:///host:port` always is.
+    """
+    dns = DnsResolver(names)
+    plain = dns if balancer == ROUND_ROBIN else PlainResolver()
+    resolvers: dict[str, Resolver] = {"": plain, SCHEME_DIRECT: DirectResolver(), SCHEME_DNS: dns}
+    return SchemeResolver({**resolvers, SCHEME_ETCD: EtcdResolver()})
 
 
 class SchemeResolver:

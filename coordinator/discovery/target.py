@@ -1,6 +1,6 @@
 """Names of services (PROTOCOL §10, §11). Pure.
 
-`etcd://h1:2379,h2:2379/user.rpc`, `direct:///h1:8080,h2:8080` or plainly `host:port`.
+`etcd://h1:2379,h2:2379/user.rpc`, `direct:///h1:8080,h2:8080`, `dns:///host:8080` or plainly `host:port`.
 """
 
 from dataclasses import dataclass, field
@@ -9,13 +9,14 @@ from urllib.parse import parse_qs, quote, unquote
 
 SCHEME_ETCD: Final = "etcd"
 SCHEME_DIRECT: Final = "direct"
+SCHEME_DNS: Final = "dns"
 
 _ETCD_PORT: Final = 2379
 _SCHEMES: Final = {
     "etcd": SCHEME_ETCD,
     "discov": SCHEME_ETCD,  # go-zero's older name of the same
     "direct": SCHEME_DIRECT,
-    "dns": SCHEME_DIRECT,  # what a gRPC client writes for a plain host; the event loop looks the name up
+    "dns": SCHEME_DNS,  # as gRPC clients write it: every address behind the name is an instance
     "passthrough": SCHEME_DIRECT,
 }
 
@@ -24,7 +25,7 @@ _SCHEMES: Final = {
 class Target:
     """Where a service is found. The text of two targets is the same when they mean the same.
 
-    scheme: `etcd` or `direct`. hosts: `host:port`, of the etcd servers or of the service itself.
+    scheme: `etcd`, `direct` or `dns`. hosts: `host:port`, of the etcd servers or of the service itself.
     key: the name that the service registers under, etcd only.
     """
 
@@ -38,6 +39,8 @@ class Target:
         hosts = ",".join(self.hosts)
         if self.scheme == SCHEME_DIRECT:
             return hosts if len(self.hosts) == 1 else f"{SCHEME_DIRECT}:///{hosts}"
+        if self.scheme == SCHEME_DNS:
+            return f"{SCHEME_DNS}:///{hosts}"
         login = (
             f"?user={quote(self.user, safe='')}&password={quote(self.password, safe='')}" if self.user else ""
         )
@@ -59,10 +62,10 @@ def parse_target(text: str) -> Target:
     name, rest = text.split("://", 1)
     scheme = _SCHEMES.get(name.lower())
     if scheme is None:
-        raise ValueError(f"has the scheme {name}, which is not supported; etcd, discov and direct are")
+        raise ValueError(f"has the scheme {name}, which is not supported; etcd, discov, direct and dns are")
     place, _, query = rest.partition("?")
     authority, _, path = place.partition("/")
-    if scheme == SCHEME_DIRECT:
+    if scheme != SCHEME_ETCD:
         # `dns://resolver/host:port` names a name server before the slash: it is left to the system's own.
         hosts = path if path and (name != "direct" or not authority) else authority
         return Target(scheme, _hosts(hosts))

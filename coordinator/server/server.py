@@ -15,6 +15,7 @@ from coordinator.backoff import Timing
 from coordinator.calls.router import BranchCaller
 from coordinator.clock import SystemClock
 from coordinator.config.settings import Settings
+from coordinator.discovery.names import Names
 from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import Alerts, LoggedAlerts, WebHookAlerts
@@ -120,11 +121,14 @@ class Server:
         self, store: SqlStore, clock: SystemClock, observing: Observing
     ) -> tuple[Engine, Recovery]:
         settings = self._settings
-        resolver = open_resolver()
+        names = Names()
+        self._opened.push_async_callback(names.close)
+        resolver = open_resolver(names, balancer=settings.grpc_balancer)
         self._opened.push_async_callback(resolver.close)
         caller = BranchCaller(
             resolver,
             answer_bytes_max=settings.answer_bytes_max,
+            names=names,
         )
         self._opened.push_async_callback(caller.close)
         patterns: dict[str, Pattern] = {

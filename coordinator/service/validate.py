@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
+from coordinator.calls.grpc_headers import METADATA_NAME
 from coordinator.calls.url import check_branch_url, is_http
 from coordinator.errors import Invalid, InvalidBranch, InvalidTopic
 from coordinator.model import (
@@ -110,7 +111,7 @@ def validated_branches(
     require_text("query_prepared", request.query_prepared)
     require_text("custom_data", request.custom_data)
     require_text("rollback_reason", request.rollback_reason)
-    _require_options(request.options)
+    _require_options(request.options, request.protocol)
     if request.protocol == PROTOCOL_GRPC:
         _require_header_value("gid", request.gid)
     match request.trans_type:
@@ -216,7 +217,7 @@ def _require_callable_subscribers(branches: Sequence[Branch], protocol: str) -> 
         _require_url(f"the url of branch {branch.branch_id}", branch.url, protocol)
 
 
-def _require_options(options: Options) -> None:
+def _require_options(options: Options, protocol: str) -> None:
     for name in ("timeout_to_fail", "request_timeout", "retry_interval", "retry_limit"):
         value = getattr(options, name)
         if not 0 <= value <= SECONDS_MAX:
@@ -226,6 +227,8 @@ def _require_options(options: Options) -> None:
     for name, value in options.branch_headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise Invalid(f"branch_headers has {name!r}, which is no header name")
+        if protocol == PROTOCOL_GRPC and not METADATA_NAME.fullmatch(name.lower()):
+            raise Invalid(f"branch_headers has {name!r}, which is no name of gRPC metadata")
         _require_header_value(f"branch_headers[{name!r}]", value)
     if options.branch_headers:
         _require_length("the options as JSON", encode_options(options), TEXT_LENGTH_MAX)

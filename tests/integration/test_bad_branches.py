@@ -12,13 +12,22 @@ from contextlib import AsyncExitStack
 import pytest
 from aiohttp import web
 
-from coordinator.client import Dtm, Ongoing, Status
+from coordinator.client import Dtm, Failure, Ongoing, Status
 from tests.conftest import StartCoordinator
 from tests.support.ports import HOST, free_port
 from tests.support.under_test import CoordinatorProcess, Store
 
 MEGABYTES = 10
 SUBMITS_EACH = 5
+
+
+_GBK = {"Content-Type": "text/plain; charset=gbk"}
+_LOADED = {  # answers with more around them than an HTTP library takes by itself
+    "a 409 with a cookie of 9 kB": (409, {**_GBK, "Set-Cookie": "a=" + "x" * 9000}),
+    "a 409 in a coding nobody knows": (409, {**_GBK, "Content-Encoding": "br"}),
+    "a 200 with 300 headers": (200, {**_GBK, **{f"X-{number}": "y" for number in range(300)}}),
+    "a 200 in a coding nobody knows": (200, {**_GBK, "Content-Encoding": "br"}),
+}
 
 
 class Branch:
@@ -50,6 +59,10 @@ class Branch:
             return web.json_response({"dtm_result": "SUCCESS"})
         if self.mode == "redirects to itself":
             raise web.HTTPTemporaryRedirect(request.path_qs)
+        if self.mode in _LOADED:
+            self.calls[request.query["gid"], request.query["branch_id"], request.query["op"]] += 1
+            status, headers = _LOADED[self.mode]
+            return web.Response(status=status, headers=headers, body="余额不足".encode("gbk"))
         status = 200 if self.mode == "a success of 10 MB" else 500
         self.calls[request.query["gid"], request.query["branch_id"], request.query["op"]] += 1
         return web.Response(status=status, body=b"a" * (MEGABYTES << 20))
@@ -99,6 +112,28 @@ async def test_what_misbehaves_is_asked_again_and_delays_nobody(
         view = await dtm.query("unknown-host")
         assert view is not None
         assert view.status is Status.SUBMITTED
+
+
+async def test_what_a_status_is_loaded_with_changes_nothing(
+    coordinator: CoordinatorProcess, branch: Branch
+) -> None:
+    """A 409 rolls back and a 200 succeeds, at once; the reason is read in the branch's own characters."""
+    await branch.start()
+    async with Dtm(coordinator.http_url) as dtm:
+        for mode, (status, _) in _LOADED.items():
+            branch.mode = mode
+            gid = mode.replace(" ", "-")
+            saga = dtm.saga(gid, wait_result=True).add(f"{branch.url}/misbehave", payload={})
+            if status == 200:
+                assert (await saga.submit()).status is Status.SUCCEED
+                continue
+            with pytest.raises(Failure):
+                await saga.submit()
+            await _until(dtm, gid, Status.FAILED)
+            view = await dtm.query(gid)
+            assert view is not None
+            assert view.rollback_reason.endswith("return failed: 余额不足 FAILURE")
+    assert set(branch.calls.values()) == {1}
 
 
 async def test_a_success_of_10_mb_is_a_success(coordinator: CoordinatorProcess, branch: Branch) -> None:

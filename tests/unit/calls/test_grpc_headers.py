@@ -36,6 +36,12 @@ def test_names_that_are_grpcs_own_are_dropped() -> None:
     assert headers == _headers({})
 
 
+def test_names_that_belong_to_http_1_are_dropped() -> None:
+    """A server would break off the call for them, or the connection; an HTTP branch may want them."""
+    names = ("Host", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade")
+    assert _headers(dict.fromkeys((*names, "Content-Length", "Expect"), "x")) == _headers({})
+
+
 def test_binary_values_are_encoded() -> None:
     assert _headers({"trace-bin": "ab"})[b"trace-bin"] == b"YWI"
 

@@ -82,6 +82,10 @@ def test_calls_to_one_server_share_an_endpoint(url: str, endpoint: str) -> None:
         ("http://a b/", "has 'a b' for a host"),
         ("http://[::1/", "is not a url: Invalid IPv6 URL"),
         ("http://host/\r\nX: y", "has a control character"),
+        ("http://a..b/", "has 'a..b' for a host, which no name server knows"),
+        (f"http://{'x' * 64}/", f"has {'x' * 64!r} for a host, which no name server knows"),
+        ("http://127.1/", "has '127.1' for a host, which is no whole IP address"),
+        ("http://2130706433/", "has '2130706433' for a host, which is no whole IP address"),
     ],
 )
 @pytest.mark.parametrize("protocol", ["http", "json-rpc"])
@@ -120,8 +124,8 @@ def test_a_grpc_transaction_may_mix_in_http_branches() -> None:
         ("direct://h1:8080,h2:8080", "direct:///h1:8080,h2:8080"),
         ("direct:///h1:8080", "h1:8080"),
         ("direct:///[::1]:8080,h2:1", "direct:///[::1]:8080,h2:1"),
-        ("dns:///host:8080", "host:8080"),
-        ("dns://1.1.1.1/host:8080", "host:8080"),
+        ("dns:///host:8080", "dns:///host:8080"),
+        ("dns://1.1.1.1/host:8080", "dns:///host:8080"),
         ("passthrough:///host:8080", "host:8080"),
     ],
 )
@@ -149,9 +153,12 @@ def test_grpc_urls(url: str, target: str) -> None:
         ("direct:///h1:8080,h2/user.User/saveUser", "has no port"),
         (
             "consul://h1:8500/user.rpc/user.User/saveUser",
-            "has the scheme consul, which is not supported; etcd, discov and direct are",
+            "has the scheme consul, which is not supported; etcd, discov, direct and dns are",
         ),
         ("host:8080/user.User/save\nUser", "has a control character"),
+        ("host:8080/user.User/Ü", "has a character that is not ASCII, which gRPC cannot send"),
+        ("a..b:8080/user.User/saveUser", "has 'a..b' for a host, which no name server knows"),
+        ("dns:///127.1:8080/a.B/C", "has '127.1' for a host, which is no whole IP address"),
     ],
 )
 def test_grpc_urls_that_can_never_be_called(url: str, problem: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as some
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from coordinator.model import Result, Status
-from coordinator.telemetry.gauges import LABEL_VALUES_MAX
+from coordinator.telemetry.gauges import LABEL_VALUES_MAX, UNUSED_SECONDS, GaugeFamily
 from coordinator.telemetry.metrics import Metrics
 from coordinator.telemetry.tally import Spread, SpreadFamily
 
@@ -110,6 +110,29 @@ def test_a_gauge_never_shows_more_than_so_many_label_values(metrics: Metrics) ->
     endpoints = {line.partition("}")[0] for line in seen}
     assert len(endpoints) == LABEL_VALUES_MAX + 1
     assert 'dtm_calls_in_flight{endpoint="other"} 20.0' in seen
+
+
+def test_a_label_that_is_not_used_for_minutes_makes_room_for_a_new_one() -> None:
+    """Instances of services come and go; the new ones are told by name again."""
+    now = 0.0
+    family = GaugeFamily(monotonic=lambda: now)
+    values: dict[str, float] = {"http://stays": 1.0}
+    family.add("calls", "Calls.", lambda: values, label="endpoint")
+
+    def shown() -> set[str]:
+        [metric] = family.collect()
+        return {sample.labels["endpoint"] for sample in metric.samples}
+
+    values |= {f"http://old-{number}": 1.0 for number in range(LABEL_VALUES_MAX - 1)}
+    shown()
+    old = set(values) - {"http://stays"}
+    for name in old:
+        del values[name]
+    now = UNUSED_SECONDS - 1
+    values["http://new"] = 1.0
+    assert shown() == {"http://stays", "other"}, "what was seen a moment ago may come again"
+    now = UNUSED_SECONDS
+    assert shown() == {"http://stays", "http://new"}
 
 
 def test_the_server_says_what_it_is(metrics: Metrics) -> None:
