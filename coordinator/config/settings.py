@@ -221,6 +221,7 @@ class Settings(_Frozen):
     time_zone_offset: str = ""  # hours east of UTC, `+8` or `+05:30`; empty: the process's own zone
     config_update_interval: Seconds = 3  # until other coordinators see a changed topic
     alert_retry_limit: AlertRetryLimit = 3  # failures of a branch before alert_web_hook is called
+    alert_on_end: bool = True  # whether alert_web_hook also hears of the end of what was reported
     alert_web_hook: str = Field(default="", repr=False)  # url; tokens are often part of it
     admin_base_path: str = ""  # path prefix of the console
 

@@ -1,24 +1,20 @@
-"""Alerts: a branch that goes on failing is reported, and later that its transaction ended (PROTOCOL §9)."""
+"""Alerts: a branch that goes on failing is reported, and later that its transaction ended (PROTOCOL §9).
 
-import asyncio
-from dataclasses import asdict, dataclass
-from http import HTTPStatus
-from typing import Final, Protocol
+What must outlive a coordinator stands in the row, in ext_data: how many rounds have failed in a row, and that
+an alert was given. A Go server that shares the database passes over keys that it does not know (see
+telemetry.trace_context).
+"""
 
-import aiohttp
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
 import orjson
 
 from coordinator.telemetry.log import log
 
-_QUEUE_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged
-_POST_SECONDS: Final = 5.0
-_PAUSES_SECONDS: Final = (1.0, 4.0, 15.0)  # between attempts
-
-
-# In column ext_data of a transaction that was reported, so that whoever ends it tells of that. A Go server
-# that shares the database passes over keys that it does not know (see telemetry.trace_context).
-_MARK: Final = "alerted"
-_MARKED: Final = f'"{_MARK}":true'
+_ALERTED: Final = "alerted"
+_MARKED: Final = f'"{_ALERTED}":true'
+_FAILED_ROUNDS: Final = "failed_rounds"
 
 
 def is_marked(ext_data: str) -> bool:
@@ -26,13 +22,36 @@ def is_marked(ext_data: str) -> bool:
     return _MARKED in ext_data
 
 
-def marked(ext_data: str) -> str:
-    """The same ext_data, with the mark; unchanged when another program wrote what is no JSON object."""
+def failed_rounds(ext_data: str) -> int:
+    """How many rounds in a row have failed, as far as this ext_data tells."""
+    if _FAILED_ROUNDS not in ext_data:
+        return 0
+    count = (_parsed(ext_data) or {}).get(_FAILED_ROUNDS)
+    return count if type(count) is int and count > 0 else 0
+
+
+def noted(ext_data: str, *, failed: int, alerted: bool) -> str:
+    """The same ext_data with so many failed rounds, and that an alert was given where it was.
+
+    Unchanged when another program wrote what is no JSON object.
+    """
+    found = _parsed(ext_data)
+    if found is None:
+        return ext_data
+    kept = {name: value for name, value in found.items() if name != _FAILED_ROUNDS}
+    if failed:
+        kept[_FAILED_ROUNDS] = failed
+    if alerted:
+        kept[_ALERTED] = True
+    return orjson.dumps(kept).decode() if kept else ""
+
+
+def _parsed(ext_data: str) -> dict[str, Any] | None:
     try:
         found = orjson.loads(ext_data or "{}")
     except orjson.JSONDecodeError:
-        return ext_data
-    return orjson.dumps(found | {_MARK: True}).decode() if isinstance(found, dict) else ext_data
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,67 +82,14 @@ class LoggedAlerts:
 
     def failing(self, alert: Alert) -> None:
         """See Alerts."""
-        _log(alert)
+        say(alert)
 
     def ended(self, gid: str, status: str, *, was_reported: bool) -> None:
         """See Alerts."""
 
 
-class WebHookAlerts:
-    """Posts each alert as JSON to a url, in the order they came; `run` does the work."""
-
-    def __init__(self, url: str, *, pauses_seconds: tuple[float, ...] = _PAUSES_SECONDS) -> None:
-        self._url = url
-        self._pauses_seconds = pauses_seconds
-        self._queue: asyncio.Queue[Alert] = asyncio.Queue(_QUEUE_MAX)
-
-    def failing(self, alert: Alert) -> None:
-        """See Alerts."""
-        _log(alert)
-        self._put(alert)
-
-    def ended(self, gid: str, status: str, *, was_reported: bool) -> None:
-        """See Alerts."""
-        if was_reported:
-            self._put(Alert(gid, status))
-
-    async def run(self) -> None:
-        """Post until cancelled."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_POST_SECONDS)) as session:
-            while True:
-                await self._deliver(session, await self._queue.get())
-
-    async def _deliver(self, session: aiohttp.ClientSession, alert: Alert) -> None:
-        body = orjson.dumps(asdict(alert))
-        for pause in (*self._pauses_seconds, None):
-            problem = await self._post(session, body)
-            if not problem:
-                return
-            if pause is None:
-                log.error("AlertWebHook did not take an alert: {}", problem, gid=alert.gid)
-                return
-            await asyncio.sleep(pause)
-
-    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> str:
-        """Return why it was not taken; empty when it was."""
-        try:
-            async with session.post(
-                self._url, data=body, headers={"Content-Type": "application/json"}
-            ) as answer:
-                if answer.status < HTTPStatus.BAD_REQUEST:
-                    return ""
-                return f"status {answer.status}"
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # a time-out is an OSError
-            return str(error) or type(error).__name__
-
-    def _put(self, alert: Alert) -> None:
-        try:
-            self._queue.put_nowait(alert)
-        except asyncio.QueueFull:
-            log.error("AlertWebHook is too slow: an alert is not posted", gid=alert.gid)
-
-
-def _log(alert: Alert) -> None:
+def say(alert: Alert) -> None:
+    """Write the alert to the log."""
     log.alert(
         "{} failed {} times in a row: {}",
         alert.branch,

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from coordinator.backoff import after_round
 from coordinator.calls.base import Answer
-from coordinator.engine.alerts import Alert, is_marked, marked
+from coordinator.engine.alerts import Alert, failed_rounds, noted
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
 from coordinator.engine.tools import Tools
 from coordinator.errors import StoreUnavailable, ending_with
@@ -237,33 +237,37 @@ class Drive:
         if wait.until is not None:
             await self._write(Assign(owner="", next_cron_time=wait.until))
             return
+        unknown = self._failing is not None and wait.doubles
         interval = tools.timing.retry_interval
-        if wait.doubles:
-            interval = after_round(
-                tools.timing,
-                transaction,
-                succeeded=self._succeeded,
-                unknown=self._failing is not None,
-            )
+        if wait.doubles or failed_rounds(transaction.ext_data):  # else at its own pace, however often
+            interval = after_round(tools.timing, transaction, succeeded=self._succeeded, unknown=unknown)
+        failed = self._failed_rounds(interval, unknown=unknown)
         # Jitter: not all of an outage's victims at once.
         due = tools.clock.now() + timedelta(seconds=interval * (1 + tools.random.random() / 10))
         if wait.not_after is not None:
             due = min(due, wait.not_after)
-        alert = self._alert(interval) if wait.doubles else None  # else the interval counts no failed rounds
-        ext_data = None if alert is None or is_marked(transaction.ext_data) else marked(transaction.ext_data)
-        await self._write(
-            Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=ext_data)
-        )
+        alert = self._alert(failed) if unknown else None
+        ext_data = noted(transaction.ext_data, failed=failed, alerted=alert is not None)
+        changed = None if ext_data == transaction.ext_data else ext_data
+        await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=changed))
         if alert is not None:
             tools.alerts.failing(alert)
 
-    def _alert(self, interval: int) -> Alert | None:
-        timing, transaction = self._tools.timing, self._transaction
-        failures = timing.failures(interval, transaction.options)
-        if self._failing is None or not timing.is_alarming(failures):
+    def _failed_rounds(self, interval: int, *, unknown: bool) -> int:
+        """How many rounds in a row have failed, this one with them. interval: the next one, seconds."""
+        transaction = self._transaction
+        before = 0 if self._succeeded else failed_rounds(transaction.ext_data)
+        # A workflow's pace does not begin at its first interval, which could tell what nobody has counted.
+        if not unknown or transaction.trans_type == TransType.WORKFLOW:
+            return before + unknown
+        return max(before + 1, self._tools.timing.failures(interval, transaction.options))
+
+    def _alert(self, failed: int) -> Alert | None:
+        transaction = self._transaction
+        if self._failing is None or not self._tools.timing.is_alarming(failed):
             return None
         branch, answer = self._failing
-        return Alert(transaction.gid, transaction.status, branch.url, answer.text, failures)
+        return Alert(transaction.gid, transaction.status, branch.url, answer.text, failed)
 
     async def _write(self, assign: Assign) -> None:
         results, self._unwritten = tuple(self._unwritten), []
@@ -282,7 +286,9 @@ class Drive:
     def _log_no_result(self, branch: Branch, answer: Answer) -> None:
         if self._transaction.trans_type == TransType.WORKFLOW and answer.result is Result.FAILURE:
             return  # so a client that was called back says that it has rolled back: it has ended it
-        log.with_fields(**about(self._transaction)).warning(
+        bound = log.with_fields(**about(self._transaction))
+        write = bound.info if answer.result is Result.ONGOING else bound.warning
+        write(
             "no result from {}: {} {}; it will be called again",
             branch.url,
             answer.result,

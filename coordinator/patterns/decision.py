@@ -47,7 +47,7 @@ class Wait:
 
     not_after: datetime | None = None  # ask again no later than this, whatever the back-off
     until: datetime | None = None  # nothing to do before this; back-off plays no part
-    doubles: bool = True  # False: ask again every RetryInterval, however often
+    doubles: bool = True  # False: ask again at the pace so far, RetryInterval unless it has backed off
 
 
 Decision = Run | Await | Abort | Submit | Finish | Wait

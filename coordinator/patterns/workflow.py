@@ -47,6 +47,7 @@ def custom_of(custom_data: str) -> Custom:
 def decide(transaction: Transaction, branches: Sequence[Branch], round: Round, now: datetime) -> Decision:
     """Return the next step of a workflow: call the client back, once a round.
 
+    One that gives no result backs off like any branch; one that is ongoing is called back at its own pace.
     Raises ValueError for one that is not prepared, and for custom_data that no workflow can have.
     """
     if transaction.status is not Status.PREPARED:
@@ -57,7 +58,9 @@ def decide(transaction: Transaction, branches: Sequence[Branch], round: Round, n
     )
     if resume.key in round.in_flight:
         return Await()
-    return Wait(doubles=False) if resume.key in round.unrecorded else Run((resume,))
+    if resume.key not in round.unrecorded:
+        return Run((resume,))
+    return Wait(doubles=round.unrecorded[resume.key] is Result.UNKNOWN)
 
 
 def recorded(branch: Branch, result: Result) -> BranchStatus | None:

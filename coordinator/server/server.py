@@ -18,8 +18,9 @@ from coordinator.config.settings import Settings
 from coordinator.discovery.names import Names
 from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine.admission import Admission, Bounds
-from coordinator.engine.alerts import Alerts, LoggedAlerts, WebHookAlerts
+from coordinator.engine.alerts import Alerts, LoggedAlerts
 from coordinator.engine.drives import Engine
+from coordinator.engine.hook import WebHookAlerts
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Pattern, Tools
 from coordinator.model import TransType
@@ -165,7 +166,7 @@ class Server:
     def _open_alerts(self) -> Alerts:
         if not self._settings.alert_web_hook:
             return LoggedAlerts()
-        alerts = WebHookAlerts(self._settings.alert_web_hook)
+        alerts = WebHookAlerts(self._settings.alert_web_hook, on_end=self._settings.alert_on_end)
         self._keep(alerts.run(), "alerts")
         return alerts
 

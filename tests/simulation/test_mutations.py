@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.calls.base import Answer
 from coordinator.engine.drive import Drive
 from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
 from coordinator.patterns import msg, tcc, workflow, xa
@@ -159,10 +160,11 @@ def a_workflow_times_out(patch: Patch) -> None:
     _instead(patch, workflow, give_up)
 
 
-def a_workflows_interval_is_doubled(patch: Patch) -> None:
+def a_workflows_interval_is_doubled_whatever_it_said(patch: Patch) -> None:
     release = Drive._release
 
     async def doubling(drive: Drive, wait: Any) -> None:
+        drive._failing = drive._failing or (drive._branches[0], Answer(Result.UNKNOWN))
         await release(drive, replace(wait, doubles=True))
 
     patch.setattr(Drive, "_release", doubling)
@@ -224,7 +226,7 @@ def a_workflows_progress_is_forgotten(patch: Patch) -> None:
         ("msg", a_delay_is_not_kept, "called before its delay"),
         # §7: workflows
         ("workflow", a_workflow_times_out, "ended, though its client had not|but its client said"),
-        ("workflow", a_workflows_interval_is_doubled, "the interval became"),
+        ("workflow", a_workflows_interval_is_doubled_whatever_it_said, "the interval became"),
         ("workflow", a_workflow_can_be_submitted_twice, "changed after its end"),
         ("workflow", a_workflows_progress_is_forgotten, "acknowledged and is gone"),
     ],

@@ -52,8 +52,8 @@ def test_the_client_is_called_back_with_name_and_data(custom_data: str, payload:
 
 @pytest.mark.parametrize("result", list(Result))
 def test_once_a_round_whatever_it_answers(result: Result) -> None:
-    """PROTOCOL §7: every RetryInterval, not doubled; the client says itself how it ended."""
-    assert decide(round=Round(unrecorded={RESUME: result})) == Wait(doubles=False)
+    """PROTOCOL §7: no result backs off; the client says itself how it ended."""
+    assert decide(round=Round(unrecorded={RESUME: result})) == Wait(doubles=result is Result.UNKNOWN)
     assert workflow.recorded(Branch("g", *RESUME, ""), result) is None
 
 

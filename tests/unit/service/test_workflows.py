@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -98,10 +99,10 @@ async def test_custom_data_that_no_workflow_has_is_refused_at_prepare() -> None:
     assert bench.rows.transactions == {}
 
 
-@pytest.mark.parametrize("result", list(Result))
+@pytest.mark.parametrize("result", [Result.SUCCESS, Result.FAILURE, Result.ONGOING])
 @virtually
 async def test_an_unfinished_one_is_called_back_again_and_again(result: Result) -> None:
-    """PROTOCOL §7: first after retry_interval, then every RetryInterval, never doubled; never times out."""
+    """PROTOCOL §7: first after retry_interval, then every RetryInterval; never times out."""
 
     async def behaviour(_branch: Branch) -> Answer:
         return Answer(result)
@@ -145,8 +146,8 @@ async def test_of_submits_at_the_same_moment_one_stands() -> None:
 
 
 @virtually
-async def test_a_callback_that_fails_at_a_short_retry_interval_is_no_alert() -> None:
-    """PROTOCOL §7, §9: its interval goes from its own to RetryInterval, which counts no failed rounds."""
+async def test_a_callback_that_fails_backs_off_and_is_reported() -> None:
+    """PROTOCOL §7, §9: it was called every 12 s for ever, and nobody was told."""
 
     async def fail(_branch: Branch) -> Answer:
         return Answer(Result.UNKNOWN, "boom")
@@ -154,8 +155,27 @@ async def test_a_callback_that_fails_at_a_short_retry_interval_is_no_alert() -> 
     told = Told()
     bench = Bench(fail, alerts=told)
     await bench.workflows.prepare(request("workflow", retry_interval=1))
-    await bench.after(15)
-    assert bench.caller.called
+    await bench.after(300)
+    assert len(bench.caller.called) <= 8
+    gaps = [later - earlier for earlier, later in pairwise(bench.caller.at)]
+    assert all(later > 1.3 * earlier for earlier, later in pairwise(gaps[1:])), gaps
+    assert [alert.retry_count for alert in told.alerts] == [3, 4, 5, 6, 7, 8]
     await bench.transactions.submit(ended("succeed"))
+    assert told.ends == [("g", "succeed", True)]
+
+
+@virtually
+async def test_a_callback_that_is_ongoing_keeps_its_pace() -> None:
+    """PROTOCOL §7: the first after its own interval, then every RetryInterval; after failures as before."""
+    answers = [Result.ONGOING] * 3 + [Result.UNKNOWN] * 2 + [Result.ONGOING] * 3
+
+    async def answer(_branch: Branch) -> Answer:
+        return Answer(answers.pop(0) if answers else Result.ONGOING, "later")
+
+    told = Told()
+    bench = Bench(answer, alerts=told)
+    await bench.workflows.prepare(request("workflow", retry_interval=1))
+    await bench.after(200)
+    gaps = [later - earlier for earlier, later in pairwise(bench.caller.at)]
+    assert [round(gap, -1) for gap in gaps[:6]] == [10, 10, 10, 20, 40, 40], gaps
     assert told.alerts == []
-    assert told.ends == [("g", "succeed", False)]
