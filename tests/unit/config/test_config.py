@@ -125,7 +125,7 @@ OWN_DEFAULTS = {
     "AnswerBytesMax": "1048576",
     "ConcurrencyMax": "4096",
     "EndpointConcurrencyMax": "256",
-    "AlertOnEnd": "true",
+    "AlertOnEnd": "1",
     "BytesInFlightMax": "67108864",
     "RecoveryConcurrencyMax": "512",
     "Log.SlowDatabaseMillis": "100",
