@@ -7,7 +7,9 @@ from typing import Final, Protocol
 
 import aiohttp
 import orjson
+from yarl import URL
 
+from coordinator.logins import apart_from_login
 from coordinator.telemetry.log import log
 
 _QUEUE_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged
@@ -73,7 +75,8 @@ class WebHookAlerts:
     """Posts each alert as JSON to a url, in the order they came; `run` does the work."""
 
     def __init__(self, url: str, *, pauses_seconds: tuple[float, ...] = _PAUSES_SECONDS) -> None:
-        self._url = url
+        self._url, login = apart_from_login(URL(url))
+        self._headers = {"Content-Type": "application/json"} | ({"Authorization": login} if login else {})
         self._pauses_seconds = pauses_seconds
         self._queue: asyncio.Queue[Alert] = asyncio.Queue(_QUEUE_MAX)
 
@@ -107,9 +110,7 @@ class WebHookAlerts:
     async def _post(self, session: aiohttp.ClientSession, body: bytes) -> str:
         """Return why it was not taken; empty when it was."""
         try:
-            async with session.post(
-                self._url, data=body, headers={"Content-Type": "application/json"}
-            ) as answer:
+            async with session.post(self._url, data=body, headers=self._headers) as answer:
                 if answer.status < HTTPStatus.BAD_REQUEST:
                     return ""
                 return f"status {answer.status}"
