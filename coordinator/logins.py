@@ -1,7 +1,7 @@
 """Users and passwords in addresses: read whole, sent in the bytes that were meant, never shown. Pure.
 
-A password is bytes: what a person writes is their UTF-8. Libraries that would send latin-1 are given what makes
-them send UTF-8.
+A password is bytes: what a person writes is their UTF-8. Libraries that would send latin-1 are given what
+makes them send UTF-8.
 """
 
 import base64
@@ -43,8 +43,9 @@ class ServerUrl:
 def parse_server_url(text: str) -> ServerUrl:
     """Read `scheme://user:password@host:port/path`.
 
-    User and password are percent-decoded; characters that should have been written so (`@ / : # ?`) are taken as
-    they are wherever that leaves no doubt: the login ends at the last `@`. Raises ValueError that shows no password.
+    User and password are percent-decoded; characters that should have been written so (`@ / : # ?`) are taken
+    as they are wherever that leaves no doubt: the login ends at the last `@`. Raises ValueError; it shows no
+    password.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:

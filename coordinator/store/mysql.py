@@ -38,7 +38,10 @@ class Facts:
 
 
 class MySQLServer:
-    """One server and database, by its configuration. lifetime_seconds: of a connection."""
+    """One server and database, by its configuration.
+
+    idle_max: connections kept open. lifetime_seconds: of one.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class MySQLServer:
         password: str,
         database: str,
         connections_max: int,
+        idle_max: int,
         lifetime_seconds: float,
     ) -> None:
         self._url = URL.create(
@@ -61,6 +65,7 @@ class MySQLServer:
             query={"charset": "utf8mb4"},
         )
         self._where = place_of(self._url)
+        self._idle_max = idle_max
         self._lifetime_seconds = lifetime_seconds
         self.engine = self._engine(self._url, connections_max)
 
@@ -68,6 +73,7 @@ class MySQLServer:
         return engine_of(
             url,
             connections_max=connections_max,
+            idle_max=self._idle_max,
             lifetime_seconds=self._lifetime_seconds,
             connect_args={"connect_timeout": CONNECT_SECONDS, "init_command": _SESSION},
         )

@@ -55,7 +55,10 @@ class Facts:
 
 
 class PostgresServer:
-    """One server, database and schema, by its configuration. lifetime_seconds: of a connection."""
+    """One server, database and schema, by its configuration.
+
+    idle_max: connections kept open. lifetime_seconds: of one.
+    """
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class PostgresServer:
         database: str,
         schema: str,
         connections_max: int,
+        idle_max: int,
         lifetime_seconds: float,
     ) -> None:
         self._url = URL.create(
@@ -79,6 +83,7 @@ class PostgresServer:
         )
         self._schema = schema
         self._where = place_of(self._url)
+        self._idle_max = idle_max
         self._lifetime_seconds = lifetime_seconds
         self.engine = self._engine(self._url, min(connections_max, _CONNECTIONS_MAX))
 
@@ -87,6 +92,7 @@ class PostgresServer:
         engine = engine_of(
             url,
             connections_max=connections_max,
+            idle_max=self._idle_max,
             lifetime_seconds=self._lifetime_seconds,
             connect_args={
                 "timeout": CONNECT_SECONDS,

@@ -1,4 +1,4 @@
-"""A password is bytes: whatever a person sets, every way into a real server takes it, and nobody is shown it."""
+"""A password is bytes: whatever a person sets, every way into a real server takes it."""
 
 import asyncio
 import base64
