@@ -30,6 +30,7 @@ ALERT_RETRY_LIMIT_MAX: Final = 30  # each failure doubles the interval: 34 years
 INSTANCE_NAME_CHARACTERS_MAX: Final = 64  # owner tokens are varchar(128) and hold two counters too
 
 POSTGRES_PORT: Final = 5432
+ROTATION_KEYS: Final = ("maxsize", "maxage", "maxbackups")  # whole numbers, lumberjack's names
 
 Seconds = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
 Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]  # 0: no bound
@@ -89,11 +90,6 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
     """The model of a field that is a section of conf.yml; None for a single value."""
     kind = info.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def without_secrets(url: str) -> str:
-    """The URL as it may be printed: no user, no password, no query (webhooks carry their token there)."""
-    return re.sub(r"\?.*", "?…", re.sub(r"//[^/@]*@", "//…@", url), flags=re.DOTALL)
 
 
 class _Frozen(BaseModel):

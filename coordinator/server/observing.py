@@ -15,10 +15,10 @@ from coordinator.discovery.target import shown
 from coordinator.engine.admission import Admission
 from coordinator.store.runner import Runner
 from coordinator.store.sql import SqlStore
-from coordinator.telemetry.exporters import SpanTarget
 from coordinator.telemetry.exporting import Spans, open_spans
 from coordinator.telemetry.metrics import Metrics
 from coordinator.telemetry.slow import Slow
+from coordinator.telemetry.span_target import SpanTarget
 from coordinator.watching.census import Census
 from coordinator.watching.readiness import Readiness
 from coordinator.watching.tracing import OFF, Tracing

@@ -83,9 +83,9 @@ class MySQLServer:
         await wait_until_reached(
             self.engine,
             seconds=seconds,
-            is_absent=lambda error: error_number(error) == _UNKNOWN_DATABASE,
+            is_absent=self.is_absent,
             create=self._create_database,
-            cannot=self._cannot,
+            cannot=self.cannot,
         )
 
     async def _create_database(self) -> None:
@@ -106,7 +106,7 @@ class MySQLServer:
             function,
             seconds=seconds,
             exists_already=lambda error: error_number(error) in _EXISTS_ALREADY,
-            cannot=self._cannot,
+            cannot=self.cannot,
         )
 
     async def facts(self) -> Facts:
@@ -115,7 +115,7 @@ class MySQLServer:
             async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
                 packet = (await connection.exec_driver_sql("SELECT @@max_allowed_packet")).scalar_one()
         except STORE_ERRORS as error:
-            self._cannot(error)
+            self.cannot(error)
         if int(packet) < _PACKET_BYTES_LEAST:
             log.warning("max_allowed_packet of {} is {}; 4 MiB at least are needed", self._where, packet)
         return Facts(await self._can_skip_locked(), min(_BATCH_BYTES_MAX, int(packet) // 4))
@@ -128,10 +128,15 @@ class MySQLServer:
         except STORE_ERRORS as error:
             if fault_of(error) is Fault.REFUSED:
                 return False  # a syntax error: MariaDB before 10.6, MySQL before 8
-            self._cannot(error)
+            self.cannot(error)
         return True
 
-    def _cannot(self, error: BaseException) -> NoReturn:
+    def is_absent(self, error: BaseException) -> bool:
+        """Whether an error says that the server has no such database."""
+        return error_number(error) == _UNKNOWN_DATABASE
+
+    def cannot(self, error: BaseException) -> NoReturn:
+        """Raise the StartError that says what is wrong, and what to do."""
         if error_number(error) in _ACCESS_DENIED:
             hint = "correct Store.User and Store.Password, or grant the rights"
         else:

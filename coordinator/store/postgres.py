@@ -107,9 +107,9 @@ class PostgresServer:
         await wait_until_reached(
             self.engine,
             seconds=seconds,
-            is_absent=lambda error: sql_state(error) == _UNKNOWN_DATABASE,
+            is_absent=self.is_absent,
             create=self._create_database,
-            cannot=self._cannot,
+            cannot=self.cannot,
         )
 
     async def _create_database(self) -> None:
@@ -140,7 +140,7 @@ class PostgresServer:
             in_schema,
             seconds=seconds,
             exists_already=lambda error: sql_state(error) in _EXISTS_ALREADY,
-            cannot=self._cannot,
+            cannot=self.cannot,
         )
 
     def _make_schema(self, connection: Connection) -> None:
@@ -165,7 +165,7 @@ class PostgresServer:
                             setting,
                         )
         except STORE_ERRORS as error:
-            self._cannot(error)
+            self.cannot(error)
         if not kind.startswith("timestamp"):
             raise StartError(
                 f"trans_global.next_cron_time of the store {self._where} is {kind}, not a timestamp",
@@ -173,7 +173,12 @@ class PostgresServer:
             )
         return Facts(time_type=kind)
 
-    def _cannot(self, error: BaseException) -> NoReturn:
+    def is_absent(self, error: BaseException) -> bool:
+        """Whether an error says that the server has no such database."""
+        return sql_state(error) == _UNKNOWN_DATABASE
+
+    def cannot(self, error: BaseException) -> NoReturn:
+        """Raise the StartError that says what is wrong, and what to do."""
         match sql_state(error):
             case state if state in _WRONG_USER:
                 hint = "correct Store.User and Store.Password, or let the user in (pg_hba.conf)"
