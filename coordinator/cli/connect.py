@@ -1,4 +1,4 @@
-"""`dtm check --connect`: whether what a coordinator needs can be reached from here. Changes nothing anywhere."""
+"""`dtm check --connect`: whether what a coordinator needs can be reached from here. Changes nothing."""
 
 import asyncio
 import sqlite3

@@ -47,7 +47,7 @@ class Loaded:
 
 
 def load_settings(file: Path | None, environment: Mapping[str, str]) -> Loaded:
-    """Read the configuration and judge it (PROTOCOL §13); `dtm check` and the start ask here, and nowhere else.
+    """Read the configuration and judge it (PROTOCOL §13); `dtm check` and the start ask here, nowhere else.
 
     Looks at the files that the configuration names; connects to nothing, changes nothing.
     file: a conf.yml, or None for none. environment: `os.environ`.

@@ -223,6 +223,8 @@ class Settings(_Frozen):
     host: str = Field(default="0.0.0.0", min_length=1)  # address to listen on
     instance_name: str = Field(default="", validate_default=True)  # filled in: host name and http_port
     retry_interval_max: Seconds = 300  # cap of the doubling intervals
+    request_timeout_max: Seconds = 300  # what clients may ask for as request_timeout
+    option_seconds_max: Seconds = 31_536_000  # the same of timeout_to_fail, retry_interval and delay: a year
     body_bytes_max: Bound = 4 << 20  # of one request
     answer_bytes_max: Bound = 1 << 20  # of one branch's answer; more is not read
     concurrency_max: Bound = 4096  # transactions driven at once

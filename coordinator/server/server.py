@@ -177,12 +177,12 @@ class Server:
         embedded = self._settings.store.driver == "sqlite"
         prefix = "" if embedded else prefix_of(self._settings.instance_name)
         patience = Patience(self._settings.store.address, STORE_WAIT_SECONDS)
-        while True:
+        taken = None
+        while taken is None:
             try:
                 taken = await store.take_back(
                     now=clock.now(), owner_prefix=prefix, except_prefix=engine.owner_prefix
                 )
-                break
             except StoreUnavailable as error:  # it went away since it was opened
                 await patience.pause(error, error.message)
         if taken:
@@ -287,4 +287,6 @@ def _timing(settings: Settings) -> Timing:
         retry_interval_max=settings.retry_interval_max,
         timeout_to_fail=settings.timeout_to_fail,
         alert_retry_limit=settings.alert_retry_limit,
+        request_timeout_max=settings.request_timeout_max,
+        option_seconds_max=settings.option_seconds_max,
     )

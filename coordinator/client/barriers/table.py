@@ -36,8 +36,8 @@ async def create_barrier_table(url: str) -> str:
     """Create the barrier's table (PROTOCOL §14) unless it is there; return where it is now, for people.
 
     url: `mysql://user:password@host:3306/`, `postgresql://user:password@host:5432/database` or
-    `sqlite:///path/to/file`; user and password percent-encoded where they hold signs of a url. What SQLAlchemy
-    writes behind a `+` is ignored.
+    `sqlite:///path/to/file`; user and password percent-encoded where they hold signs of a url. What
+    SQLAlchemy writes behind a `+` is ignored.
     Raises InvalidUse for another url, BarrierError when the database does not take it.
     """
     kind, _, _ = url.partition("://")

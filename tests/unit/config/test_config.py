@@ -120,6 +120,8 @@ OWN_DEFAULTS = {
     "Host": "0.0.0.0",
     "InstanceName": f"{socket.gethostname()}-36789",
     "RetryIntervalMax": "300",
+    "RequestTimeoutMax": "300",
+    "OptionSecondsMax": "31536000",
     "BodyBytesMax": "4194304",
     "AnswerBytesMax": "1048576",
     "ConcurrencyMax": "4096",
