@@ -48,7 +48,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 )
 @click.pass_context
 def main(context: click.Context, file: Path | None, debug: bool, reset: bool) -> None:
-    """Run the coordinator of distributed transactions.
+    """Run the coordinator of distributed transactions, or look at one.
 
     Without -c it keeps its data in the SQLite file dtm.db in the current directory. Every key of the
     configuration can also be an environment variable: Store.Driver is STORE_DRIVER.
@@ -130,7 +130,10 @@ def health(context: click.Context, file: Path | None, pid: int | None) -> None:
 @click.option("--url", required=True, metavar="URL", help="mysql://…, postgresql://… or sqlite:///FILE.")
 @click.pass_context
 def barrier_table(context: click.Context, url: str) -> None:
-    """Create the barrier's table in a business database, unless it is there."""
+    """Create the barrier's table in a business database, unless it is there.
+
+    In the URL, signs such as @ / : # ? in user or password are percent-encoded.
+    """
     import asyncio
 
     from coordinator.client import DtmError, create_barrier_table

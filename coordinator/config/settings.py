@@ -218,7 +218,7 @@ class Settings(_Frozen):
     config_update_interval: Seconds = 3  # until other coordinators see a changed topic
     alert_retry_limit: AlertRetryLimit = 3  # failures of a branch before alert_web_hook is called
     alert_web_hook: str = Field(default="", repr=False)  # url; tokens are often part of it
-    admin_base_path: str = ""  # path prefix of the console
+    admin_base_path: str = ""  # taken, no effect: path prefix of a console that is not built yet
 
     host: str = Field(default="0.0.0.0", min_length=1)  # address to listen on
     instance_name: str = Field(default="", validate_default=True)  # filled in: host name and http_port
