@@ -100,8 +100,8 @@ def cannot_listen(
         if port in ephemeral:
             hint += (
                 f". It may be an outgoing connection: {port} lies in net.ipv4.ip_local_port_range"
-                f" ({ephemeral[0]} to {ephemeral[-1]}); `sysctl -w net.ipv4.ip_local_reserved_ports={port}` keeps"
-                " it free (docs/operating.md)"
+                f" ({ephemeral[0]} to {ephemeral[-1]});"
+                f" `sysctl -w net.ipv4.ip_local_reserved_ports={port}` keeps it free (docs/operating.md)"
             )
         return StartError(f"{place}: the port is in use", hint)
     if error.errno == errno.EACCES:

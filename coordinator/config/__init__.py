@@ -1,1 +1,1 @@
-"""How conf.yml and the environment become one `Settings`: keys, defaults, checks. Imports nothing of ours."""
+"""How conf.yml and the environment become `Settings`, or what is wrong with them. Imports discovery and below."""
