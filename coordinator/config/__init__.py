@@ -1,1 +1,1 @@
-"""How conf.yml and the environment become `Settings`, or what is wrong with them. Imports discovery and below."""
+"""How conf.yml and the environment become `Settings`, or why they cannot. Imports discovery and below."""

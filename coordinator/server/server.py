@@ -176,7 +176,11 @@ class Server:
         """Make due what this instance drove when it died; of a SQLite file nobody else can own anything."""
         embedded = self._settings.store.driver == "sqlite"
         prefix = "" if embedded else prefix_of(self._settings.instance_name)
-        patience = Patience(self._settings.store.address, STORE_WAIT_SECONDS)
+        patience = Patience(
+            self._settings.store.address,
+            STORE_WAIT_SECONDS,
+            hint="see what keeps the store from being written",
+        )
         taken = None
         while taken is None:
             try:

@@ -15,6 +15,7 @@ from coordinator.telemetry.log import log
 
 CONNECT_SECONDS: Final = 5
 _PAUSE_SECONDS: Final = 0.5  # between attempts to reach it
+_HINT: Final = "start the database, or correct Store.Host and Store.Port"
 _TELL_SECONDS_FIRST: Final = 5.0  # until it is said once more that it is waited for; doubled each time
 
 Is = Callable[[BaseException], bool]
@@ -71,12 +72,13 @@ async def wait_until_reached(
 class Patience:
     """Waiting for a store that is away, for so many seconds: said at once and with the reason, then rarely.
 
-    where: the database, for people.
+    where: the database, for people. hint: what to do when it does not come.
     """
 
-    def __init__(self, where: str, seconds: float) -> None:
+    def __init__(self, where: str, seconds: float, *, hint: str = _HINT) -> None:
         self._where = where
         self._seconds = seconds
+        self._hint = hint
         self._began_at = time.monotonic()
         self._tell_at = self._began_at
         self._tell_seconds = _TELL_SECONDS_FIRST
@@ -87,7 +89,7 @@ class Patience:
         if now - self._began_at >= self._seconds:
             raise StartError(
                 f"the store {self._where} was not there within {self._seconds:g} s: {reason}",
-                "start the database, or correct Store.Host and Store.Port",
+                self._hint,
             ) from error
         if now >= self._tell_at:
             log.warning(
