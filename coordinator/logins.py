@@ -62,6 +62,14 @@ def parse_server_url(text: str) -> ServerUrl:
     )
 
 
+def split_login(url: str) -> tuple[str, str, str]:
+    """The url without its login, the user and the password, both decoded; empty where there is none."""
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    login, _, place = _split_login(rest)
+    user, _, password = login.partition(":")
+    return f"{scheme}{separator}{place}", unquote(user), unquote(password)
+
+
 def _split_login(rest: str) -> tuple[str, str, str]:
     """What stands behind `://`, cut at the `@` that ends the login."""
     parts = urlsplit(f"//{rest}") if _is_plain(rest) else None

@@ -251,7 +251,8 @@ def _require_steps(request: TransactionRequest) -> None:
     if len(steps) > STEPS_MAX:
         raise Invalid(f"{len(steps)} steps; a transaction may have at most {STEPS_MAX}")
     if len(payloads) != len(steps):
-        raise Invalid(f"{len(steps)} steps but {len(payloads)} payloads: each step needs its own")
+        counts = f"{_counted(len(steps), 'step')} but {_counted(len(payloads), 'payload')}"
+        raise Invalid(f"{counts}: each step needs its own")
     is_message = request.trans_type == TransType.MSG
     for index, (step, payload) in enumerate(zip(steps, payloads, strict=True)):
         if not (is_message and msg.topic_of(step.action) is not None):
@@ -259,6 +260,10 @@ def _require_steps(request: TransactionRequest) -> None:
         _require_url(f"steps[{index}].compensate", step.compensate, request.protocol)
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise Invalid(f"payloads[{index}] has {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} fit")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _require_url(field: str, url: str, protocol: str) -> None:

@@ -15,6 +15,7 @@ from coordinator.logins import (
     parse_server_url,
     shown_origin,
     shown_url,
+    split_login,
 )
 
 # Whatever a person may set as a password; control characters aside, which no console takes.
@@ -63,6 +64,21 @@ def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ValueError, match="has no") as caught:
         parse_server_url(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "split"),
+    [
+        ("http://h/p?x=1", ("http://h/p?x=1", "", "")),
+        ("http://ann:a%40b@h/p", ("http://h/p", "ann", "a@b")),
+        ("http://ann:p/w@h:1/p", ("http://h:1/p", "ann", "p/w")),
+        ("ann:secret@h:1", ("h:1", "ann", "secret")),
+        ("h:1/pkg.Service/Method", ("h:1/pkg.Service/Method", "", "")),
+        ("", ("", "", "")),
+    ],
+)
+def test_a_login_is_taken_off(url: str, split: tuple[str, str, str]) -> None:
+    assert split_login(url) == split
 
 
 @given(PASSWORDS)
