@@ -5,6 +5,7 @@ import base64
 import json
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,15 @@ from click.testing import CliRunner
 
 from branches.data_source import MySqlSource, parse_data_source
 from branches.database import open_database
-from coordinator.calls.answers import http_answer
-from coordinator.calls.deadlines import Deadlines
-from coordinator.calls.http import HttpCaller
-from coordinator.calls.url import parse_http_url
+from coordinator.calls.router import BranchCaller
 from coordinator.cli.main import main
 from coordinator.clock import SystemClock
+from coordinator.discovery.default import PlainResolver
 from coordinator.discovery.etcd_client import EtcdClient
 from coordinator.discovery.target import parse_target
 from coordinator.engine.alerts import Alert, WebHookAlerts
 from coordinator.errors import StartError
-from coordinator.model import Result
+from coordinator.model import Branch, Options, Result, Status, Transaction
 from coordinator.store.open import StoreConfig, open_store
 from tests.support.servers import Database, EtcdServer, MariaDBServer, PostgresDatabase, PostgresServer
 
@@ -190,17 +189,21 @@ class Door:
 
 @EVERY
 async def test_a_branch_over_http(password: str) -> None:
-    door = Door()
-    caller = HttpCaller(answer_bytes_max=1000, redirects_max=1, user_agent="test", deadlines=Deadlines())
-    async with door as address:
-        url = parse_http_url(f"http://{USER}:{quote(password, safe='')}@{address}/pay").url
-        answer = await caller.fetch("GET", url, None, {}, 5, http_answer)
-        assert (answer.result, await door.logins.get()) == (Result.SUCCESS, f"{USER}:{password}")
-        # Who sends a header of his own means it.
-        header = {"Authorization": f"Basic {base64.b64encode(b'eve:own').decode()}"}
-        await caller.fetch("GET", url, None, header, 5, http_answer)
-        assert await door.logins.get() == "eve:own"
-    await caller.close()
+    door, saga = Door(), Transaction("g", "saga", Status.SUBMITTED)
+    # Who sends a header of his own means it.
+    own = replace(
+        saga,
+        options=Options(branch_headers={"Authorization": f"Basic {base64.b64encode(b'eve:own').decode()}"}),
+    )
+    caller = BranchCaller(PlainResolver())
+    try:
+        async with door as address:
+            branch = Branch("g", "01", "action", f"http://{USER}:{quote(password, safe='')}@{address}/pay")
+            for transaction, login in ((saga, f"{USER}:{password}"), (own, "eve:own")):
+                answer = await caller.call(transaction, branch, timeout=5)
+                assert (answer.result, await door.logins.get()) == (Result.SUCCESS, login)
+    finally:
+        await caller.close()
 
 
 @EVERY
