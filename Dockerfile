@@ -1,4 +1,4 @@
-# The coordinator and the reference branches in one image:
+# The coordinator, and the reference branches beside it (--entrypoint python, -m branches.user …), in one image:
 #   docker build -t dtm-coordinator .
 #   docker run -p 36789:36789 -p 36790:36790 -v dtm-data:/var/lib/dtm dtm-coordinator
 
@@ -17,6 +17,8 @@ RUN /opt/dtm/bin/pip install --no-cache-dir --quiet --no-deps .
 FROM python:3.11-slim
 RUN useradd --system --user-group --home-dir /var/lib/dtm --create-home dtm
 COPY --from=build /opt/dtm /opt/dtm
+# Where the image of the Go server has its program: what was written for that one starts this one.
+RUN mkdir -p /app/dtm/configs && ln -s /opt/dtm/bin/dtm /app/dtm/dtm
 COPY conf /etc/dtm/conf
 COPY sql /etc/dtm/sql
 ENV PATH=/opt/dtm/bin:$PATH \
@@ -26,6 +28,7 @@ USER dtm
 WORKDIR /var/lib/dtm
 VOLUME /var/lib/dtm
 EXPOSE 36789 36790
+# On the port of the configuration that the first process was started with, or of the environment.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:36789/api/ping', timeout=3)"]
-CMD ["dtm"]
+    CMD ["dtm", "health", "--pid", "1"]
+ENTRYPOINT ["dtm"]

@@ -82,4 +82,7 @@ def split_address(text: str, *, default_port: int | None = None) -> tuple[str, i
 
 def _without_password(text: str) -> str:
     credentials, at, rest = text.rpartition("@")
-    return f"{credentials.partition(':')[0]}:…{at}{rest}" if at else text
+    if not at:  # perhaps a password is there all the same
+        credentials, rest = text, ""
+    user, colon, _ = credentials.partition(":")
+    return f"{user}{':…' if colon else ''}{at}{rest}"

@@ -15,6 +15,7 @@ from pymysql import err as mysql_errors
 from branches.data_source import MySqlSource, SqliteSource
 from branches.sql_watch import SqlWatch, unwatched
 from coordinator.client import BranchContext, DtmError, barrier
+from coordinator.client.service import mysql_password
 
 CONNECT_SECONDS: Final = 5
 MYSQL_CONNECTIONS_MAX: Final = 16
@@ -202,7 +203,7 @@ class MySqlDatabase:
             port=source.port,
             unix_socket=source.socket or None,
             user=source.user,
-            password=source.password,
+            password=mysql_password(source.password),
             db=source.database,
             charset="utf8mb4",
             connect_timeout=CONNECT_SECONDS,

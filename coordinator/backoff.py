@@ -20,9 +20,18 @@ class Timing:
     timeout_to_fail: int = 35  # until a prepared transaction is given up, or its sender asked
     alert_retry_limit: int = 3  # failed rounds before an alert; the cap never cuts below it
 
+    # What clients may ask for; a stored row that asks for more, since it is older, is driven with this.
+    request_timeout_max: int = 300  # never below request_timeout
+    option_seconds_max: int = 31_536_000  # timeout_to_fail, retry_interval, a message's delay
+
+    @property
+    def longest_call(self) -> int:
+        """Seconds that a client may ask for as request_timeout."""
+        return max(self.request_timeout_max, self.request_timeout)
+
     def call_timeout(self, options: Options) -> int:
         """Seconds that one branch call of this transaction may take."""
-        return options.request_timeout or self.request_timeout
+        return min(options.request_timeout, self.longest_call) or self.request_timeout
 
     def lease(self, options: Options) -> int:
         """Seconds that a driver holds this transaction before another may claim it."""
@@ -31,7 +40,7 @@ class Timing:
     def first_interval(self, options: Options) -> int:
         """Seconds of back-off before anything went wrong."""
         if options.retry_interval > 0:
-            return options.retry_interval
+            return min(options.retry_interval, self.option_seconds_max)
         if 0 < options.timeout_to_fail < self.retry_interval:
             return options.timeout_to_fail
         return self.retry_interval

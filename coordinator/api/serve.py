@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+from pathlib import Path
 from typing import Protocol
 
 from aiohttp.web import Server
@@ -12,6 +13,7 @@ from coordinator.api.grpc_wire import GatheringServer
 from coordinator.api.http import HttpApi
 from coordinator.errors import StartError
 
+_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _BACKLOG = 1024  # connections that wait to be accepted; a restart under load brings many at once
 
 
@@ -75,14 +77,33 @@ class _GrpcListener:
         await self._server.wait_closed()
 
 
-def cannot_listen(error: OSError, protocol: str, key: str, host: str, port: int) -> StartError:
-    """Say why a port could not be opened and what to do; `key` is what conf.yml calls it."""
+def ephemeral_ports(file: Path = _PORT_RANGE) -> range:
+    """The ports that the system gives to outgoing connections, as far as it says."""
+    try:
+        first, last = map(int, file.read_text(encoding="ascii").split())
+    except (OSError, ValueError):  # not Linux
+        return range(0)
+    return range(first, last + 1)
+
+
+def cannot_listen(
+    error: OSError, protocol: str, key: str, host: str, port: int, *, ephemeral: range | None = None
+) -> StartError:
+    """Say why a port could not be opened and what to do; `key` is what conf.yml calls it.
+
+    ephemeral: the ports of outgoing connections; asked of the system unless given.
+    """
+    ephemeral = ephemeral_ports() if ephemeral is None else ephemeral
     place = f"{protocol} cannot listen on {host}:{port}"
     if error.errno == errno.EADDRINUSE:
-        return StartError(
-            f"{place}: the port is in use",
-            f"`ss -ltnp 'sport = :{port}'` shows by whom; stop that program or set {key} in conf.yml",
-        )
+        hint = f"`ss -tanp 'sport = :{port}'` shows by whom; stop that program or set {key} in conf.yml"
+        if port in ephemeral:
+            hint += (
+                f". It may be an outgoing connection: {port} lies in net.ipv4.ip_local_port_range"
+                f" ({ephemeral[0]} to {ephemeral[-1]});"
+                f" `sysctl -w net.ipv4.ip_local_reserved_ports={port}` keeps it free (docs/operating.md)"
+            )
+        return StartError(f"{place}: the port is in use", hint)
     if error.errno == errno.EACCES:
         return StartError(f"{place}: not allowed", f"set {key} in conf.yml to a port above 1023")
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):

@@ -13,7 +13,7 @@ What the coordinator itself uses, so that its lines and spans and those of the s
 
 from coordinator.discovery.etcd import EtcdRegistration
 from coordinator.errors import StartError
-from coordinator.telemetry.exporters import SpanTarget
+from coordinator.logins import mysql_password
 from coordinator.telemetry.exporting import Spans, open_spans
 from coordinator.telemetry.log import Log, in_call, log, stacks
 from coordinator.telemetry.log_output import (
@@ -26,6 +26,7 @@ from coordinator.telemetry.log_output import (
 )
 from coordinator.telemetry.secrets import Secrets
 from coordinator.telemetry.slow import Slow
+from coordinator.telemetry.span_target import SpanTarget
 from coordinator.telemetry.trace_context import as_parent, extract
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "extract",
     "in_call",
     "log",
+    "mysql_password",
     "open_spans",
     "shown_level",
     "stacks",

@@ -1,1 +1,1 @@
-"""How conf.yml and the environment become one `Settings`: keys, defaults, checks. Imports nothing of ours."""
+"""How conf.yml and the environment become `Settings`, or why they cannot. Imports discovery and below."""

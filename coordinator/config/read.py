@@ -8,14 +8,15 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from coordinator.config.file import ConfigError, Document, Problem, read_document
-from coordinator.config.settings import HttpMicroService, Log, MicroService, Settings, Store, without_secrets
+from coordinator.config.rules import broken_rules, doubts
+from coordinator.config.settings import HttpMicroService, Log, MicroService, Settings, Store
 from coordinator.config.values import FieldPath, Values, every_field, gather, key_of
+from coordinator.logins import HIDDEN, shown_origin, shown_url
 
 __all__ = [
     "ConfigError",
@@ -28,10 +29,7 @@ __all__ = [
     "Store",
     "load_settings",
     "shown_values",
-    "without_secrets",
 ]
-
-RETRY_INTERVAL_LEAST: Final = 10  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +46,10 @@ class Loaded:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """A rule that the settings break. near: the field whose value makes the rule apply."""
-
-    path: FieldPath
-    problem: str
-    hint: str = ""
-    near: FieldPath = ()
-
-
 def load_settings(file: Path | None, environment: Mapping[str, str]) -> Loaded:
-    """Read the configuration (PROTOCOL §13).
+    """Read the configuration and judge it (PROTOCOL §13); `dtm check` and the start ask here, nowhere else.
 
+    Looks at the files that the configuration names; connects to nothing, changes nothing.
     file: a conf.yml, or None for none. environment: `os.environ`.
     Raises ConfigError with every problem there is, in the order of the file.
     """
@@ -68,14 +57,14 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Loaded:
     values = gather(file, document, environment)
     driver = values.tree["store"].get("driver")
     settings, wrong = _build(values)
-    for finding in _broken_rules(settings):
+    for finding in broken_rules(settings, environment):
         # A rule says nothing about values that were not understood and stand on their default here.
         if finding.path not in wrong and finding.near not in wrong:
             problem = values.problem(finding.path, finding.problem, finding.hint, near=finding.near)
             values.problems.append(problem)
     if values.problems:
         raise ConfigError(tuple(sorted(values.problems, key=lambda problem: problem.line or 0)))
-    for finding in _doubts(settings):
+    for finding in doubts(settings):
         values.warnings.append(values.problem(finding.path, finding.problem, finding.hint))
     warnings = sorted(values.warnings, key=lambda warning: warning.line or 0)
     notices = (_boltdb_notice(settings),) if driver == "boltdb" else ()
@@ -93,9 +82,16 @@ def shown_values(settings: Settings) -> Iterator[tuple[str, str]]:
             value = "(set)" if value not in {SecretStr(""), "{}", ""} else "(not set)"
         elif isinstance(value, bool):
             value = int(value)
-        elif path[-1] in {"target", "alert_web_hook", "endpoint"}:
-            value = without_secrets(str(value))
+        elif path[-1] == "alert_web_hook":
+            value = shown_origin(str(value))
+        elif path[-1] in {"target", "endpoint", "registry_address"}:
+            value = _without_query(shown_url(str(value)))
         yield key_of(path), str(value)
+
+
+def _without_query(url: str) -> str:
+    before, mark, _ = url.partition("?")
+    return f"{before}?{HIDDEN}" if mark else before
 
 
 def _build(values: Values) -> tuple[Settings, set[FieldPath]]:
@@ -141,62 +137,6 @@ def _explain(details: ErrorDetails, given: object) -> tuple[str, str]:
             return str(context["error"]), ""
         case _:
             return details["msg"], ""
-
-
-def _broken_rules(settings: Settings) -> Iterator[_Finding]:
-    """What PROTOCOL §13 forbids, and what cannot work."""
-    yield from _broken_store_rules(settings.store)
-    retry, timeout = settings.retry_interval, settings.timeout_to_fail
-    if retry < RETRY_INTERVAL_LEAST:
-        yield _Finding(("retry_interval",), f"is {retry}, but must be at least {RETRY_INTERVAL_LEAST}")
-    if timeout < retry:
-        problem = f"is {timeout}, but must not be less than RetryInterval, which is {retry}"
-        yield _Finding(("timeout_to_fail",), problem, near=("retry_interval",))
-    if settings.http_port == settings.grpc_port != 0:
-        problem = f"is {settings.grpc_port}, as HttpPort is"
-        yield _Finding(("grpc_port",), problem, "Each needs a port of its own.", near=("http_port",))
-    service = settings.micro_service
-    if service.driver == "dtm-driver-gozero" and service.target:
-        target = ("micro_service", "target")
-        if not service.target.startswith(("etcd://", "discov://")):
-            shown = without_secrets(service.target)
-            hint = "Write it as etcd://host:2379/name."
-            yield _Finding(target, f"{shown[:60]!r} is no address of etcd", hint)
-        if not service.end_point:
-            hint = "Write the host:port by which others reach GrpcPort."
-            yield _Finding(("micro_service", "end_point"), "is missing", hint, near=target)
-
-
-def _broken_store_rules(store: Store) -> Iterator[_Finding]:
-    if store.driver not in {"mysql", "postgres"}:
-        return
-    driver = ("store", "driver")
-    if not store.host:
-        hint = "Write the host name or address of the server."
-        yield _Finding(("store", "host"), f"is missing, and {store.driver} needs it", hint, near=driver)
-    if not store.port:
-        hint = "MySQL's and MariaDB's own is 3306."
-        yield _Finding(("store", "port"), "is missing, and mysql needs it", hint, near=driver)
-    if not store.user:
-        hint = "Write the name of a database user."
-        yield _Finding(("store", "user"), f"is missing, and {store.driver} needs it", hint, near=driver)
-    if store.driver == "postgres" and not store.schema_:
-        hint = "Write the schema of the coordinator's tables, usually public."
-        yield _Finding(("store", "schema_"), "is empty, and postgres needs it", hint, near=driver)
-
-
-def _doubts(settings: Settings) -> Iterator[_Finding]:
-    """What can stand but will hardly do what was meant."""
-    if settings.micro_service.target and settings.micro_service.driver == "default":
-        hint = "Set MicroService.Driver to dtm-driver-gozero to register there."
-        yield _Finding(("micro_service", "target"), "has no effect with the driver default", hint)
-    if settings.http_micro_service.driver not in {"", "default"}:
-        problem = "no registry for HTTP is built yet; this section has no effect"
-        yield _Finding(("http_micro_service", "driver"), problem)
-    hook = settings.alert_web_hook
-    if hook and not hook.startswith(("http://", "https://")):
-        hint = "Begin it with http:// or https://."
-        yield _Finding(("alert_web_hook",), "is no URL, so alerts cannot be sent", hint)
 
 
 def _boltdb_notice(settings: Settings) -> str:

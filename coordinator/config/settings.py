@@ -30,6 +30,7 @@ ALERT_RETRY_LIMIT_MAX: Final = 30  # each failure doubles the interval: 34 years
 INSTANCE_NAME_CHARACTERS_MAX: Final = 64  # owner tokens are varchar(128) and hold two counters too
 
 POSTGRES_PORT: Final = 5432
+ROTATION_KEYS: Final = ("maxsize", "maxage", "maxbackups")  # whole numbers, lumberjack's names
 
 Seconds = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
 Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]  # 0: no bound
@@ -89,11 +90,6 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
     """The model of a field that is a section of conf.yml; None for a single value."""
     kind = info.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def without_secrets(url: str) -> str:
-    """The URL as it may be printed: no user, no password, no query (webhooks carry their token there)."""
-    return re.sub(r"\?.*", "?…", re.sub(r"//[^/@]*@", "//…@", url), flags=re.DOTALL)
 
 
 class _Frozen(BaseModel):
@@ -223,11 +219,13 @@ class Settings(_Frozen):
     alert_retry_limit: AlertRetryLimit = 3  # failures of a branch before alert_web_hook is called
     alert_on_end: bool = True  # whether alert_web_hook also hears of the end of what was reported
     alert_web_hook: str = Field(default="", repr=False)  # url; tokens are often part of it
-    admin_base_path: str = ""  # path prefix of the console
+    admin_base_path: str = ""  # taken, no effect: path prefix of a console that is not built yet
 
     host: str = Field(default="0.0.0.0", min_length=1)  # address to listen on
     instance_name: str = Field(default="", validate_default=True)  # filled in: host name and http_port
     retry_interval_max: Seconds = 300  # cap of the doubling intervals
+    request_timeout_max: Seconds = 300  # what clients may ask for as request_timeout
+    option_seconds_max: Seconds = 31_536_000  # the same of timeout_to_fail, retry_interval and delay: a year
     body_bytes_max: Bound = 4 << 20  # of one request
     answer_bytes_max: Bound = 1 << 20  # of one branch's answer; more is not read
     concurrency_max: Bound = 4096  # transactions driven at once

@@ -64,6 +64,10 @@ def parse_target(text: str) -> Target:
     if scheme is None:
         raise ValueError(f"has the scheme {name}, which is not supported; etcd, discov, direct and dns are")
     place, _, query = rest.partition("?")
+    if "@" in place:  # not repeated: a password stands there
+        raise ValueError(
+            "has a login before its hosts; write ?user=…&password=… behind the name of the service"
+        )
     authority, _, path = place.partition("/")
     if scheme != SCHEME_ETCD:
         # `dns://resolver/host:port` names a name server before the slash: it is left to the system's own.

@@ -14,6 +14,7 @@ from coordinator.engine.alerts import Alert, failed_rounds, noted
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
 from coordinator.engine.tools import Tools
 from coordinator.errors import StoreUnavailable, ending_with
+from coordinator.logins import shown_url
 from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction, TransType
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
 from coordinator.store.base import Assign, Change, Changed, Stored, assigned
@@ -48,8 +49,8 @@ class Fenced(Exception):
 
 
 def rollback_reason(url: str, text: str) -> str:
-    """`url:<url> return failed: <text> FAILURE`, the middle cut so that it fits the column (PROTOCOL §6)."""
-    reason = ending_with(f"url:{url} return failed: {text}", "FAILURE")
+    """`url:<url> return failed: <text> FAILURE`, without a password, cut to fit the column (PROTOCOL §6)."""
+    reason = ending_with(f"url:{shown_url(url)} return failed: {text}", "FAILURE")
     if len(reason) <= REASON_LENGTH_MAX:
         return reason
     half = (REASON_LENGTH_MAX - 1) // 2
@@ -267,7 +268,7 @@ class Drive:
         if self._failing is None or not self._tools.timing.is_alarming(failed):
             return None
         branch, answer = self._failing
-        return Alert(transaction.gid, transaction.status, branch.url, answer.text, failed)
+        return Alert(transaction.gid, transaction.status, shown_url(branch.url), answer.text, failed)
 
     async def _write(self, assign: Assign) -> None:
         results, self._unwritten = tuple(self._unwritten), []
@@ -290,7 +291,7 @@ class Drive:
         write = bound.info if answer.result is Result.ONGOING else bound.warning
         write(
             "no result from {}: {} {}; it will be called again",
-            branch.url,
+            shown_url(branch.url),
             answer.result,
             answer.text[:500],
             branch=branch.branch_id,

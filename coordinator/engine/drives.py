@@ -122,7 +122,7 @@ class Engine:
         if self._drives:
             await asyncio.wait(self._drives)
         if left:
-            log.info("{} transactions are left to recovery: {}", len(left), left[:_REPORTED_RUNNING])
+            log.info("left to recovery, {} in all: {}", len(left), left[:_REPORTED_RUNNING])
             await self._give_back(grace)
 
     async def _give_back(self, seconds: float) -> None:

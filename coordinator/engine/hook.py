@@ -8,8 +8,10 @@ from typing import Final
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from coordinator.engine.alerts import Alert, say
+from coordinator.logins import apart_from_login
 from coordinator.telemetry.log import log
 
 _WAITING_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged
@@ -28,7 +30,8 @@ class WebHookAlerts:
     def __init__(
         self, url: str, *, on_end: bool = True, pauses_seconds: tuple[float, ...] = _PAUSES_SECONDS
     ) -> None:
-        self._url = url
+        self._url, login = apart_from_login(URL(url))
+        self._headers = {"Content-Type": "application/json"} | ({"Authorization": login} if login else {})
         self._on_end = on_end
         self._pauses_seconds = pauses_seconds
         self._waiting: dict[str, deque[Alert]] = {}  # by gid, the one that is being posted first
@@ -81,9 +84,7 @@ class WebHookAlerts:
     async def _post(self, session: aiohttp.ClientSession, body: bytes) -> str:
         """Return why it was not taken; empty when it was."""
         try:
-            async with session.post(
-                self._url, data=body, headers={"Content-Type": "application/json"}
-            ) as answer:
+            async with session.post(self._url, data=body, headers=self._headers) as answer:
                 if answer.status < HTTPStatus.BAD_REQUEST:
                     return ""
                 return f"status {answer.status}"

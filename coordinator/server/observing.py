@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator, Mapping
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from prometheus_client import CollectorRegistry
 
@@ -15,10 +15,10 @@ from coordinator.discovery.target import shown
 from coordinator.engine.admission import Admission
 from coordinator.store.runner import Runner
 from coordinator.store.sql import SqlStore
-from coordinator.telemetry.exporters import SpanTarget
 from coordinator.telemetry.exporting import Spans, open_spans
 from coordinator.telemetry.metrics import Metrics
 from coordinator.telemetry.slow import Slow
+from coordinator.telemetry.span_target import SpanTarget
 from coordinator.watching.census import Census
 from coordinator.watching.readiness import Readiness
 from coordinator.watching.tracing import OFF, Tracing
@@ -98,11 +98,13 @@ def secrets_of(settings: Settings) -> Iterator[str]:
     yield settings.store.password.get_secret_value()
     hook = urlsplit(settings.alert_web_hook)
     yield hook.query
-    yield hook.path.rpartition("/")[2] if hook.path.count("/") > 1 else ""  # many carry their token there
+    if hook.path.count("/") > 1:  # many carry their token there
+        yield from (hook.path, hook.path.rpartition("/")[2])
     registry = settings.http_micro_service
     urls = (settings.micro_service.target, registry.target, settings.telemetry.endpoint)
-    for parts in map(urlsplit, urls):
-        yield parts.netloc.rpartition("@")[0].partition(":")[2]
+    for parts in (hook, *map(urlsplit, urls)):
+        login = parts.netloc.rpartition("@")[0].partition(":")[2]
+        yield from (login, unquote(login))
         yield from (value for name, value in parse_qsl(parts.query) if name in {"password", "token"})
     for variable in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
         yield from (pair.partition("=")[2].strip() for pair in os.environ.get(variable, "").split(","))

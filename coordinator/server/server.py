@@ -1,6 +1,7 @@
 """Builds everything, starts it, stops it in order; the only place that knows all rooms."""
 
 import asyncio
+import math
 import secrets
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -23,12 +24,14 @@ from coordinator.engine.drives import Engine
 from coordinator.engine.hook import WebHookAlerts
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Pattern, Tools
+from coordinator.errors import StoreUnavailable
 from coordinator.model import TransType
 from coordinator.owner import prefix_of
 from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.server.observing import Observing
 from coordinator.service import Operations, build_operations
 from coordinator.store.open import StoreConfig, open_store
+from coordinator.store.reach import Patience
 from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
 from coordinator.telemetry.log import log
@@ -39,7 +42,7 @@ STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
 WRITE_SECONDS = 5.0  # how long a request waits for its commit
 STOP_SECONDS = 5.0  # how long running requests and calls may take to end
 _CONNECTIONS_MAX = 500  # where the configuration sets no bound
-_FOR_EVER = -1  # seconds, as a connection's lifetime
+_FOR_EVER = math.inf  # seconds, as a connection's lifetime
 _RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
 
 
@@ -174,9 +177,22 @@ class Server:
         """Make due what this instance drove when it died; of a SQLite file nobody else can own anything."""
         embedded = self._settings.store.driver == "sqlite"
         prefix = "" if embedded else prefix_of(self._settings.instance_name)
-        taken = await store.take_back(now=clock.now(), owner_prefix=prefix, except_prefix=engine.owner_prefix)
+        patience = Patience(
+            self._settings.store.address,
+            STORE_WAIT_SECONDS,
+            hint="see what keeps the store from being written",
+        )
+        taken = None
+        while taken is None:
+            try:
+                taken = await store.take_back(
+                    now=clock.now(), owner_prefix=prefix, except_prefix=engine.owner_prefix
+                )
+            except StoreUnavailable as error:  # it went away since it was opened
+                await patience.pause(error, error.message)
         if taken:
-            log.info("{} transactions were running when this coordinator stopped; they go on now", taken)
+            were = "transaction was" if taken == 1 else "transactions were"
+            log.info("{} {} running when this coordinator stopped; work on them goes on now", taken, were)
 
     async def _listen(self, operations: Operations, observing: Observing) -> tuple[Listener, Listener]:
         settings, readiness, metrics = self._settings, self._readiness, observing.metrics
@@ -255,6 +271,7 @@ def _store_config(settings: Settings) -> StoreConfig:
         database=store.db,
         schema=store.schema_,
         connections_max=store.max_open_conns or _CONNECTIONS_MAX,
+        idle_connections_max=store.max_idle_conns,
         connection_lifetime_seconds=store.conn_max_life_time * 60 or _FOR_EVER,
     )
 
@@ -275,4 +292,6 @@ def _timing(settings: Settings) -> Timing:
         retry_interval_max=settings.retry_interval_max,
         timeout_to_fail=settings.timeout_to_fail,
         alert_retry_limit=settings.alert_retry_limit,
+        request_timeout_max=settings.request_timeout_max,
+        option_seconds_max=settings.option_seconds_max,
     )

@@ -45,6 +45,7 @@ class Transactions:
         write_seconds: float,
     ) -> None:
         self._engine = engine
+        self._timing = engine.tools.timing
         self._lookup = lookup
         self._rounds = rounds
         self._workflows = workflows
@@ -70,9 +71,9 @@ class Transactions:
             if await self._lookup.read(request.gid) is None:
                 raise
             # Of what was prepared the stored branches count, whoever has unsubscribed since.
-            validated_branches(replace(request, steps=(), payloads=()), {})
+            validated_branches(replace(request, steps=(), payloads=()), {}, self._timing)
             return await self._submit_existing(request)
-        branches = validated_branches(request, subscribers)
+        branches = validated_branches(request, subscribers, self._timing)
         if not await self._begin(request, branches):
             return await self._submit_existing(request)
         if request.options.wait_result:
@@ -84,7 +85,9 @@ class Transactions:
 
         Raises Failure in any other status, Invalid, Conflict, StoreUnavailable.
         """
-        branches = validated_branches(request, await self._topics.subscribers(topics_of(request)))
+        branches = validated_branches(
+            request, await self._topics.subscribers(topics_of(request)), self._timing
+        )
         transaction = new_transaction(self._engine.tools, request, Status.PREPARED)
         if await self._store.insert(transaction, branches, timeout=self._write_seconds):
             return

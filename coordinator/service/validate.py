@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
+from coordinator.backoff import Timing
 from coordinator.calls.grpc_headers import METADATA_NAME
 from coordinator.calls.url import check_branch_url, is_http
 from coordinator.errors import Invalid, InvalidBranch, InvalidTopic
@@ -96,11 +97,11 @@ def topics_of(request: TransactionRequest) -> Collection[str]:
 
 
 def validated_branches(
-    request: TransactionRequest, subscribers: Mapping[str, Sequence[str]]
+    request: TransactionRequest, subscribers: Mapping[str, Sequence[str]], timing: Timing
 ) -> tuple[Branch, ...]:
     """Check a submit or prepare against every rule, and return the branch rows it asks for.
 
-    subscribers: the urls of every topic of `topics_of(request)`.
+    subscribers: the urls of every topic of `topics_of(request)`. timing: the most that clients may ask for.
     Raises Invalid naming the field and the value's problem.
     """
     require_gid(request.gid)
@@ -111,7 +112,7 @@ def validated_branches(
     require_text("query_prepared", request.query_prepared)
     require_text("custom_data", request.custom_data)
     require_text("rollback_reason", request.rollback_reason)
-    _require_options(request.options, request.protocol)
+    _require_options(request.options, request.protocol, timing)
     if request.protocol == PROTOCOL_GRPC:
         _require_header_value("gid", request.gid)
     match request.trans_type:
@@ -130,6 +131,9 @@ def validated_branches(
         case _:  # tcc and xa register theirs later
             branches = ()
     check_custom_data(request.trans_type, request.custom_data, request.options, len(request.steps))
+    if request.trans_type == TransType.MSG:
+        delay = msg.custom_of(request.custom_data).delay
+        _require_seconds("custom_data.delay", delay, timing.option_seconds_max, "OptionSecondsMax")
     if request.trans_type == TransType.WORKFLOW and request.protocol == PROTOCOL_GRPC:
         _require_header_value("custom_data.name", workflow.custom_of(request.custom_data).name)
     return branches
@@ -217,11 +221,14 @@ def _require_callable_subscribers(branches: Sequence[Branch], protocol: str) -> 
         _require_url(f"the url of branch {branch.branch_id}", branch.url, protocol)
 
 
-def _require_options(options: Options, protocol: str) -> None:
+def _require_options(options: Options, protocol: str, timing: Timing) -> None:
     for name in ("timeout_to_fail", "request_timeout", "retry_interval", "retry_limit"):
         value = getattr(options, name)
         if not 0 <= value <= SECONDS_MAX:
             raise Invalid(f"{name} must be between 0 and {SECONDS_MAX}, not {value}")
+    _require_seconds("request_timeout", options.request_timeout, timing.longest_call, "RequestTimeoutMax")
+    for name in ("timeout_to_fail", "retry_interval"):
+        _require_seconds(name, getattr(options, name), timing.option_seconds_max, "OptionSecondsMax")
     if len(options.branch_headers) > HEADERS_MAX:
         raise Invalid(f"branch_headers has {len(options.branch_headers)} entries; at most {HEADERS_MAX} fit")
     for name, value in options.branch_headers.items():
@@ -234,12 +241,18 @@ def _require_options(options: Options, protocol: str) -> None:
         _require_length("the options as JSON", encode_options(options), TEXT_LENGTH_MAX)
 
 
+def _require_seconds(field: str, value: float, most: int, key: str) -> None:
+    if value > most:
+        raise Invalid(f"{field} {value} s: the most is {most} ({key})")
+
+
 def _require_steps(request: TransactionRequest) -> None:
     steps, payloads = request.steps, request.payloads
     if len(steps) > STEPS_MAX:
         raise Invalid(f"{len(steps)} steps; a transaction may have at most {STEPS_MAX}")
     if len(payloads) != len(steps):
-        raise Invalid(f"{len(steps)} steps but {len(payloads)} payloads: each step needs its own")
+        counts = f"{_counted(len(steps), 'step')} but {_counted(len(payloads), 'payload')}"
+        raise Invalid(f"{counts}: each step needs its own")
     is_message = request.trans_type == TransType.MSG
     for index, (step, payload) in enumerate(zip(steps, payloads, strict=True)):
         if not (is_message and msg.topic_of(step.action) is not None):
@@ -247,6 +260,10 @@ def _require_steps(request: TransactionRequest) -> None:
         _require_url(f"steps[{index}].compensate", step.compensate, request.protocol)
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise Invalid(f"payloads[{index}] has {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} fit")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _require_url(field: str, url: str, protocol: str) -> None:

@@ -29,7 +29,7 @@ class Workflows:
         """
         if request.trans_type != TransType.WORKFLOW:
             raise Invalid(f"trans_type must be 'workflow' to prepare a workflow, not '{request.trans_type}'")
-        validated_branches(request, {})
+        validated_branches(request, {}, self._engine.tools.timing)
         workflow = new_transaction(self._engine.tools, request, Status.PREPARED)
         await self._engine.tools.store.insert(workflow, (), timeout=self._write_seconds)
         stored = await self._lookup.find_conflicting(request.gid)

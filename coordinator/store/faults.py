@@ -46,11 +46,12 @@ _DEADLOCK: Final = frozenset(
         8002, 8022, 8028, 9007,  # TiDB: write conflict, commit to be tried again, schema changed
     }
 )  # fmt: skip
+_FULL: Final = frozenset({1040, 1203, 1226})  # too many connections
 _AWAY: Final = frozenset(
     {
         1021, 1030, 1114,  # disk full, storage engine error, table full
         1028, 1037, 1038, 1041, 1135,  # out of memory or threads
-        1040, 1203, 1226,  # too many connections
+        *_FULL,
         1047,  # Galera: node not ready
         1042, 1043, 1053, 1077, 1078, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184,  # shutdown, network
         1180,  # error during commit
@@ -63,6 +64,7 @@ _DUPLICATE: Final = 1062
 _BAD_VALUE: Final = frozenset({1048, 1264, 1265, 1292, 1300, 1364, 1366, 1406, 1411, 3140, 3988, 4025})
 
 # PostgreSQL's five characters, and classes of them by their first two.
+_STATE_FULL: Final = "53300"  # too many connections
 _STATE_LOCKED: Final = "55P03"  # lock_timeout, NOWAIT
 _STATE_DEADLOCK: Final = frozenset({"40P01", "40001"})  # deadlock, serialization failure
 _STATE_DUPLICATE: Final = "23505"
@@ -108,6 +110,11 @@ def fault_of(error: BaseException) -> Fault:
     if number < 1000 or 2000 <= number < 3000 or number in _AWAY:
         return Fault.AWAY
     return Fault.REFUSED
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the server takes no further connection just now; those that stand are fine."""
+    return error_number(error) in _FULL or sql_state(error) == _STATE_FULL
 
 
 def _postgres_fault(error: BaseException) -> Fault:

@@ -9,6 +9,7 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.errors import StartError
+from coordinator.logins import mysql_password
 from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
 from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
 from coordinator.telemetry.log import log
@@ -37,7 +38,10 @@ class Facts:
 
 
 class MySQLServer:
-    """One server and database, by its configuration. lifetime_seconds: of a connection."""
+    """One server and database, by its configuration.
+
+    idle_max: connections kept open. lifetime_seconds: of one.
+    """
 
     def __init__(
         self,
@@ -48,18 +52,20 @@ class MySQLServer:
         password: str,
         database: str,
         connections_max: int,
+        idle_max: int,
         lifetime_seconds: float,
     ) -> None:
         self._url = URL.create(
             "mysql+aiomysql",
             username=user,
-            password=password,
+            password=mysql_password(password),
             host=host,
             port=port,
             database=database,
             query={"charset": "utf8mb4"},
         )
         self._where = place_of(self._url)
+        self._idle_max = idle_max
         self._lifetime_seconds = lifetime_seconds
         self.engine = self._engine(self._url, connections_max)
 
@@ -67,6 +73,7 @@ class MySQLServer:
         return engine_of(
             url,
             connections_max=connections_max,
+            idle_max=self._idle_max,
             lifetime_seconds=self._lifetime_seconds,
             connect_args={"connect_timeout": CONNECT_SECONDS, "init_command": _SESSION},
         )
@@ -76,9 +83,9 @@ class MySQLServer:
         await wait_until_reached(
             self.engine,
             seconds=seconds,
-            is_absent=lambda error: error_number(error) == _UNKNOWN_DATABASE,
+            is_absent=self.is_absent,
             create=self._create_database,
-            cannot=self._cannot,
+            cannot=self.cannot,
         )
 
     async def _create_database(self) -> None:
@@ -99,7 +106,7 @@ class MySQLServer:
             function,
             seconds=seconds,
             exists_already=lambda error: error_number(error) in _EXISTS_ALREADY,
-            cannot=self._cannot,
+            cannot=self.cannot,
         )
 
     async def facts(self) -> Facts:
@@ -108,7 +115,7 @@ class MySQLServer:
             async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
                 packet = (await connection.exec_driver_sql("SELECT @@max_allowed_packet")).scalar_one()
         except STORE_ERRORS as error:
-            self._cannot(error)
+            self.cannot(error)
         if int(packet) < _PACKET_BYTES_LEAST:
             log.warning("max_allowed_packet of {} is {}; 4 MiB at least are needed", self._where, packet)
         return Facts(await self._can_skip_locked(), min(_BATCH_BYTES_MAX, int(packet) // 4))
@@ -121,10 +128,15 @@ class MySQLServer:
         except STORE_ERRORS as error:
             if fault_of(error) is Fault.REFUSED:
                 return False  # a syntax error: MariaDB before 10.6, MySQL before 8
-            self._cannot(error)
+            self.cannot(error)
         return True
 
-    def _cannot(self, error: BaseException) -> NoReturn:
+    def is_absent(self, error: BaseException) -> bool:
+        """Whether an error says that the server has no such database."""
+        return error_number(error) == _UNKNOWN_DATABASE
+
+    def cannot(self, error: BaseException) -> NoReturn:
+        """Raise the StartError that says what is wrong, and what to do."""
         if error_number(error) in _ACCESS_DENIED:
             hint = "correct Store.User and Store.Password, or grant the rights"
         else:

@@ -26,6 +26,7 @@ from coordinator.store.wall_clock import WallClock
 Facts_co = TypeVar("Facts_co", covariant=True)
 
 _SERVER_WRITERS: Final = 2  # while one waits for its commit, the other gathers and sends
+_IDLE_CONNECTIONS_MAX: Final = 64  # more would never be used again
 _SETUP_SECONDS: Final = 60.0  # making and looking over the tables
 
 
@@ -42,7 +43,8 @@ class StoreConfig:
     database: str = "dtm"  # made when absent and permitted
     schema: str = "public"  # postgres: where the tables are; made when absent and permitted
     connections_max: int = 500
-    connection_lifetime_seconds: float = 300.0
+    idle_connections_max: int = 64  # kept open while unused; never more than 64
+    connection_lifetime_seconds: float = 300.0  # math.inf: for ever
 
 
 async def open_store(
@@ -110,6 +112,7 @@ async def _open_mysql(
         database=config.database,
         # Each writer keeps one; at least one is left for all else.
         connections_max=max(config.connections_max, _SERVER_WRITERS + 1),
+        idle_max=min(config.idle_connections_max, _IDLE_CONNECTIONS_MAX),
         lifetime_seconds=config.connection_lifetime_seconds,
     )
     runner = AsyncRunner(
@@ -138,6 +141,7 @@ async def _open_postgres(
         database=config.database,
         schema=config.schema,
         connections_max=max(config.connections_max, _SERVER_WRITERS + 1),
+        idle_max=min(config.idle_connections_max, _IDLE_CONNECTIONS_MAX),
         lifetime_seconds=config.connection_lifetime_seconds,
     )
     runner = AsyncRunner(

@@ -55,7 +55,10 @@ class Facts:
 
 
 class PostgresServer:
-    """One server, database and schema, by its configuration. lifetime_seconds: of a connection."""
+    """One server, database and schema, by its configuration.
+
+    idle_max: connections kept open. lifetime_seconds: of one.
+    """
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class PostgresServer:
         database: str,
         schema: str,
         connections_max: int,
+        idle_max: int,
         lifetime_seconds: float,
     ) -> None:
         self._url = URL.create(
@@ -79,6 +83,7 @@ class PostgresServer:
         )
         self._schema = schema
         self._where = place_of(self._url)
+        self._idle_max = idle_max
         self._lifetime_seconds = lifetime_seconds
         self.engine = self._engine(self._url, min(connections_max, _CONNECTIONS_MAX))
 
@@ -87,6 +92,7 @@ class PostgresServer:
         engine = engine_of(
             url,
             connections_max=connections_max,
+            idle_max=self._idle_max,
             lifetime_seconds=self._lifetime_seconds,
             connect_args={
                 "timeout": CONNECT_SECONDS,
@@ -101,9 +107,9 @@ class PostgresServer:
         await wait_until_reached(
             self.engine,
             seconds=seconds,
-            is_absent=lambda error: sql_state(error) == _UNKNOWN_DATABASE,
+            is_absent=self.is_absent,
             create=self._create_database,
-            cannot=self._cannot,
+            cannot=self.cannot,
         )
 
     async def _create_database(self) -> None:
@@ -134,7 +140,7 @@ class PostgresServer:
             in_schema,
             seconds=seconds,
             exists_already=lambda error: sql_state(error) in _EXISTS_ALREADY,
-            cannot=self._cannot,
+            cannot=self.cannot,
         )
 
     def _make_schema(self, connection: Connection) -> None:
@@ -159,7 +165,7 @@ class PostgresServer:
                             setting,
                         )
         except STORE_ERRORS as error:
-            self._cannot(error)
+            self.cannot(error)
         if not kind.startswith("timestamp"):
             raise StartError(
                 f"trans_global.next_cron_time of the store {self._where} is {kind}, not a timestamp",
@@ -167,7 +173,12 @@ class PostgresServer:
             )
         return Facts(time_type=kind)
 
-    def _cannot(self, error: BaseException) -> NoReturn:
+    def is_absent(self, error: BaseException) -> bool:
+        """Whether an error says that the server has no such database."""
+        return sql_state(error) == _UNKNOWN_DATABASE
+
+    def cannot(self, error: BaseException) -> NoReturn:
+        """Raise the StartError that says what is wrong, and what to do."""
         match sql_state(error):
             case state if state in _WRONG_USER:
                 hint = "correct Store.User and Store.Password, or let the user in (pg_hba.conf)"

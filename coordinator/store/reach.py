@@ -1,6 +1,7 @@
-"""Reaching a database server at the start, whatever its make; a line says what is waited for."""
+"""Reaching a database server at the start, whatever its make; a line says what is waited for, and why."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn
@@ -13,25 +14,28 @@ from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of
 from coordinator.telemetry.log import log
 
 CONNECT_SECONDS: Final = 5
-_IDLE_CONNECTIONS_MAX: Final = 10
 _PAUSE_SECONDS: Final = 0.5  # between attempts to reach it
-_TELL_SECONDS: Final = 5.0  # between lines that say so
+_HINT: Final = "start the database, or correct Store.Host and Store.Port"
+_TELL_SECONDS_FIRST: Final = 5.0  # until it is said once more that it is waited for; doubled each time
 
 Is = Callable[[BaseException], bool]
 Cannot = Callable[[BaseException], NoReturn]
 
 
 def engine_of(
-    url: URL, *, connections_max: int, lifetime_seconds: float, connect_args: dict[str, Any]
+    url: URL, *, connections_max: int, idle_max: int, lifetime_seconds: float, connect_args: dict[str, Any]
 ) -> AsyncEngine:
-    """A pool of at most so many connections, of which few are kept; one is closed at that age (0: never)."""
-    idle = min(connections_max, _IDLE_CONNECTIONS_MAX)
+    """A pool of at most so many connections, of which `idle_max` are kept, 1 at least.
+
+    lifetime_seconds: the age at which one is closed; `math.inf` for never.
+    """
+    idle = max(min(connections_max, idle_max), 1)  # a pool_size of 0 would be none at all: no bound
     return create_async_engine(
         url,
         isolation_level="READ COMMITTED",
         pool_size=idle,
         max_overflow=connections_max - idle,
-        pool_recycle=max(int(lifetime_seconds), 1) if lifetime_seconds > 0 else -1,
+        pool_recycle=-1 if math.isinf(lifetime_seconds) else max(int(lifetime_seconds), 1),
         connect_args=connect_args,
     )
 
@@ -54,9 +58,7 @@ async def wait_until_reached(
     is_absent: whether an error says that the server has no such database; then `create` makes it. cannot:
     raises the StartError of any other error. Raises StartError.
     """
-    where = place_of(engine.url)
-    give_up_at = time.monotonic() + seconds
-    tell_at = time.monotonic()
+    patience = Patience(place_of(engine.url), seconds)
     while True:
         try:
             await _connect(engine, is_absent, create)
@@ -64,15 +66,40 @@ async def wait_until_reached(
         except STORE_ERRORS as error:
             if fault_of(error) is not Fault.AWAY:
                 cannot(error)
-            now = time.monotonic()
-            if now >= give_up_at:
-                raise StartError(
-                    f"the store {where} was not there within {seconds:g} s: {reason_of(error)}",
-                    "start the database, or correct Store.Host and Store.Port",
-                ) from error
-            if now >= tell_at:
-                log.info("waiting for the store {}: {}", where, reason_of(error))
-                tell_at = now + _TELL_SECONDS
+            await patience.pause(error, reason_of(error))
+
+
+class Patience:
+    """Waiting for a store that is away, for so many seconds: said at once and with the reason, then rarely.
+
+    where: the database, for people. hint: what to do when it does not come.
+    """
+
+    def __init__(self, where: str, seconds: float, *, hint: str = _HINT) -> None:
+        self._where = where
+        self._seconds = seconds
+        self._hint = hint
+        self._began_at = time.monotonic()
+        self._tell_at = self._began_at
+        self._tell_seconds = _TELL_SECONDS_FIRST
+
+    async def pause(self, error: BaseException, reason: str) -> None:
+        """Return when it is time to try again. Raises StartError once there has been time enough."""
+        now = time.monotonic()
+        if now - self._began_at >= self._seconds:
+            raise StartError(
+                f"the store {self._where} was not there within {self._seconds:g} s: {reason}",
+                self._hint,
+            ) from error
+        if now >= self._tell_at:
+            log.warning(
+                "waiting for the store {}, for at most {:.0f} s more: {}",
+                self._where,
+                self._began_at + self._seconds - now,
+                reason,
+            )
+            self._tell_at = now + self._tell_seconds
+            self._tell_seconds *= 2
         await asyncio.sleep(_PAUSE_SECONDS)
 
 

@@ -6,18 +6,21 @@ connection.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from coordinator.store.faults import STORE_ERRORS, Fault, fault_of
+from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, is_full
 from coordinator.store.statements import Cursor
 
 T = TypeVar("T")
+
+_FULL_PAUSE_SECONDS: Final = 0.2  # between attempts at a server that takes no further connection
 
 
 class Runner(Protocol):
@@ -47,8 +50,8 @@ class Runner(Protocol):
 class AsyncRunner:
     """For a database server, through an asyncio driver.
 
-    lifetime_seconds: a writer's connection of this age is closed and another opened. cut: closes the socket
-    of a driver's connection without waiting for the server.
+    lifetime_seconds: a writer's connection of this age is closed and another opened; `math.inf` for never.
+    cut: closes the socket of a driver's connection without waiting for the server.
     """
 
     def __init__(self, engine: AsyncEngine, *, lifetime_seconds: float, cut: Callable[[Any], None]) -> None:
@@ -56,6 +59,7 @@ class AsyncRunner:
         self._cut = cut
         self._lifetime_seconds = lifetime_seconds
         self._idle: list[tuple[AsyncConnection, float]] = []  # writers', with the time they were opened
+        self._given_back = asyncio.Event()  # set whenever a connection may be free again
 
     async def write(self, function: Callable[[Cursor], T], *, seconds: float) -> T:
         """See Runner."""
@@ -75,6 +79,7 @@ class AsyncRunner:
                     self._idle.append((connection, opened_at))
                 else:
                     await self._throw_away(connection)
+                self._given_back.set()
         return result
 
     async def _writer_connection(self) -> tuple[AsyncConnection, float]:
@@ -84,7 +89,29 @@ class AsyncRunner:
             if now - opened_at < self._lifetime_seconds:
                 return connection, opened_at
             await self._throw_away(connection)
-        return await self._engine.connect(), now
+        return await self._connected(lambda: self._engine.connect().start()), now
+
+    async def _connected(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> AsyncConnection:
+        """A connection of the pool. Where the server takes no further one, one of ours is waited for."""
+        while True:
+            try:
+                return await connect()
+            except STORE_ERRORS as error:
+                if not is_full(error):
+                    raise
+            if self._idle:  # a writer's, of which the pool does not know that nobody uses it
+                connection, _ = self._idle.pop()
+                await connection.close()
+                continue
+            self._given_back.clear()
+            with contextlib.suppress(TimeoutError):  # or another program has left, which no event tells
+                await asyncio.wait_for(self._given_back.wait(), _FULL_PAUSE_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _lent(self, seconds: float) -> AsyncIterator[AsyncConnection]:
+        async with asyncio.timeout(seconds), contextlib.AsyncExitStack() as stack:
+            stack.callback(self._given_back.set)
+            yield await self._connected(lambda: stack.enter_async_context(self._engine.connect()))
 
     async def _throw_away(self, connection: AsyncConnection) -> None:
         """Close the socket first: a frozen server must not be waited for to say goodbye."""
@@ -99,12 +126,12 @@ class AsyncRunner:
 
     async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """See Runner."""
-        async with asyncio.timeout(seconds), self._engine.begin() as connection:
+        async with self._lent(seconds) as connection, connection.begin():
             return await _saying_lost(connection.run_sync(function))
 
     async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """See Runner."""
-        async with asyncio.timeout(seconds), self._engine.connect() as connection:
+        async with self._lent(seconds) as connection:
             return await _saying_lost(connection.run_sync(function))
 
     def connections(self) -> Mapping[str, float]:

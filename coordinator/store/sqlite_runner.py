@@ -6,13 +6,15 @@ ends, however it ends.
 """
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from coordinator.errors import StartError
@@ -25,23 +27,34 @@ _READERS: Final = 2
 _BUSY_SECONDS: Final = 5.0  # for the lock of a tool that looks into the file, as `sqlite3 dtm.db`
 
 
+def make_private(path: str) -> None:
+    """Make the file, for its owner's eyes alone, unless it is there. Raises OSError.
+
+    One that is there is not even opened: to close it would end the locks that this process has on it.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
 class FileLock:
     """Keeps a second process, or a second store of this one, from the same file. Raises StartError."""
 
     def __init__(self, path: str) -> None:
         try:
+            make_private(path)  # SQLite gives its companions, -wal and -shm, the same mode
+            make_private(f"{path}.lock")
             self._connection = sqlite3.connect(
                 f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False
             )
             self._connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 raise StartError(
                     f"another process has the SQLite file {path} open",
                     "stop it, or give this coordinator a file of its own with Store.Path",
                 ) from error
             raise StartError(
-                f"cannot open the SQLite file {path}: {error}",
+                f"cannot open the SQLite file {path}: {getattr(error, 'strerror', None) or error}",
                 "its folder must exist and be writable; see Store.Path",
             ) from error
 
@@ -55,7 +68,7 @@ class SqliteRunner:
 
     def __init__(self, path: str) -> None:
         self._lock = None if path == MEMORY else FileLock(path)
-        url = "sqlite://" if path == MEMORY else f"sqlite:///{path}"
+        url = URL.create("sqlite", database=None if path == MEMORY else path)
         self._writer_engine = _engine(url, "BEGIN IMMEDIATE", StaticPool)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._driver: sqlite3.Connection | None = None  # the writer's connection, once it is open
@@ -132,7 +145,7 @@ def _read(engine: Engine, function: Callable[[Connection], T]) -> T:
         return function(connection)
 
 
-def _engine(url: str, begin: str, pool: type[StaticPool] | type[QueuePool], **pool_options: int) -> Engine:
+def _engine(url: URL, begin: str, pool: type[StaticPool] | type[QueuePool], **pool_options: int) -> Engine:
     engine = create_engine(
         url,
         poolclass=pool,

@@ -1,73 +1,19 @@
-"""Which exporter takes the spans, as `Telemetry` and the standard OTEL_ variables say. The variables win."""
+"""The exporters that take the spans, made as `Telemetry` and the standard OTEL_ variables say."""
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TextIO
+from typing import Final, TextIO
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
-from coordinator.errors import StartError
 from coordinator.telemetry.log import log
-
-Batcher = Literal["jaeger", "zipkin", "otlpgrpc", "otlphttp", "console", "file"]
+from coordinator.telemetry.span_target import SpanTarget
 
 EXPORT_SECONDS: Final = 5.0  # for one batch
 _OTLP_HTTP_PORT: Final = 4318
 _OTLP_PATH: Final = "/v1/traces"
-
-
-@dataclass(frozen=True, slots=True)
-class SpanTarget:
-    """go-zero's `Telemetry` section. An empty endpoint means off, except for `console`."""
-
-    name: str = ""  # of the service, as traces show it
-    endpoint: str = ""  # http://host:14268/api/traces, host:4317, …; of `file`: its path
-    sampler: float = 1.0  # share of the traces that begin here; one that came sampled stays so
-    batcher: Batcher = "jaeger"
-    otlp_headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a token
-    otlp_http_path: str = ""
-    otlp_http_secure: bool = False
-    disabled: bool = False
-
-
-def kind_of(target: SpanTarget) -> str:
-    """How spans are sent; empty when they are not."""
-    environment = os.environ
-    if target.disabled or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return ""
-    otlp = _otlp_kind(target)
-    match environment.get("OTEL_TRACES_EXPORTER", "").strip().lower():
-        case "":
-            pass
-        case "none":
-            return ""
-        case "otlp":
-            return otlp
-        case "console" | "zipkin" | "jaeger" as named:
-            return named
-        case other:
-            raise StartError(
-                f"OTEL_TRACES_EXPORTER is '{other}', which is not known here",
-                "write otlp, zipkin, jaeger, console or none",
-            )
-    if is_set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
-        return otlp
-    if is_set("OTEL_EXPORTER_ZIPKIN_ENDPOINT"):
-        return "zipkin"
-    return target.batcher if target.endpoint or target.batcher == "console" else ""
-
-
-def _otlp_kind(target: SpanTarget) -> str:
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
-        "OTEL_EXPORTER_OTLP_PROTOCOL", ""
-    )
-    if protocol:
-        return "otlpgrpc" if protocol.strip() == "grpc" else "otlphttp"
-    return "otlpgrpc" if target.batcher == "otlpgrpc" else "otlphttp"
 
 
 def make_exporter(kind: str, target: SpanTarget) -> tuple[SpanExporter, str]:

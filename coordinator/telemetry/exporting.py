@@ -3,6 +3,7 @@
 Nothing here waits for an exporter: spans queue up to a bound and are dropped beyond it.
 """
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -14,9 +15,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from coordinator.errors import StartError
-from coordinator.telemetry.exporters import SpanTarget, is_set, kind_of, make_exporter
+from coordinator.telemetry.exporters import is_set, make_exporter
 from coordinator.telemetry.log import log
 from coordinator.telemetry.recorded_span import SpanMaker
+from coordinator.telemetry.span_target import SpanTarget, kind_of
 
 QUEUE_MAX: Final = 8192  # spans that wait to be sent
 BATCH_MAX: Final = 512  # spans sent at once
@@ -99,7 +101,7 @@ def open_spans(target: SpanTarget, *, instance: str = "", version: str = "") -> 
 
     instance: what tells this process from others of its name. Raises StartError.
     """
-    kind = kind_of(target)
+    kind = kind_of(target, os.environ)
     if not kind:
         return None
     try:

@@ -180,13 +180,18 @@ def _lost_as_json(count: int, reason: str) -> str:
     line = {
         "level": "warn",
         "ts": _timestamp(datetime.now(UTC)),
-        "msg": f"{count} log lines were lost: {reason}",
+        "msg": _lost(count, reason),
     }
     return f"{_encode(line)}\n"
 
 
 def _lost_as_text(count: int, reason: str) -> str:
-    return f"{count} log lines were lost: {reason}\n"
+    return f"{_lost(count, reason)}\n"
+
+
+def _lost(count: int, reason: str) -> str:
+    lines = "log line was" if count == 1 else "log lines were"
+    return f"{count} {lines} lost: {reason}"
 
 
 class _Forward(logging.Handler):

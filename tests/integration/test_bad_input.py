@@ -105,7 +105,7 @@ ANY_TRANSACTION = [
         {**SAGA, "steps": [STEP] * 1001, "payloads": ["{}"] * 1001},
         "{steps}: a transaction may have at most 1000, but has 1001",
     ),
-    Bad("fewer payloads than steps", {**SAGA, "payloads": []}, "1 steps but 0 payloads"),
+    Bad("fewer payloads than steps", {**SAGA, "payloads": []}, "1 step but 0 payloads"),
     Bad("a payload too long", {**SAGA, "payloads": ["x" * 65_536]}, "payloads[0] has 65536 bytes"),
     Bad(
         "an action without host", {**SAGA, "steps": [{"action": "http:///a"}]}, "steps[0].action 'http:///a'"

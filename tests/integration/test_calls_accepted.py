@@ -14,6 +14,7 @@ from grpclib.server import Server, Stream
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
+from coordinator.backoff import Timing
 from coordinator.calls.base import Answer
 from coordinator.calls.router import BranchCaller
 from coordinator.discovery.names import Names
@@ -102,7 +103,7 @@ def accepted(url: str, headers: Headers, protocol: str) -> bool:
         options=Options(branch_headers=headers),
     )
     try:
-        validated_branches(request, {})
+        validated_branches(request, {}, Timing())
     except Invalid:
         return False
     return True
@@ -117,7 +118,7 @@ class Branches:
 
     async def call(self, url: str, headers: Headers, protocol: str) -> Answer:
         request = TransactionRequest("g1", "saga", (Step(url, ""),), (b"{}",), protocol=protocol)
-        [_, branch] = validated_branches(request, {})
+        [_, branch] = validated_branches(request, {}, Timing())
         options = Options(branch_headers=headers)
         transaction = Transaction("g1", "saga", Status.SUBMITTED, protocol, options=options)
         return await self._caller.call(transaction, branch, timeout=2)

@@ -143,7 +143,7 @@ BAD_SUBMITS: list[tuple[str, dict[str, Any], str]] = [
     ("steps that are not JSON", {"steps": "no json"}, "Steps is not JSON"),
     ("steps that are no array", {"steps": "{}"}, "Steps: must be a JSON array"),
     ("a step of a wrong type", {"steps": '[{"action":1}]'}, "Steps[0].action: must be a string"),
-    ("fewer payloads than steps", {"bin_payloads": []}, "1 steps but 0 payloads"),
+    ("fewer payloads than steps", {"bin_payloads": []}, "1 step but 0 payloads"),
     ("a payload too long", {"bin_payloads": [b"x" * 65_536]}, "payloads[0] has 65536 bytes"),
     ("a url without host", {"steps": '[{"action":"http:///a"}]'}, "steps[0].action 'http:///a'"),
     (

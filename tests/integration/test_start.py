@@ -16,6 +16,7 @@ from tests.support.processes import Process
 from tests.support.under_test import ROOT
 
 CANNOT_START = 1
+BAD_CONFIG = 2
 # The command, with less patience for a database that is away.
 IMPATIENT = (
     "import coordinator.server.server as server; server.STORE_WAIT_SECONDS = 1;"
@@ -60,6 +61,16 @@ def _fails(process: Process, *words: str) -> None:
     assert hint.strip()
 
 
+def _is_refused(process: Process, *words: str) -> None:
+    """Assert that the configuration is refused, as `dtm check` would."""
+    process.launch()
+    assert process.wait(30) == BAD_CONFIG
+    printed = process.output()
+    assert printed.startswith("dtm: 1 problem in the configuration\n")
+    for word in words:
+        assert word in printed
+
+
 @pytest.mark.parametrize("key", ["HTTP_PORT", "GRPC_PORT"])
 def test_a_port_in_use(tmp_path: Path, key: str) -> None:
     with socket.create_server((HOST, 0)) as taken:
@@ -80,11 +91,17 @@ def test_a_second_process_on_one_sqlite_file(start_coordinator: StartCoordinator
 
 def test_a_sqlite_file_that_cannot_be_made(tmp_path: Path) -> None:
     with _process(tmp_path, {"STORE_PATH": tmp_path / "missing" / "dtm.db"}) as process:
-        _fails(process, str(tmp_path / "missing" / "dtm.db"))
+        _is_refused(process, str(tmp_path / "missing" / "dtm.db"), "which does not exist")
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "dtm.db").write_text("minutes of the last meeting\n" * 100, encoding="utf-8")
+    with _process(tmp_path, {}) as process:
+        _is_refused(process, str(tmp_path / "dtm.db"), "not a database")
+
+
+def test_a_database_that_is_broken_inside(tmp_path: Path) -> None:
+    (tmp_path / "dtm.db").write_bytes(b"SQLite format 3\x00" + b"minutes of the last meeting\n" * 100)
     with _process(tmp_path, {}) as process:
         _fails(process, str(tmp_path / "dtm.db"), "not a database")
 

@@ -56,7 +56,4 @@ def _table(lines: Sequence[Line]) -> str:
 
 def _allowed() -> str:
     names = {entry["number"]: entry["name"] for entry in entries()}
-    return "".join(
-        f"| {it.number} {names[it.number]} | `{it.path}` | {it.why.rule} ({it.why.section}) |\n"
-        for it in ALLOWED
-    )
+    return "".join(f"| {it.number} {names[it.number]} | `{it.path}` | {it.why.rule} |\n" for it in ALLOWED)

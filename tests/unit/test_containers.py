@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from coordinator.cli import health
+from coordinator.cli.main import main
 from coordinator.config.read import load_settings
 from coordinator.config.settings import Settings
 
@@ -59,11 +62,30 @@ def test_everything_that_the_image_copies_is_there_and_not_ignored():
 
 def test_the_image_runs_dtm_as_an_ordinary_user_with_a_health_check():
     assert all_of("USER") == ["dtm"]
-    assert json.loads(all_of("CMD")[-1]) == ["dtm"]
+    assert json.loads(all_of("ENTRYPOINT")[-1]) == ["dtm"]
+    assert all_of("CMD") == []
     check = all_of("HEALTHCHECK")[0]
-    program = json.loads(check.partition("CMD ")[2])
-    compile(program[-1], "health check", "exec")
-    assert f":{Settings().http_port}/api/ping" in program[-1]
+    program, *words = json.loads(check.partition("CMD ")[2])
+    assert (program, words) == ("dtm", ["health", "--pid", "1"])
+
+
+def test_what_was_written_for_the_image_of_the_go_server_starts_this_one():
+    """Its program is /app/dtm/dtm, and charts give `args: ["-c=/app/dtm/configs/config.yaml"]`."""
+    assert "mkdir -p /app/dtm/configs && ln -s /opt/dtm/bin/dtm /app/dtm/dtm" in all_of("RUN")
+    words = ["-c=/app/dtm/configs/config.yaml"]
+    context = main.make_context("dtm", words, resilient_parsing=True)
+    assert context.params["file"] == Path("/app/dtm/configs/config.yaml")
+
+
+def test_the_health_check_asks_where_the_first_process_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "config.yaml"
+    file.write_text("HttpPort: 7\n", encoding="utf-8")
+    monkeypatch.setattr(health, "words_of_process", lambda pid: [f"-c={file}"] if pid == 1 else [])
+    monkeypatch.setattr(health, "health_of", lambda settings: (True, f"port {settings.http_port}"))
+    for pid, port in (("1", 7), ("2", Settings().http_port)):
+        assert CliRunner().invoke(main, ["health", "--pid", pid]).output == f"port {port}\n"
 
 
 def test_the_image_exposes_the_ports_that_are_the_defaults():
@@ -103,7 +125,7 @@ def test_compose_builds_the_image_from_this_repository():
 
 def test_the_coordinator_starts_with_its_configuration():
     command = SERVICES["coordinator"]["command"]
-    assert command[0] == "dtm"
+    assert "entrypoint" not in SERVICES["coordinator"]
     settings = load_settings(in_repository(after(command, "-c")), {}).settings
     assert settings.store.driver == "mysql"
     assert settings.store.host in SERVICES
@@ -118,7 +140,7 @@ def test_the_coordinator_starts_with_its_configuration():
 @pytest.mark.parametrize("name", BRANCHES)
 def test_a_branch_is_a_module_with_a_configuration_for_its_port(name: str):
     command = SERVICES[name]["command"]
-    assert command[0] == "python"
+    assert SERVICES[name]["entrypoint"] == ["python"]
     assert after(command, "-m") == f"branches.{name}"
     assert is_module(f"branches.{name}")
     text = in_repository(after(command, "-f")).read_text(encoding="utf-8")

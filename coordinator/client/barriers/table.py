@@ -5,9 +5,10 @@ import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote
 
 from coordinator.client.errors import BarrierError, InvalidUse
+from coordinator.logins import ServerUrl, mysql_password, parse_server_url, shown_url
 
 _CONNECT_SECONDS: Final = 10
 _SOURCES: Final = {
@@ -17,6 +18,10 @@ _SOURCES: Final = {
     "postgresql": "postgres",
     "sqlite": "sqlite",
 }
+_WRITE: Final = (
+    "write mysql://user:password@host:3306/, postgresql://user:password@host:5432/database or "
+    "sqlite:///path/to/file"
+)
 
 
 def barrier_schema(kind: str) -> str:
@@ -31,38 +36,38 @@ async def create_barrier_table(url: str) -> str:
     """Create the barrier's table (PROTOCOL §14) unless it is there; return where it is now, for people.
 
     url: `mysql://user:password@host:3306/`, `postgresql://user:password@host:5432/database` or
-    `sqlite:///path/to/file`; what SQLAlchemy writes behind a `+` is ignored. Raises InvalidUse for another
-    url, BarrierError when the database does not take it.
+    `sqlite:///path/to/file`; user and password percent-encoded where they hold signs of a url. What
+    SQLAlchemy writes behind a `+` is ignored.
+    Raises InvalidUse for another url, BarrierError when the database does not take it.
     """
-    parts = urlsplit(url)
-    kind = _SOURCES.get(parts.scheme.partition("+")[0])
+    kind, _, _ = url.partition("://")
+    kind = _SOURCES.get(kind.lower().partition("+")[0], "")
+    if kind == "sqlite":
+        return await _in_sqlite(url)
     try:
-        match kind:
-            case "mysql":
-                return await _in_mysql(parts)
-            case "postgres":
-                return await _in_postgres(parts)
-            case "sqlite":
-                return await _in_sqlite(parts)
-    except (OSError, sqlite3.Error, TimeoutError) as error:
-        raise BarrierError(f"cannot create the barrier table in {_shown(parts)}: {error}") from error
-    raise InvalidUse(
-        f"url {_shown(parts)!r}: write mysql://user:password@host:3306/, "
-        "postgresql://user:password@host:5432/database or sqlite:///path/to/file"
-    )
+        server = parse_server_url(url)
+    except ValueError as error:
+        raise InvalidUse(f"url {shown_url(url)!r} {error}: {_WRITE}") from error
+    if not kind:
+        raise InvalidUse(f"url {str(server)!r}: {_WRITE}")
+    try:
+        await (_in_mysql(server) if kind == "mysql" else _in_postgres(server))
+    except (OSError, TimeoutError) as error:
+        raise _refused(str(server), error) from error
+    return f"dtm_barrier.barrier in {server}"
 
 
-async def _in_mysql(parts: SplitResult) -> str:
+async def _in_mysql(server: ServerUrl) -> None:
     import aiomysql
     from pymysql.constants import CLIENT
     from pymysql.err import MySQLError
 
     try:
         connection = await aiomysql.connect(
-            host=parts.hostname or "localhost",
-            port=parts.port or 3306,
-            user=unquote(parts.username or "root"),
-            password=unquote(parts.password or ""),
+            host=server.host or "localhost",
+            port=server.port or 3306,
+            user=server.user or "root",
+            password=mysql_password(server.password),
             client_flag=CLIENT.MULTI_STATEMENTS,
             connect_timeout=_CONNECT_SECONDS,
             autocommit=True,
@@ -76,11 +81,10 @@ async def _in_mysql(parts: SplitResult) -> str:
         finally:
             await connection.ensure_closed()
     except MySQLError as error:
-        raise BarrierError(f"cannot create the barrier table in {_shown(parts)}: {error}") from error
-    return f"dtm_barrier.barrier in {_shown(parts)}"
+        raise _refused(str(server), error) from error
 
 
-async def _in_postgres(parts: SplitResult) -> str:
+async def _in_postgres(server: ServerUrl) -> None:
     try:
         import asyncpg
     except ModuleNotFoundError as error:
@@ -88,11 +92,11 @@ async def _in_postgres(parts: SplitResult) -> str:
 
     try:
         connection = await asyncpg.connect(
-            host=parts.hostname or "localhost",
-            port=parts.port or 5432,
-            user=unquote(parts.username or "postgres"),
-            password=unquote(parts.password or "") or None,
-            database=parts.path.lstrip("/") or None,
+            host=server.host or "localhost",
+            port=server.port or 5432,
+            user=server.user or "postgres",
+            password=server.password or None,
+            database=server.path.strip("/") or None,
             timeout=_CONNECT_SECONDS,
         )
         try:
@@ -100,16 +104,18 @@ async def _in_postgres(parts: SplitResult) -> str:
         finally:
             await connection.close()
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise BarrierError(f"cannot create the barrier table in {_shown(parts)}: {error}") from error
-    return f"dtm_barrier.barrier in {_shown(parts)}"
+        raise _refused(str(server), error) from error
 
 
-async def _in_sqlite(parts: SplitResult) -> str:
-    path = unquote(parts.path.removeprefix("/"))
+async def _in_sqlite(url: str) -> str:
+    path = unquote(url.partition("://")[2].removeprefix("/"))
     if not path:
         raise InvalidUse("url 'sqlite:///': name the file, sqlite:///path/to/file")
     # Not by aiosqlite: after a failed connect its thread may outlive the event loop, and complains of that.
-    await asyncio.to_thread(_make_in_sqlite, path)
+    try:
+        await asyncio.to_thread(_make_in_sqlite, path)
+    except (OSError, sqlite3.Error) as error:
+        raise _refused(url, error) from error
     return f"barrier in {path}"
 
 
@@ -118,9 +124,5 @@ def _make_in_sqlite(path: str) -> None:
         connection.executescript(barrier_schema("sqlite"))
 
 
-def _shown(parts: SplitResult) -> str:
-    """The url without its password."""
-    host = parts.hostname or ""
-    where = f"{parts.username}@{host}" if parts.username else host
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{where}{port}{parts.path}"
+def _refused(where: str, error: Exception) -> BarrierError:
+    return BarrierError(f"cannot create the barrier table in {where}: {error}")

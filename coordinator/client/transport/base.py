@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from coordinator.logins import split_login
 from coordinator.model import BranchStatus, Status, TransactionRequest, TransType
 
 DEFAULT_HTTP_PORT = 36789
@@ -123,6 +124,4 @@ class Transport(Protocol):
 
 def without_secrets(url: str) -> str:
     """Return the url for people and for branches: without user, password and query."""
-    scheme, separator, rest = url.partition("?")[0].rpartition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
+    return split_login(url)[0].partition("?")[0]

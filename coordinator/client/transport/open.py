@@ -1,6 +1,6 @@
 """Which transport a coordinator's url means (PROTOCOL §3, §4, §11)."""
 
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 
@@ -8,6 +8,7 @@ from coordinator.client.errors import InvalidUse
 from coordinator.client.transport.base import DEFAULT_GRPC_PORT, DEFAULT_HTTP_PORT, Transport, without_secrets
 from coordinator.client.transport.over_grpc import GrpcTransport
 from coordinator.client.transport.over_http import HttpTransport
+from coordinator.logins import split_login
 
 
 def open_transport(url: str) -> Transport:
@@ -29,7 +30,7 @@ def open_transport(url: str) -> Transport:
     bracketed = f"[{host}]" if ":" in host else host
     port = parts.port or (DEFAULT_HTTP_PORT if parts.scheme == "http" else 443)
     path = parts.path.rstrip("/").removesuffix("/api/dtmsvr")
-    return HttpTransport(f"{parts.scheme}://{bracketed}:{port}{path}", _login(parts))
+    return HttpTransport(f"{parts.scheme}://{bracketed}:{port}{path}", _login(url))
 
 
 def check_url(url: str) -> None:
@@ -42,10 +43,12 @@ def check_url(url: str) -> None:
         _split(url)
 
 
-def _login(parts: SplitResult) -> str:
-    if not parts.username:
-        return ""
-    return aiohttp.encode_basic_auth(unquote(parts.username), unquote(parts.password or ""))
+def _login(url: str) -> str:
+    _, user, password = split_login(url)
+    try:
+        return aiohttp.encode_basic_auth(user, password) if user else ""
+    except ValueError as error:  # a colon in the user's name
+        raise InvalidUse(f"the login of coordinator url {without_secrets(url)!r}: {error}") from error
 
 
 def _is_discovered(url: str) -> bool:
@@ -54,7 +57,8 @@ def _is_discovered(url: str) -> bool:
 
 def _split(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
+        bare, user, _ = split_login(url)
+        parts = urlsplit(bare)
         _ = parts.port  # which raises where it is no number
     except ValueError as error:
         raise InvalidUse(f"coordinator url {without_secrets(url)!r}: {error}") from error
@@ -65,6 +69,6 @@ def _split(url: str) -> SplitResult:
         )
     if not parts.hostname:
         raise InvalidUse(f"coordinator url {without_secrets(url)!r} names no host")
-    if parts.scheme == "grpc" and parts.username:
+    if parts.scheme == "grpc" and user:
         raise InvalidUse(f"coordinator url {without_secrets(url)!r} brings a login: only http:// takes one")
     return parts

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from grpclib.client import Channel
 
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.http import HttpApi
-from coordinator.api.serve import Listener, cannot_listen, start_grpc, start_http
+from coordinator.api.serve import Listener, cannot_listen, ephemeral_ports, start_grpc, start_http
+from coordinator.config.settings import Settings
 from coordinator.errors import StartError
 from tests.unit.api.fakes import HOST, Parts
 from tests.unit.api.raw_grpc import call
@@ -43,6 +45,22 @@ async def test_a_port_in_use_is_one_clear_sentence(start: Start, protocol: str, 
     assert raised.value.message == f"{protocol} cannot listen on {HOST}:{port}: the port is in use"
     assert key in raised.value.hint
     assert f":{port}" in raised.value.hint
+
+
+def test_a_port_that_an_outgoing_connection_may_have_taken_is_said_to_be_one(tmp_path: Path) -> None:
+    """Both defaults lie where Linux takes the ports of outgoing connections from."""
+    taken = OSError(errno.EADDRINUSE, "in use")
+    linux = range(32768, 61000)
+    for port in (Settings().http_port, Settings().grpc_port):
+        hint = cannot_listen(taken, "HTTP", "HttpPort", HOST, port, ephemeral=linux).hint
+        assert f"sysctl -w net.ipv4.ip_local_reserved_ports={port}" in hint
+        assert "32768 to 60999" in hint
+        assert "ss -tanp" in hint  # of every connection, not of listening ones alone
+    assert "sysctl" not in cannot_listen(taken, "HTTP", "HttpPort", HOST, 8080, ephemeral=linux).hint
+    file = tmp_path / "ip_local_port_range"
+    assert ephemeral_ports(file) == range(0)  # another system than Linux
+    file.write_text("32768\t60999\n", encoding="ascii")
+    assert ephemeral_ports(file) == linux
 
 
 @both

@@ -35,7 +35,9 @@ def test_forms(text: str, source: MySqlSource | SqliteSource) -> None:
         ("root:secret@tcp(localhost:3306)/", "is not understood"),
         ("root:secret@tcp(localhost:port)/user", "write host:port"),
         ("root:secret@localhost/user", "is not understood"),
-        ("", "has no /database"),
+        ("root:secret", "'root:…' has no /database"),
+        ("root:secret/", "'root:…' is not understood"),
+        ("", "'' has no /database"),
     ],
 )
 def test_what_is_neither_is_explained_without_showing_the_password(text: str, sentence: str) -> None:

@@ -1,6 +1,7 @@
 """The saga builder and submit, over both protocols: plainest use first."""
 
 import asyncio
+import base64
 import json
 import math
 from collections.abc import AsyncIterator
@@ -8,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from pydantic import BaseModel
@@ -266,7 +266,13 @@ def test_a_client_that_was_not_entered_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://me:geheim@host/x", "etcd://host:2379?user=me&password=geheim", "http://me:geheim@:1"]
+    "url",
+    [
+        "ftp://me:geheim@host/x",
+        "etcd://host:2379?user=me&password=geheim",
+        "http://me:geheim@:1",
+        "ftp://me:geheim/geheim@host",
+    ],
 )
 def test_an_error_about_a_url_keeps_its_password(url: str) -> None:
     with pytest.raises(InvalidUse, match="coordinator url") as wrong:
@@ -292,17 +298,26 @@ async def serving(method: str, name: str, handler: Any) -> AsyncIterator[int]:
         yield port
 
 
-async def test_a_login_is_for_the_proxy_and_not_for_branches() -> None:
+@pytest.mark.parametrize(
+    ("written", "password"),
+    [
+        ("ge%68eim", "geheim"),
+        ("geheim%40%2F%3A%23%3F", "geheim@/:#?"),
+        ("geheim/#?", "geheim/#?"),
+        ("geheim@密", "geheim@密"),
+    ],
+)
+async def test_a_login_is_for_the_proxy_and_not_for_branches(written: str, password: str) -> None:
     logins = []
 
     async def proxy(request: web.Request) -> web.Response:
         logins.append(request.headers.get("Authorization"))
         return web.json_response({"gid": "g1", "dtm_result": "SUCCESS"})
 
-    async with serving("GET", "newGid", proxy) as port, Dtm(f"http://me:ge%68eim@{HOST}:{port}") as dtm:
+    async with serving("GET", "newGid", proxy) as port, Dtm(f"http://me:{written}@{HOST}:{port}") as dtm:
         assert await dtm.new_gid() == "g1"
         assert dtm.coordinator.told_to_branches == {"dtm": f"http://{HOST}:{port}/api/dtmsvr"}
-    assert logins == [aiohttp.encode_basic_auth("me", "geheim")]
+    assert logins == [f"Basic {base64.b64encode(f'me:{password}'.encode()).decode()}"]
 
 
 async def test_as_many_submits_wait_at_a_time_as_are_made() -> None:

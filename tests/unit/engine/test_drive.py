@@ -229,6 +229,30 @@ def test_a_rollback_reason_fits_its_column_and_ends_once(text: str) -> None:
     assert reason.startswith("url:http://branch/do return failed: ")
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://ann:s3cret@branch/do?a=1", "http://ann:…@branch/do?a=1"),
+        ("http://branch/do?token=s3cret", "http://branch/do?token=…"),
+        ("etcd://h:2379/b?user=ann&password=s3cret", "etcd://h:2379/b?user=ann&password=…"),
+    ],
+)
+def test_a_rollback_reason_and_an_alert_show_no_password(url: str, shown: str) -> None:
+    """PROTOCOL §6: and `query` prints the reason."""
+    assert rollback_reason(url, "no") == f"url:{shown} return failed: no FAILURE"
+
+
+def test_a_stored_row_that_asks_for_more_than_is_allowed_is_driven_with_the_most() -> None:
+    """PROTOCOL §9: rows that are older than the bound."""
+    timing = Timing(request_timeout_max=300, option_seconds_max=1000)
+    assert timing.call_timeout(Options(request_timeout=2**31 - 1)) == 300
+    assert timing.call_timeout(Options(request_timeout=299)) == 299
+    assert timing.call_timeout(Options()) == 3
+    assert timing.lease(Options(request_timeout=2**31 - 1)) == 305
+    assert timing.first_interval(Options(retry_interval=2**31 - 1)) == 1000
+    assert Timing(request_timeout=600).call_timeout(Options(request_timeout=2**31 - 1)) == 600
+
+
 def test_more_transactions_than_may_run_are_not_taken() -> None:
     async def run() -> None:
         async def slow(_branch: Branch) -> Answer:

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from coordinator.backoff import Timing
 from coordinator.errors import Busy, Invalid, InvalidTopic, StoreUnavailable
 from coordinator.model import Step, TransactionRequest
 from coordinator.service.topics import Topics
@@ -186,7 +187,7 @@ def test_a_message_to_many_is_counted_before_it_is_made_up() -> None:
     steps = (Step("topic://t", ""),) * 1000
     request = TransactionRequest("g", "msg", steps, (b"",) * 1000)
     with pytest.raises(Invalid, match="1000000 calls, topics' subscribers counted; at most 1000 fit"):
-        validated_branches(request, {"t": _Uncopied(1000)})
+        validated_branches(request, {"t": _Uncopied(1000)}, Timing())
 
 
 class _Uncopied(Sequence[str]):

@@ -298,7 +298,7 @@ Refusal = Callable[[TransactionRequest], TransactionRequest]
     [
         (lambda it: replace(it, gid=""), "no gid specified"),
         (lambda it: replace(it, trans_type="sage"), "unknown trans_type 'sage'"),
-        (lambda it: replace(it, payloads=it.payloads[:1]), "2 steps but 1 payloads"),
+        (lambda it: replace(it, payloads=it.payloads[:1]), "2 steps but 1 payload:"),
         (lambda it: replace(it, query_prepared="http://"), "query_prepared 'http://'"),
         (lambda it: replace(it, custom_data="x" * 1025), "custom_data has 1025 characters"),
         (lambda it: replace(it, options=Options(timeout_to_fail=-1)), "timeout_to_fail must be between"),

@@ -12,8 +12,8 @@ import pytest
 from loguru import logger
 
 from coordinator.errors import StartError
-from coordinator.telemetry.exporters import SpanTarget
 from coordinator.telemetry.exporting import Spans, open_spans
+from coordinator.telemetry.span_target import SpanTarget
 from tests.support.otlp import OtlpReceiver
 from tests.support.ports import HOST, free_port
 
