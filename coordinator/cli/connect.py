@@ -13,7 +13,7 @@ from coordinator.discovery.base import DiscoveryError
 from coordinator.discovery.etcd_client import EtcdClient
 from coordinator.discovery.target import parse_target, shown
 from coordinator.errors import StartError
-from coordinator.logins import shown_origin
+from coordinator.discovery.logins import shown_origin
 
 CONNECT_SECONDS: Final = 5.0
 

@@ -16,7 +16,7 @@ from coordinator.config.file import ConfigError, Document, Problem, read_documen
 from coordinator.config.rules import broken_rules, doubts
 from coordinator.config.settings import HttpMicroService, Log, MicroService, Settings, Store
 from coordinator.config.values import FieldPath, Values, every_field, gather, key_of
-from coordinator.logins import HIDDEN, shown_origin, shown_url
+from coordinator.discovery.logins import HIDDEN, shown_origin, shown_url
 
 __all__ = [
     "ConfigError",

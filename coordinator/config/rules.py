@@ -14,7 +14,7 @@ from coordinator.config.settings import ROTATION_KEYS, Settings, Store, Telemetr
 from coordinator.config.values import FieldPath
 from coordinator.discovery.target import endpoint, parse_target
 from coordinator.errors import StartError
-from coordinator.logins import shown_url
+from coordinator.discovery.logins import shown_url
 from coordinator.telemetry.span_target import SpanTarget, kind_of
 
 RETRY_INTERVAL_LEAST: Final = 10  # seconds

@@ -11,7 +11,7 @@ import orjson
 from yarl import URL
 
 from coordinator.engine.alerts import Alert, say
-from coordinator.logins import apart_from_login
+from coordinator.discovery.logins import apart_from_login
 from coordinator.telemetry.log import log
 
 _WAITING_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged

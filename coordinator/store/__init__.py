@@ -1,1 +1,1 @@
-"""How rows are kept: tables, group commit, claims, fences, column widths. Imports backoff and below."""
+"""How rows are kept: tables, group commit, claims, fences, column widths. Imports discovery and below."""

@@ -18,7 +18,7 @@ LOOSE = [
 RULES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
     "contracts"
 ]
-NOUNS = {"coordinator.model", "coordinator.errors", "coordinator.clock", "coordinator.logins"}
+NOUNS = {"coordinator.model", "coordinator.errors", "coordinator.clock"}
 
 
 def dotted(path: Path) -> str:

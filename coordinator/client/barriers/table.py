@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from coordinator.client.errors import BarrierError, InvalidUse
-from coordinator.logins import ServerUrl, mysql_password, parse_server_url, shown_url
+from coordinator.discovery.logins import ServerUrl, mysql_password, parse_server_url, shown_url
 
 _CONNECT_SECONDS: Final = 10
 _SOURCES: Final = {

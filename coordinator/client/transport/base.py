@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from coordinator.logins import split_login
+from coordinator.discovery.logins import split_login
 from coordinator.model import BranchStatus, Status, TransactionRequest, TransType
 
 DEFAULT_HTTP_PORT = 36789

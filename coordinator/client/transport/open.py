@@ -8,7 +8,7 @@ from coordinator.client.errors import InvalidUse
 from coordinator.client.transport.base import DEFAULT_GRPC_PORT, DEFAULT_HTTP_PORT, Transport, without_secrets
 from coordinator.client.transport.over_grpc import GrpcTransport
 from coordinator.client.transport.over_http import HttpTransport
-from coordinator.logins import split_login
+from coordinator.discovery.logins import split_login
 
 
 def open_transport(url: str) -> Transport:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from coordinator.logins import (
+from coordinator.discovery.logins import (
     ServerUrl,
     apart_from_login,
     mysql_password,
