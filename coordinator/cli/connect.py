@@ -11,9 +11,9 @@ from yarl import URL
 from coordinator.config.settings import Settings, Store
 from coordinator.discovery.base import DiscoveryError
 from coordinator.discovery.etcd_client import EtcdClient
+from coordinator.discovery.logins import shown_origin
 from coordinator.discovery.target import parse_target, shown
 from coordinator.errors import StartError
-from coordinator.discovery.logins import shown_origin
 
 CONNECT_SECONDS: Final = 5.0
 

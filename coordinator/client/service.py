@@ -12,8 +12,8 @@ What the coordinator itself uses, so that its lines and spans and those of the s
 """
 
 from coordinator.discovery.etcd import EtcdRegistration
-from coordinator.errors import StartError
 from coordinator.discovery.logins import mysql_password
+from coordinator.errors import StartError
 from coordinator.telemetry.exporting import Spans, open_spans
 from coordinator.telemetry.log import Log, in_call, log, stacks
 from coordinator.telemetry.log_output import (

@@ -12,9 +12,9 @@ from yarl import URL
 from coordinator.config.disk import problem_of_database, problem_of_file
 from coordinator.config.settings import ROTATION_KEYS, Settings, Store, Telemetry
 from coordinator.config.values import FieldPath
+from coordinator.discovery.logins import shown_url
 from coordinator.discovery.target import endpoint, parse_target
 from coordinator.errors import StartError
-from coordinator.discovery.logins import shown_url
 from coordinator.telemetry.span_target import SpanTarget, kind_of
 
 RETRY_INTERVAL_LEAST: Final = 10  # seconds

@@ -10,11 +10,11 @@ from datetime import timedelta
 
 from coordinator.backoff import after_round
 from coordinator.calls.base import Answer
+from coordinator.discovery.logins import shown_url
 from coordinator.engine.alerts import Alert, failed_rounds, noted
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
 from coordinator.engine.tools import Tools
 from coordinator.errors import StoreUnavailable, ending_with
-from coordinator.discovery.logins import shown_url
 from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction, TransType
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
 from coordinator.store.base import Assign, Change, Changed, Stored, assigned

@@ -10,8 +10,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from coordinator.engine.alerts import Alert, say
 from coordinator.discovery.logins import apart_from_login
+from coordinator.engine.alerts import Alert, say
 from coordinator.telemetry.log import log
 
 _WAITING_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged

@@ -8,8 +8,8 @@ from typing import Final, NoReturn
 from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from coordinator.errors import StartError
 from coordinator.discovery.logins import mysql_password
+from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
 from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
 from coordinator.telemetry.log import log
