@@ -23,7 +23,8 @@ from coordinator.clock import SystemClock
 from coordinator.discovery.default import PlainResolver
 from coordinator.discovery.etcd_client import EtcdClient
 from coordinator.discovery.target import parse_target
-from coordinator.engine.alerts import Alert, WebHookAlerts
+from coordinator.engine.alerts import Alert
+from coordinator.engine.hook import WebHookAlerts
 from coordinator.errors import StartError
 from coordinator.model import Branch, Options, Result, Status, Transaction
 from coordinator.store.open import StoreConfig, open_store
