@@ -91,7 +91,11 @@ class WebHookAlerts:
         """Post until cancelled."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_POST_SECONDS)) as session:
             while True:
-                await self._deliver(session, await self._queue.get())
+                alert = await self._queue.get()
+                try:
+                    await self._deliver(session, alert)
+                except Exception as error:  # noqa: BLE001 - the alerts behind it are to be delivered too
+                    log.error("an alert was not delivered", exception=error, gid=alert.gid)
 
     async def _deliver(self, session: aiohttp.ClientSession, alert: Alert) -> None:
         body = orjson.dumps(asdict(alert))

@@ -12,7 +12,10 @@ from typing import Final
 from coordinator.errors import StartError
 from coordinator.store.faults import FileReplaced
 
-_BESIDE: Final = ("-wal", "-shm")  # SQLite makes them with the first transaction and keeps them while it is open
+_BESIDE: Final = (
+    "-wal",
+    "-shm",
+)  # SQLite makes them with the first transaction and keeps them while it is open
 
 _Identity = tuple[int, int] | None  # device and inode; None: no such file
 
@@ -76,9 +79,7 @@ def _identity(path: Path) -> _Identity:
 def _locked(path: str) -> sqlite3.Connection:
     """Hold the exclusive transaction on `<path>.lock` that keeps others out; it ends with the process."""
     try:
-        connection = sqlite3.connect(
-            f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
