@@ -2,7 +2,7 @@
 --
 -- The coordinator makes them by itself when they are absent; this file is for those who make their tables by hand.
 -- Run it inside the coordinator's database (`CREATE DATABASE dtm CHARACTER SET utf8mb4`).
--- All datetime columns hold wall-clock time in TimeZoneOffset, in whole seconds.
+-- Datetime columns hold wall-clock time in TimeZoneOffset, in whole seconds, unless it says otherwise.
 
 -- One row for each global transaction.
 CREATE TABLE IF NOT EXISTS trans_global (
@@ -59,4 +59,17 @@ CREATE TABLE IF NOT EXISTS kv (
   update_time datetime DEFAULT NULL,
   PRIMARY KEY (id),
   UNIQUE KEY kv_cat_k (cat, k)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- One row for each coordinator that runs, ours alone. Without the table coordinators work all the same, but
+-- nobody compares their settings. Its times are the database's, in UTC whatever TimeZoneOffset says.
+CREATE TABLE IF NOT EXISTS dtm_node (
+  name varchar(64) COLLATE utf8mb4_bin NOT NULL,  -- InstanceName
+  token varchar(45) NOT NULL,                 -- tells one start from another
+  address varchar(1024) NOT NULL,             -- host:port of HTTP, for people
+  version varchar(45) NOT NULL,
+  settings varchar(1024) NOT NULL,            -- JSON of those that must agree
+  started datetime NOT NULL,
+  last_seen datetime NOT NULL,                -- written every few seconds
+  PRIMARY KEY (name)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

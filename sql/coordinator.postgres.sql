@@ -60,3 +60,15 @@ CREATE TABLE IF NOT EXISTS kv (
   update_time timestamp(0) with time zone,
   CONSTRAINT kv_cat_k UNIQUE (cat, k)
 );
+
+-- One row for each coordinator that runs, ours alone. Without the table coordinators work all the same, but
+-- nobody compares their settings.
+CREATE TABLE IF NOT EXISTS dtm_node (
+  name varchar(64) PRIMARY KEY,               -- InstanceName
+  token varchar(45) NOT NULL,                 -- tells one start from another
+  address varchar(1024) NOT NULL,             -- host:port of HTTP, for people
+  version varchar(45) NOT NULL,
+  settings varchar(1024) NOT NULL,            -- JSON of those that must agree
+  started timestamp(0) with time zone NOT NULL,
+  last_seen timestamp(0) with time zone NOT NULL  -- written every few seconds
+);

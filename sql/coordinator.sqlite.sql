@@ -53,3 +53,14 @@ CREATE TABLE IF NOT EXISTS kv (
   update_time TEXT,
   CONSTRAINT kv_cat_k UNIQUE (cat, k)
 );
+
+-- The coordinator that runs; its times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_node (
+  name VARCHAR(64) NOT NULL PRIMARY KEY,
+  token VARCHAR(45) NOT NULL,
+  address VARCHAR(1024) NOT NULL,
+  version VARCHAR(45) NOT NULL,
+  settings VARCHAR(1024) NOT NULL,
+  started TEXT NOT NULL,
+  last_seen TEXT NOT NULL
+);

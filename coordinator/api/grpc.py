@@ -30,6 +30,7 @@ SERVICE: Final = "dtmgimp.Dtm"
 
 _STATUSES: Final = {status.value: status for status in Status}
 _INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
+_BEFORE_GOODBYE_SECONDS: Final = 0.1
 _STOPPING: Final = "the coordinator is stopping"
 
 _TRACED: Final = frozenset({"Submit", "Prepare", "Abort", "RegisterBranch", "PrepareWorkflow"})
@@ -79,6 +80,8 @@ class GrpcApi:
         if self._calls:
             with contextlib.suppress(TimeoutError):  # what still runs is left to recovery
                 await asyncio.wait_for(self._idle.wait(), grace_seconds)
+        # A client that reads its answer in one piece with the goodbye loses it: grpclib's does.
+        await asyncio.sleep(_BEFORE_GOODBYE_SECONDS)
 
     def _dtm(self) -> Methods:
         decode, asked = self._messages, self._operations

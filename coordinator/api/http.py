@@ -272,10 +272,11 @@ class HttpApi:
         return self._answers.make(request, _HEALTHY)
 
     async def _ready(self, request: BaseRequest) -> Answer:
-        problems = self._readiness.problems()
+        problems, remarks = self._readiness.problems(), self._readiness.remarks()
+        said = {"remarks": dict(remarks)} if remarks else {}
         if problems:
-            return self._json(request, {"ready": False, "problems": dict(problems)}, status=503)
-        return self._json(request, {"ready": True})
+            return self._json(request, {"ready": False, "problems": dict(problems), **said}, status=503)
+        return self._json(request, {"ready": True, **said})
 
     async def _show_metrics(self, request: BaseRequest) -> Answer:
         return self._answers.make(request, generate_latest(self._metrics.registry), kind=CONTENT_TYPE_LATEST)

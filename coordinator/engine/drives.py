@@ -1,7 +1,7 @@
 """Starts drives, owns their tasks, and knows which transactions run here."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from coordinator.engine.admission import Entry
@@ -20,11 +20,15 @@ class Engine:
     """Drives what was let in to the house; each transaction is one task.
 
     instance: this coordinator's name. start: what tells this run of it from an earlier one. Together with a
-    counter they make owner tokens, `<instance>/<start>/<counter>` (PROTOCOL §9).
+    counter they make owner tokens, `<instance>/<start>/<counter>` (PROTOCOL §9). why_no_work: asked before
+    each new transaction; says why none may be taken or claimed, an empty text when they may.
     """
 
-    def __init__(self, tools: Tools, *, instance: str, start: str) -> None:
+    def __init__(
+        self, tools: Tools, *, instance: str, start: str, why_no_work: Callable[[], str] = str
+    ) -> None:
         self._tools = tools
+        self.why_no_work = why_no_work
         self.owner_prefix = prefix_of(instance, start)
         self._tokens = _counter()
         self._drives: set[asyncio.Task[Ended]] = set()
@@ -57,6 +61,8 @@ class Engine:
             raise Stopping(
                 "the coordinator is stopping", "ask again: another one, or this one after its restart"
             )
+        if why := self.why_no_work():
+            raise Stopping(f"the coordinator takes no more work: {why}", "ask another one")
         admission = self._tools.admission
         entry = admission.enter(payload_bytes(branches))
         if entry is None:

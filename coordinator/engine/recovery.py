@@ -78,6 +78,8 @@ class Recovery:
         0 when there may be more. Raises DtmError.
         """
         tools = self._engine.tools
+        if self._engine.why_no_work():
+            return self._interval
         page = _Page(tools.clock.now())
         tools.admission.look_again()
         self._take_from_shelf(page)

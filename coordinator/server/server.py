@@ -1,12 +1,9 @@
 """Builds everything, starts it, stops it in order; the only place that knows all rooms."""
 
-import asyncio
 import math
 import secrets
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from random import Random, SystemRandom
-from typing import Any
 
 from coordinator import __version__
 from coordinator.api.grpc import GrpcApi
@@ -24,19 +21,24 @@ from coordinator.engine.drives import Engine
 from coordinator.engine.hook import WebHookAlerts
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Pattern, Tools
-from coordinator.errors import StoreUnavailable
+from coordinator.errors import StartError, StoreUnavailable
+from coordinator.fleet import BEAT_SECONDS
 from coordinator.model import TransType
 from coordinator.owner import prefix_of
 from coordinator.patterns import msg, saga, tcc, workflow, xa
+from coordinator.server.joining import join, open_membership
 from coordinator.server.observing import Observing
+from coordinator.server.tasks import Tasks
 from coordinator.service import Operations, build_operations
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.reach import Patience
 from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
 from coordinator.telemetry.log import log
+from coordinator.watching.census import INTERVAL_SECONDS as CENSUS_SECONDS
 from coordinator.watching.census import Census
-from coordinator.watching.readiness import Readiness, watch_store
+from coordinator.watching.membership import Alone, Membership
+from coordinator.watching.readiness import PULSE_SECONDS, Readiness, StoreWatch
 
 STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
 WRITE_SECONDS = 5.0  # how long a request waits for its commit
@@ -53,8 +55,9 @@ class Server:
         """reset: drop the coordinator's tables first."""
         self._settings = settings
         self._reset = reset
+        self._start_token = secrets.token_hex(6)  # of this run, in owners and in dtm_node
         self._readiness = Readiness()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._readiness)
         self._opened = AsyncExitStack()  # what is closed in the reverse order of opening
 
     async def start(self) -> str:
@@ -78,7 +81,10 @@ class Server:
         observing = Observing(settings)
         self._opened.push_async_callback(observing.close)
         store = await self._open_store(clock, observing)
-        engine, recovery = self._build_engine(store, clock, observing)
+        watch = await self._follow_clock(store, clock)  # before anything is reckoned by it
+        membership = await self._join(store)
+        self._watch(store, clock, watch, membership, observing)
+        engine, recovery = self._build_engine(store, clock, observing, membership)
         operations = build_operations(
             engine,
             random=SystemRandom(),
@@ -89,11 +95,11 @@ class Server:
         )
         await self._take_back(store, clock, engine)
         http, grpc = await self._listen(operations, observing)
-        self._keep(recovery.run(), "recovery")
+        self._tasks.keep(recovery.run(), "recovery")
         self._readiness.watch("recovery", lambda: recovery.problem)
-        self._opened.push_async_callback(self._end_tasks)
-        await self._register(observing)
+        self._opened.push_async_callback(self._tasks.end)
         self._opened.callback(engine.refuse_new)
+        await self._register(observing)  # last, so that a stop begins with leaving it
         return self._where(http, grpc)
 
     async def stop(self) -> None:
@@ -113,16 +119,48 @@ class Server:
             watch=observing.runner,
         )
         self._opened.push_async_callback(store.close)
-        self._opened.push_async_callback(self._end_tasks)
-        embedded = settings.store.driver == "sqlite"
-        self._keep(watch_store(store, clock, self._readiness, own_clock=embedded), "store watch")
-        census = Census(store, clock)
-        self._keep(census.run(), "census")
-        observing.show_store(store, census)
         return store
 
+    async def _follow_clock(self, store: SqlStore, clock: SystemClock) -> StoreWatch:
+        embedded = self._settings.store.driver == "sqlite"
+        watch = StoreWatch(store, clock, self._readiness, own_clock=embedded)
+        try:
+            await watch.follow()
+        except (StoreUnavailable, TimeoutError) as error:
+            raise StartError(
+                f"the store {self._settings.store.address} does not tell its time: {error}",
+                "see the database's log, then start again",
+            ) from error
+        return watch
+
+    async def _join(self, store: SqlStore) -> Membership | Alone:
+        membership = open_membership(self._settings, store, self._start_token)
+        self._opened.push_async_callback(membership.leave)
+        await join(membership, self._settings)
+        return membership
+
+    def _watch(
+        self,
+        store: SqlStore,
+        clock: SystemClock,
+        watch: StoreWatch,
+        membership: Membership | Alone,
+        observing: Observing,
+    ) -> None:
+        """Begin to look, again and again, at what work depends on."""
+        readiness = self._readiness
+        readiness.watch("fleet", lambda: membership.why_no_work)
+        readiness.watch("writes", lambda: store.trouble or membership.trouble)
+        readiness.note("fleet", lambda: membership.remark)
+        census = Census(store, clock)
+        self._opened.push_async_callback(self._tasks.end)
+        self._tasks.repeat(watch.beat, "store watch", seconds=PULSE_SECONDS)
+        self._tasks.repeat(membership.beat, "membership", seconds=BEAT_SECONDS)
+        self._tasks.repeat(census.ask, "census", seconds=CENSUS_SECONDS)
+        observing.show_store(store, census)
+
     def _build_engine(
-        self, store: SqlStore, clock: SystemClock, observing: Observing
+        self, store: SqlStore, clock: SystemClock, observing: Observing, membership: Membership | Alone
     ) -> tuple[Engine, Recovery]:
         settings = self._settings
         names = Names()
@@ -159,7 +197,8 @@ class Server:
         engine = Engine(
             tools,
             instance=settings.instance_name,
-            start=secrets.token_hex(6),
+            start=self._start_token,
+            why_no_work=lambda: membership.why_no_work,
         )
         self._opened.push_async_callback(engine.stop, STOP_SECONDS)
         recovery = Recovery(engine, interval=settings.trans_cron_interval)
@@ -170,7 +209,7 @@ class Server:
         if not self._settings.alert_web_hook:
             return LoggedAlerts()
         alerts = WebHookAlerts(self._settings.alert_web_hook, on_end=self._settings.alert_on_end)
-        self._keep(alerts.run(), "alerts")
+        self._tasks.keep(alerts.run(), "alerts")
         return alerts
 
     async def _take_back(self, store: SqlStore, clock: SystemClock, engine: Engine) -> None:
@@ -227,24 +266,6 @@ class Server:
         self._opened.push_async_callback(registration.stop)
         await registration.start()
         observing.show_state(self._readiness, registration)
-
-    def _keep(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(coroutine, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._readiness.set(task.get_name(), f"broke off: {error!r}")
-            log.error("{} broke off; restart the coordinator", task.get_name(), exception=error)
-
-    async def _end_tasks(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
 
     def _where(self, http: Listener, grpc: Listener) -> str:
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host

@@ -27,6 +27,10 @@ STORE_ERRORS: Final = (
 )
 
 
+class FileReplaced(OSError):
+    """The SQLite file is no longer the one that was opened: what is written to it is written into nowhere."""
+
+
 class Fault(Enum):
     """What to do after an error."""
 
@@ -91,7 +95,7 @@ _STATES_BAD_VALUE: Final = frozenset({"23502", "23514"})  # NULL, a check
 def fault_of(error: BaseException) -> Fault:
     """Judge an error of STORE_ERRORS."""
     cause = _driver_error(error)
-    if isinstance(cause, UnicodeError):
+    if isinstance(cause, (UnicodeError, FileReplaced)):
         return Fault.REFUSED
     if isinstance(cause, sqlite3.Error):
         return _sqlite_fault(cause)

@@ -21,7 +21,7 @@ from time import perf_counter
 from typing import Final, Generic, Protocol
 
 from coordinator.errors import DtmError, StoreUnavailable
-from coordinator.store.waiting import Item, Limits, Outcome, Room, WaitingLine, Work
+from coordinator.store.waiting import Item, Limits, Outcome, Room, Trouble, WaitingLine, Work
 from coordinator.telemetry.log import log
 
 _RETRY_SECONDS_FIRST: Final = 0.02
@@ -100,7 +100,7 @@ class GroupCommit(Generic[Work, Outcome]):
         self._held: dict[Item[Work, Outcome], asyncio.TimerHandle] = {}  # busy, and not with a writer
         self._idle: list[asyncio.Future[None]] = []  # one for each writer without work
         self._expiry: asyncio.TimerHandle | None = None
-        self._trouble = ""  # why the last attempt failed; empty when it did not
+        self.trouble = Trouble()
         self._closing = False
         self._writers: set[asyncio.Task[None]] = set()
         for _ in range(limits.writers):
@@ -164,7 +164,7 @@ class GroupCommit(Generic[Work, Outcome]):
         now = self._loop.time() + _CLOCK_GRAIN_SECONDS
         for item in self._items():
             if item.deadline <= now:
-                reason = f": {self._trouble}" if self._trouble else ""
+                reason = f": {self.trouble.reason}" if self.trouble.reason else ""
                 _fail(item, StoreUnavailable(f"the store did not confirm in time{reason}"))
         self._waiting.drop_done()
         self._room.give()
@@ -274,14 +274,12 @@ class GroupCommit(Generic[Work, Outcome]):
             elif not item.future.done():
                 item.future.set_result(outcome)
         self._observer.batch_written(len(part), sum([item.size for item in part]), perf_counter() - started)
-        if self._trouble:
-            self._trouble = ""
+        if self.trouble.is_over():
             log.info("the store is written to again")
 
     async def _back_off(self, reason: str, failures: int) -> None:
-        if not self._trouble:
+        if self.trouble.failed(reason, self._loop.time()):
             log.warning("the store was not written, trying again: {}", reason)
-        self._trouble = reason
         seconds = min(_RETRY_SECONDS_FIRST * 2 ** min(failures - 1, 10), _RETRY_SECONDS_MAX)
         await asyncio.sleep(self._jittered(seconds))
 

@@ -3,30 +3,37 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Final, Protocol, TypeVar
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.clock import Clock
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, reason_of
 from coordinator.store.group_commit import Observer
 from coordinator.store.mysql import MySQLServer
+from coordinator.store.nodes import AskTime, refuse_reset
 from coordinator.store.postgres import PostgresServer
+from coordinator.store.queries import read_time
 from coordinator.store.runner import AsyncRunner, Runner
 from coordinator.store.sql import Database, SqlStore
 from coordinator.store.sqlite_runner import SqliteRunner
 from coordinator.store.statements_mysql import MySQLStatements
 from coordinator.store.statements_postgres import PostgresStatements
 from coordinator.store.statements_sqlite import SqliteStatements
-from coordinator.store.tables import check_tables, make_tables
+from coordinator.store.tables import check_tables, make_own_tables, make_tables, own_tables_sql
 from coordinator.store.waiting import Limits
 from coordinator.store.wall_clock import WallClock
+from coordinator.telemetry.log import log
 
 Facts_co = TypeVar("Facts_co", covariant=True)
 
 _SERVER_WRITERS: Final = 2  # while one waits for its commit, the other gathers and sends
 _IDLE_CONNECTIONS_MAX: Final = 64  # more would never be used again
+_MYSQL_TIME: Final = "SELECT UTC_TIMESTAMP(6)"
+_POSTGRES_TIME: Final = "SELECT clock_timestamp()"
 _SETUP_SECONDS: Final = 60.0  # making and looking over the tables
 
 
@@ -88,7 +95,7 @@ async def open_store(
 async def _open_sqlite(config: StoreConfig, *, reset: bool) -> tuple[Runner, Database, Limits]:
     runner = SqliteRunner(config.path)
     try:
-        await runner.transact(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
+        await runner.transact(lambda connection: _set_up_alone(connection, reset), seconds=_SETUP_SECONDS)
     except STORE_ERRORS as error:
         await runner.close()
         raise StartError(
@@ -120,12 +127,16 @@ async def _open_mysql(
         lifetime_seconds=config.connection_lifetime_seconds,
         cut=lambda connection: connection.close(),
     )
-    facts = await _facts_of(server, runner, reset=reset, wait_seconds=wait_seconds)
+    set_up = partial(
+        _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_MYSQL_TIME), offsets=False
+    )
+    facts = await _facts_of(server, runner, set_up, wait_seconds=wait_seconds)
     limits = Limits(writers=_SERVER_WRITERS, batch_bytes_max=facts.batch_bytes_max)
     database = Database(
         MySQLStatements(skip_locked=facts.skip_locked),
-        "SELECT UTC_TIMESTAMP(6)",
+        _MYSQL_TIME,
         skip_locked=facts.skip_locked,
+        missing_tables=await _make_own_tables(server),
     )
     return runner, database, limits
 
@@ -149,17 +160,24 @@ async def _open_postgres(
         lifetime_seconds=config.connection_lifetime_seconds,
         cut=lambda connection: connection.terminate(),
     )
-    facts = await _facts_of(server, runner, reset=reset, wait_seconds=wait_seconds)
+    set_up = partial(
+        _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_POSTGRES_TIME), offsets=True
+    )
+    facts = await _facts_of(server, runner, set_up, wait_seconds=wait_seconds)
     database = Database(
         PostgresStatements(time_type=facts.time_type),
-        "SELECT clock_timestamp()",
+        _POSTGRES_TIME,
         skip_locked=True,
         nul_in_text=False,
+        instants=facts.time_type == "timestamp with time zone",
+        missing_tables=await _make_own_tables(server),
     )
     return runner, database, Limits(writers=_SERVER_WRITERS)
 
 
 class _Server(Protocol[Facts_co]):
+    engine: AsyncEngine
+
     async def wait_until_usable(self, seconds: float) -> None: ...
 
     async def set_up(self, function: Callable[[Connection], None], *, seconds: float) -> None: ...
@@ -168,18 +186,39 @@ class _Server(Protocol[Facts_co]):
 
 
 async def _facts_of(
-    server: _Server[Facts_co], runner: Runner, *, reset: bool, wait_seconds: float
+    server: _Server[Facts_co], runner: Runner, set_up: Callable[[Connection], None], *, wait_seconds: float
 ) -> Facts_co:
     """Wait for the server, make what is absent, look it over; return what it can do. Raises StartError."""
     try:
         await server.wait_until_usable(wait_seconds)
-        await server.set_up(lambda connection: _set_up(connection, reset), seconds=_SETUP_SECONDS)
+        await server.set_up(set_up, seconds=_SETUP_SECONDS)
         return await server.facts()
     except StartError:
         await runner.close()
         raise
 
 
+async def _make_own_tables(server: _Server[Any]) -> str:
+    """Make the tables of our own; where that cannot be, say so and return the SQL that does."""
+    try:
+        await server.set_up(make_own_tables, seconds=_SETUP_SECONDS)
+    except StartError as error:
+        log.warning("{}; start again once a table of our own is made: the readiness says how", error.message)
+        return own_tables_sql(server.engine.dialect)
+    return ""
+
+
 def _set_up(connection: Connection, reset: bool) -> None:
     make_tables(connection, reset=reset)
     check_tables(connection)
+
+
+def _set_up_alone(connection: Connection, reset: bool) -> None:
+    _set_up(connection, reset)
+    make_own_tables(connection)
+
+
+def _set_up_shared(connection: Connection, reset: bool, ask_time: AskTime, *, offsets: bool) -> None:
+    if reset:
+        refuse_reset(connection, ask_time, offsets=offsets)
+    _set_up(connection, reset)

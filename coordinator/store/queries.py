@@ -1,12 +1,13 @@
 """What is asked beside the hot path: finding, listing, making due again. Synchronous, over a connection."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
-from coordinator.errors import Invalid
+from coordinator.errors import Invalid, StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Transaction
 from coordinator.owner import SEPARATOR
 from coordinator.store.base import Filter, Stored
@@ -18,6 +19,7 @@ from coordinator.telemetry.log import log
 _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
+_UTC_COLUMN: Final = WallClock(UTC)
 _IDS_MAX: Final = 500  # in one statement
 
 # In a fixed order, so that statements are the same text every time.
@@ -74,3 +76,16 @@ def _understood(rows: Iterable[Row[Any]], clock: WallClock) -> Iterable[Transact
 def pieces(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
     """The values in portions that one statement may hold."""
     return (values[start : start + _IDS_MAX] for start in range(0, len(values), _IDS_MAX))
+
+
+def read_time(connection: Connection, statement: str) -> datetime:
+    """The database's clock, aware. statement: asks it."""
+    now = _UTC_COLUMN.time(connection.exec_driver_sql(statement).scalar_one())
+    if now is None:
+        raise StoreUnavailable("the database does not tell its time")
+    return now
+
+
+def show_life(connection: Connection) -> None:
+    """Nothing, but it takes a database that answers."""
+    connection.exec_driver_sql("SELECT 1")

@@ -8,19 +8,22 @@ connection.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, is_full
+from coordinator.errors import StoreUnavailable
+from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, is_full, reason_of
 from coordinator.store.statements import Cursor
 
 T = TypeVar("T")
 
 _FULL_PAUSE_SECONDS: Final = 0.2  # between attempts at a server that takes no further connection
+_ATTEMPTS: Final = 3
+_SECONDS_MAX: Final = 10.0  # after this a database counts as frozen
 
 
 class Runner(Protocol):
@@ -174,3 +177,22 @@ async def _roll_back(connection: AsyncConnection) -> bool:
     except STORE_ERRORS:
         return False
     return True
+
+
+class _Run(Protocol):
+    def __call__(self, function: Callable[[Connection], T], *, seconds: float) -> Awaitable[T]: ...
+
+
+async def attempted(run: _Run, function: Callable[[Connection], T], *, again_after: Collection[Fault]) -> T:
+    """Run the function in a single transaction; again, a few times, after one of these faults.
+
+    Raises StoreUnavailable.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return await run(function, seconds=_SECONDS_MAX)
+        except STORE_ERRORS as error:
+            in_vain = isinstance(error, TimeoutError) or fault_of(error) not in again_after
+            if in_vain or attempt == _ATTEMPTS:
+                raise StoreUnavailable(f"the store is not available: {reason_of(error)}") from error
+    raise AssertionError("the last attempt returns or raises")

@@ -1,10 +1,11 @@
 """The store on SQL databases: writes through group commit, everything else as single transactions."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -35,8 +36,9 @@ from coordinator.store.limits import (
     check_no_nul,
     without_nul,
 )
+from coordinator.store.nodes import NodeTable
 from coordinator.store.rows import insertion_of, update_of
-from coordinator.store.runner import Runner
+from coordinator.store.runner import Runner, attempted
 from coordinator.store.statements import Statements
 from coordinator.store.waiting import Limits
 from coordinator.store.wall_clock import WallClock
@@ -45,10 +47,7 @@ T = TypeVar("T")
 
 _CHANGE_BYTES: Final = 512  # about, in a statement; of a branch row, beside its payload, too
 _BATCH_SECONDS_MAX: Final = 10.0  # after this a database counts as frozen and its connection is thrown away
-_SECONDS_MAX: Final = 10.0  # the same for everything else
 _CLOSE_SECONDS_MAX: Final = 10.0
-_ATTEMPTS: Final = 3
-_UTC_COLUMN: Final = WallClock(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,16 @@ class Database:
     """What differs between databases.
 
     utc_now: a statement that asks its clock, empty for our own clock. nul_in_text: whether text may hold the
-    character NUL.
+    character NUL. instants: whether its columns hold instants, whatever zone they are written in.
+    missing_tables: SQL that makes those of our own that we may not make; empty when all are there.
     """
 
     statements: Statements
     utc_now: str
     skip_locked: bool
     nul_in_text: bool = True
+    instants: bool = False
+    missing_tables: str = ""
 
 
 class SqlStore:
@@ -86,6 +88,32 @@ class SqlStore:
         self._group_commit: GroupCommit[Work, Changed] = GroupCommit(
             self._write_batch, limits=limits, observer=observer or SilentObserver()
         )
+        ask_time = (
+            partial(queries.read_time, statement=database.utc_now)
+            if database.utc_now
+            else lambda _: clock.now()
+        )
+        self.nodes = NodeTable(self._transact, ask_time, offsets=wall_clock.offsets)
+
+    @property
+    def missing_tables(self) -> str:
+        """SQL that makes the tables of our own that the user may not make; empty when all are there."""
+        return self._database.missing_tables
+
+    @property
+    def must_agree(self) -> Mapping[str, str]:
+        """Settings, by their key in conf.yml, that all who share the database must have alike."""
+        year = self._clock.now().year
+        return {} if self._database.instants else {"TimeZoneOffset": self._wall_clock.zone_shown(year)}
+
+    @property
+    def trouble(self) -> str:
+        """Why writes have been failing for some time; empty when they stand."""
+        return self._group_commit.trouble.lasting
+
+    def others_write(self) -> None:
+        """Note that a write of another kind than transactions' stands."""
+        self._group_commit.trouble.others_write(asyncio.get_running_loop().time())
 
     # --- the hot path ---
 
@@ -200,8 +228,10 @@ class SqlStore:
 
     async def utc_now(self) -> datetime:
         """See Store."""
-        asked = await self._read(partial(_ask_time, statement=self._database.utc_now))
-        return asked if asked is not None else self._clock.now()
+        if statement := self._database.utc_now:
+            return await self._read(partial(queries.read_time, statement=statement))
+        await self._read(queries.show_life)
+        return self._clock.now()
 
     # --- what coordinators share beside transactions ---
 
@@ -258,34 +288,12 @@ class SqlStore:
         # A pooled connection may have died in its sleep: that is noticed by using it, and the next one is
         # new.
         self._check_open()
-        return await _attempted(self._runner.read, function, again_after=(Fault.AWAY,))
+        return await attempted(self._runner.read, function, again_after=(Fault.AWAY,))
 
     async def _transact(self, function: Callable[[Connection], T]) -> T:
         self._check_open()
-        return await _attempted(self._runner.transact, function, again_after=(Fault.DEADLOCK, Fault.LOCKED))
+        return await attempted(self._runner.transact, function, again_after=(Fault.DEADLOCK, Fault.LOCKED))
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-
-
-class _Run(Protocol):
-    def __call__(self, function: Callable[[Connection], T], *, seconds: float) -> Awaitable[T]: ...
-
-
-async def _attempted(run: _Run, function: Callable[[Connection], T], *, again_after: Collection[Fault]) -> T:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return await run(function, seconds=_SECONDS_MAX)
-        except STORE_ERRORS as error:
-            in_vain = isinstance(error, TimeoutError) or fault_of(error) not in again_after
-            if in_vain or attempt == _ATTEMPTS:
-                raise StoreUnavailable(f"the store is not available: {reason_of(error)}") from error
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _ask_time(connection: Connection, statement: str) -> datetime | None:
-    if statement:
-        return _UTC_COLUMN.time(connection.exec_driver_sql(statement).scalar_one())
-    connection.exec_driver_sql("SELECT 1")
-    return None

@@ -2,12 +2,10 @@
 
 A batch is one hop to the writer's thread. The file is locked against a second process by an exclusive
 transaction on an empty file beside it, `<path>.lock`: the operating system lets go of it when the process
-ends, however it ends.
+ends, however it ends. No transaction succeeds once the file is not the one that was opened (sqlite_files).
 """
 
 import asyncio
-import contextlib
-import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from coordinator.errors import StartError
+from coordinator.store.sqlite_files import NoFiles, SqliteFiles
 from coordinator.store.statements import Cursor
 
 T = TypeVar("T")
@@ -27,47 +25,11 @@ _READERS: Final = 2
 _BUSY_SECONDS: Final = 5.0  # for the lock of a tool that looks into the file, as `sqlite3 dtm.db`
 
 
-def make_private(path: str) -> None:
-    """Make the file, for its owner's eyes alone, unless it is there. Raises OSError.
-
-    One that is there is not even opened: to close it would end the locks that this process has on it.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-class FileLock:
-    """Keeps a second process, or a second store of this one, from the same file. Raises StartError."""
-
-    def __init__(self, path: str) -> None:
-        try:
-            make_private(path)  # SQLite gives its companions, -wal and -shm, the same mode
-            make_private(f"{path}.lock")
-            self._connection = sqlite3.connect(
-                f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("BEGIN EXCLUSIVE")
-        except (sqlite3.OperationalError, OSError) as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-                raise StartError(
-                    f"another process has the SQLite file {path} open",
-                    "stop it, or give this coordinator a file of its own with Store.Path",
-                ) from error
-            raise StartError(
-                f"cannot open the SQLite file {path}: {getattr(error, 'strerror', None) or error}",
-                "its folder must exist and be writable; see Store.Path",
-            ) from error
-
-    def release(self) -> None:
-        """Let others have the file."""
-        self._connection.close()
-
-
 class SqliteRunner:
     """For SQLite. path: a file, made when absent, or `:memory:`, which has one connection for everything."""
 
     def __init__(self, path: str) -> None:
-        self._lock = None if path == MEMORY else FileLock(path)
+        self._files = NoFiles() if path == MEMORY else SqliteFiles(path)
         url = URL.create("sqlite", database=None if path == MEMORY else path)
         self._writer_engine = _engine(url, "BEGIN IMMEDIATE", StaticPool)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
@@ -87,6 +49,8 @@ class SqliteRunner:
         if driver is None:
             with self._writer_engine.connect() as connection:  # stays open: its pool keeps one connection
                 driver = self._driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+        if self._files.are_replaced:
+            self._files.look()  # before another commit that counts for nothing
         cursor = driver.cursor()
         try:
             cursor.execute("BEGIN IMMEDIATE")
@@ -96,16 +60,29 @@ class SqliteRunner:
             cursor.close()
             if driver.in_transaction:
                 driver.rollback()
+        self._files.look()  # only what is in a file that others can open is acknowledged
         return result
 
     async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """See Runner."""
-        return await self._in_thread(self._writer, partial(_transact, self._writer_engine, function), seconds)
+        return await self._in_thread(self._writer, partial(self._run_transaction, function), seconds)
+
+    def _run_transaction(self, function: Callable[[Connection], T]) -> T:
+        with self._writer_engine.begin() as connection:
+            result = function(connection)
+        self._files.look()
+        return result
 
     async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """See Runner."""
         engine = self._reader_engine or self._writer_engine
-        return await self._in_thread(self._readers, partial(_read, engine, function), seconds)
+        return await self._in_thread(self._readers, partial(self._run_reading, engine, function), seconds)
+
+    def _run_reading(self, engine: Engine, function: Callable[[Connection], T]) -> T:
+        with engine.connect() as connection:
+            result = function(connection)
+        self._files.look()
+        return result
 
     async def _in_thread(self, executor: ThreadPoolExecutor, function: Callable[[], T], seconds: float) -> T:
         try:
@@ -131,18 +108,7 @@ class SqliteRunner:
             self._reader_engine.dispose()
         await loop.run_in_executor(self._writer, self._writer_engine.dispose)
         self._writer.shutdown(wait=False)
-        if self._lock is not None:
-            self._lock.release()
-
-
-def _transact(engine: Engine, function: Callable[[Connection], T]) -> T:
-    with engine.begin() as connection:
-        return function(connection)
-
-
-def _read(engine: Engine, function: Callable[[Connection], T]) -> T:
-    with engine.connect() as connection:
-        return function(connection)
+        self._files.release()
 
 
 def _engine(url: URL, begin: str, pool: type[StaticPool] | type[QueuePool], **pool_options: int) -> Engine:

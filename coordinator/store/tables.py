@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Dialect,
     Index,
     Inspector,
     Integer,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     inspect,
 )
 from sqlalchemy.dialects.mysql import BLOB, DATETIME
+from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from coordinator.errors import StartError
@@ -63,6 +65,8 @@ _BYTES = LargeBinary().with_variant(BLOB(BYTES_MAX), "mysql", "mariadb")
 # MySQL compares text without regard to case; SQLite is told to, so that a file can move there. PostgreSQL
 # compares exactly.
 _GID = String(GID_MAX).with_variant(String(GID_MAX, collation="NOCASE"), "sqlite")
+# Two names that differ in case are two coordinators, as they are in owner tokens.
+_NODE_NAME: TypeEngine[str] = String(64).with_variant(String(64, collation="utf8mb4_bin"), "mysql", "mariadb")
 _MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
 
 TRANS_GLOBAL = Table(
@@ -125,18 +129,53 @@ KV = Table(
     **_MYSQL,
 )
 
+# Tables of our own stand apart: where the user may not make them, all else works (PROTOCOL §14).
+OWN_METADATA = MetaData()
+
+DTM_NODE = Table(
+    "dtm_node",
+    OWN_METADATA,
+    Column("name", _NODE_NAME, primary_key=True),
+    Column("token", String(NAME_MAX), nullable=False),
+    Column("address", String(TEXT_MAX), nullable=False),
+    Column("version", String(NAME_MAX), nullable=False),
+    Column("settings", String(TEXT_MAX), nullable=False),
+    Column("started", _TIME, nullable=False),
+    Column("last_seen", _TIME, nullable=False),
+    **_MYSQL,
+)
+
 
 def make_tables(connection: Connection, *, reset: bool = False) -> None:
-    """Make the tables that are absent; with reset, drop the coordinator's own first, and what they hold."""
+    """Make the tables that are absent; with reset, drop the coordinator's first, and what they hold."""
     if reset:
+        OWN_METADATA.drop_all(connection)
         METADATA.drop_all(connection)
     METADATA.create_all(connection)
 
 
+def make_own_tables(connection: Connection) -> None:
+    """Make those of our own that are absent. Raises StartError when one that is there lacks a column."""
+    OWN_METADATA.create_all(connection)
+    _check_tables(connection, OWN_METADATA)
+
+
+def own_tables_sql(dialect: Dialect) -> str:
+    """The statements that make the tables of our own, for somebody who may."""
+    return "\n".join(
+        " ".join(str(CreateTable(table).compile(dialect=dialect)).split()) + ";"
+        for table in OWN_METADATA.sorted_tables
+    )
+
+
 def check_tables(connection: Connection) -> None:
     """Raise StartError when a table of the database lacks a column or a unique key that we rely on."""
+    _check_tables(connection, METADATA)
+
+
+def _check_tables(connection: Connection, metadata: MetaData) -> None:
     inspector = inspect(connection)
-    for table in METADATA.sorted_tables:
+    for table in metadata.sorted_tables:
         present = {column["name"].lower() for column in inspector.get_columns(table.name)}
         for column in table.columns:
             if column.name not in present:

@@ -4,9 +4,12 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from coordinator.errors import Busy
+
+_LASTING_SECONDS: Final = 1.0
+_FORGOTTEN_SECONDS: Final = 10.0
 
 Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
@@ -92,6 +95,38 @@ class Limits:
     batch_bytes_max: int = 1_000_000
     queue_items_max: int = 10_000  # waiting, beside what is being written
     queue_bytes_max: int = 64_000_000
+
+
+class Trouble:
+    """Why writes fail, and for how long; one that fails now and then is no trouble. Times are a loop's."""
+
+    def __init__(self) -> None:
+        self.reason = ""  # of the last attempt; empty when it succeeded
+        self._since = 0.0
+        self._last = 0.0
+
+    def failed(self, reason: str, now: float) -> bool:
+        """Note a failure; True for the first of them."""
+        first = not self.reason
+        if first:
+            self._since = now
+        self.reason, self._last = reason, now
+        return first
+
+    def is_over(self) -> bool:
+        """Note a success; True when there was trouble before."""
+        had, self.reason = bool(self.reason), ""
+        return had
+
+    def others_write(self, now: float) -> None:
+        """Note that a write of another kind stands: what nobody has run into lately is over."""
+        if now - self._last > _FORGOTTEN_SECONDS:
+            self.reason = ""
+
+    @property
+    def lasting(self) -> str:
+        """The reason, once attempts have failed for a while with no success between them."""
+        return self.reason if self._last - self._since >= _LASTING_SECONDS else ""
 
 
 class Room:

@@ -4,6 +4,7 @@ Inside the program all times are aware and UTC (PROTOCOL §9).
 """
 
 import math
+from calendar import month_name
 from datetime import UTC, datetime, timedelta, tzinfo
 
 SQL_FORMAT = "%Y-%m-%d %H:%M:%S"
@@ -19,7 +20,7 @@ class WallClock:
 
     def __init__(self, zone: tzinfo | None = None, *, offsets: bool = False) -> None:
         self._zone = zone
-        self._offsets = offsets
+        self.offsets = offsets
         self._last: tuple[int, str] = (-1, "")  # neighbours in a batch mostly share their second
 
     def text(self, time: datetime) -> str:
@@ -30,12 +31,16 @@ class WallClock:
         """The first whole second not before the aware time: nothing becomes due too early."""
         return self._of_second(math.ceil(time.timestamp()))
 
+    def zone_shown(self, year: int) -> str:
+        """The zone, as that of another program is compared with it; see offsets_of."""
+        return offsets_of(self._zone, year)
+
     def _of_second(self, second: int) -> str:
         last_second, last_text = self._last
         if second == last_second:
             return last_text
         local = datetime.fromtimestamp(second, UTC).astimezone(self._zone)
-        text = local.isoformat(" ") if self._offsets else local.strftime(SQL_FORMAT)
+        text = local.isoformat(" ") if self.offsets else local.strftime(SQL_FORMAT)
         self._last = (second, text)
         return text
 
@@ -60,6 +65,21 @@ def has_summer_time(zone: tzinfo | None, year: int) -> bool:
     """
     offsets = {datetime(year, month, 1, tzinfo=UTC).astimezone(zone).utcoffset() for month in range(1, 13)}
     return len(offsets) > 1
+
+
+def offsets_of(zone: tzinfo | None, year: int) -> str:
+    """The zone's offset from UTC, as two zones are compared: `+08:00`, or `+01:00, from April +02:00, …`.
+
+    zone: None is the process's own. In the middle of a month no clock of the world is being changed.
+    """
+    texts: list[str] = []
+    last = ""
+    for month in range(1, 13):
+        offset = datetime(year, month, 15, tzinfo=UTC).astimezone(zone).isoformat()[19:]
+        if offset != last:
+            texts.append(f"from {month_name[month]} {offset}" if texts else offset)
+        last = offset
+    return ", ".join(texts)
 
 
 def rounded_up(time: datetime) -> datetime:

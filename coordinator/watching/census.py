@@ -31,14 +31,8 @@ class Census:
         self._latest: Backlog | None = None
         self._asked_at = 0.0
 
-    async def run(self) -> None:
-        """Ask again and again, until cancelled. A store that is away is asked the next time."""
-        while True:
-            await self.ask()
-            await asyncio.sleep(INTERVAL_SECONDS)
-
     async def ask(self) -> None:
-        """Ask once."""
+        """Ask once. A store that is away is asked the next time."""
         try:
             async with asyncio.timeout(_ASK_SECONDS):
                 latest = await self._store.backlog(now=self._clock.now())

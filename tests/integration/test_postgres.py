@@ -22,7 +22,7 @@ from tests.support.store_config import config_of
 from tests.support.store_contract import TIMEOUT, branches, change, claim, insert, stored, transaction
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
-TABLES = {"trans_global", "trans_branch_op", "kv"}
+TABLES = {"trans_global", "trans_branch_op", "kv", "dtm_node"}
 EAST = timezone(timedelta(hours=8))
 
 # As the Go server's tables look: ids from sequences of their own, other names of keys, wider columns. {time}

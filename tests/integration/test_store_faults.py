@@ -20,7 +20,7 @@ from coordinator.clock import SystemClock
 from coordinator.errors import StartError, StoreUnavailable
 from coordinator.model import BranchStatus, Status
 from coordinator.service.topics import CATEGORY, Topics
-from coordinator.store import sql
+from coordinator.store import runner, sql
 from coordinator.store.base import Assign, Change, Changed, Store
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
@@ -281,7 +281,7 @@ async def test_a_frozen_server_keeps_nobody_beyond_the_timeout(
     server: MariaDBServer | PostgresServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql, "_BATCH_SECONDS_MAX", 1.0)
-    monkeypatch.setattr(sql, "_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(runner, "_SECONDS_MAX", 1.0)
     async with opened(config_of(database)) as store:
         load = Load(store, timeout=1.0)
         running = asyncio.create_task(load.run(concurrent=16))

@@ -12,7 +12,7 @@ from coordinator.store.open import StoreConfig, open_store
 from tests.support.servers import Database, MariaDBServer
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
-TABLES = ("trans_global", "trans_branch_op", "kv")
+TABLES = ("trans_global", "trans_branch_op", "kv", "dtm_node")
 
 
 async def open_and_close(config: StoreConfig) -> None:

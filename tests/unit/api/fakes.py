@@ -125,9 +125,13 @@ class FakeReadiness:
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
+        self.noted: dict[str, str] = {}
 
     def problems(self) -> Mapping[str, str]:
         return self.found
+
+    def remarks(self) -> Mapping[str, str]:
+        return self.noted
 
 
 class Parts:

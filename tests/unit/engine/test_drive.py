@@ -18,8 +18,8 @@ from coordinator.engine.drive import Drive, Ended, rollback_reason
 from coordinator.engine.drives import Engine
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Tools
-from coordinator.errors import Busy, Failure
-from coordinator.model import Branch, Options, Result, Status, Step, Transaction, TransactionRequest
+from coordinator.errors import Busy, Failure, Stopping
+from coordinator.model import EPOCH, Branch, Options, Result, Status, Step, Transaction, TransactionRequest
 from coordinator.patterns import saga
 from coordinator.service import build_operations
 from coordinator.service.new_transaction import new_transaction
@@ -266,6 +266,38 @@ def test_more_transactions_than_may_run_are_not_taken() -> None:
             await bench.transactions.submit(replace(request(), gid="other"))
         assert "other" not in bench.rows.transactions
         await running
+
+    run_virtually(run())
+
+
+def test_one_that_must_take_no_work_refuses_so_that_another_is_asked_and_claims_nothing() -> None:
+    async def run() -> None:
+        bench = Bench(succeed)
+        bench.engine.why_no_work = lambda: "another uses its name"
+        with pytest.raises(Stopping, match="takes no more work: another uses its name"):
+            await bench.transactions.submit(request())
+        assert bench.rows.transactions == {}
+        bench.engine.why_no_work = str
+        await bench.transactions.submit(request())
+        due = replace(bench.row, status=Status.SUBMITTED, next_cron_time=EPOCH)
+        bench.rows.transactions["g"] = due
+        bench.engine.why_no_work = lambda: "another uses its name"
+        await bench.recovery.look()
+        assert bench.engine.running == 0
+        bench.engine.why_no_work = str
+        await bench.recovery.look()
+        assert bench.engine.running == 1
+
+    run_virtually(run())
+
+
+def test_a_stopping_engine_refuses_so_that_another_is_asked() -> None:
+    async def run() -> None:
+        bench = Bench(succeed)
+        bench.engine.refuse_new()
+        with pytest.raises(Stopping, match="the coordinator is stopping"):
+            await bench.transactions.submit(request())
+        assert bench.rows.transactions == {}
 
     run_virtually(run())
 

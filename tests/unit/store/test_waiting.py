@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.store.waiting import Item, WaitingLine
+from coordinator.store.waiting import Item, Trouble, WaitingLine
 
 
 def line(loop: asyncio.AbstractEventLoop, *works: tuple[str, int]) -> WaitingLine[str, None]:
@@ -89,3 +89,30 @@ def test_nothing_is_lost_or_taken_twice(works: list[tuple[str, int]], busy: set[
         of_key = [work for work in seen if work.startswith(key)]
         assert of_key == [work for work in total if work in of_key]
     loop.close()
+
+
+# --- trouble: writes that go on failing ---
+
+
+def test_writes_that_go_on_failing_are_trouble_until_one_stands() -> None:
+    trouble = Trouble()
+    assert trouble.failed("disk full", 100.0) is True
+    assert (trouble.reason, trouble.lasting) == ("disk full", "")  # a deadlock is over at the next attempt
+    assert trouble.failed("disk full", 100.9) is False
+    assert trouble.lasting == ""
+    trouble.failed("disk still full", 101.0)
+    assert trouble.lasting == "disk still full"
+    assert trouble.is_over() is True
+    assert (trouble.reason, trouble.lasting, trouble.is_over()) == ("", "", False)
+    trouble.failed("again", 102.0)
+    assert trouble.lasting == ""
+
+
+def test_a_write_of_another_kind_ends_trouble_that_nobody_has_run_into_lately() -> None:
+    trouble = Trouble()
+    for now in (100.0, 105.0):
+        trouble.failed("disk full", now)
+    trouble.others_write(114.0)  # a small row may fit where a big one does not
+    assert trouble.lasting == "disk full"
+    trouble.others_write(116.0)
+    assert (trouble.reason, trouble.lasting) == ("", "")

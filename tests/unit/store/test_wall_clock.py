@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.store.wall_clock import WallClock, has_summer_time, rounded_up
+from coordinator.store.wall_clock import WallClock, has_summer_time, offsets_of, rounded_up
 
 EAST = timezone(timedelta(hours=8))
 NOON = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
@@ -65,3 +65,22 @@ def test_zones_that_put_their_clocks_back_are_known() -> None:
     assert has_summer_time(ZoneInfo("Europe/Berlin"), 2026)
     assert not has_summer_time(ZoneInfo("Asia/Shanghai"), 2026)
     assert not has_summer_time(EAST, 2026)
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [
+        (timezone(timedelta(hours=8)), "+08:00"),
+        (ZoneInfo("Asia/Shanghai"), "+08:00"),  # an offset and a zone that has it all year are the same
+        (UTC, "+00:00"),
+        (ZoneInfo("Asia/Kolkata"), "+05:30"),
+        (ZoneInfo("Europe/Berlin"), "+01:00, from April +02:00, from November +01:00"),
+        (ZoneInfo("America/New_York"), "-05:00, from March -04:00, from November -05:00"),
+        (ZoneInfo("Australia/Sydney"), "+11:00, from April +10:00, from October +11:00"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("year", [2024, 2026, 2027, 2028])
+def test_a_zone_is_compared_by_its_offsets_whatever_the_year(zone: tzinfo, shown: str, year: int) -> None:
+    assert offsets_of(zone, year) == shown
+    assert WallClock(zone).zone_shown(year) == shown

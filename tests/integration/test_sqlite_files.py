@@ -1,0 +1,84 @@
+"""A SQLite file that is taken away under an open store: nothing is acknowledged into nowhere."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from coordinator.clock import SystemClock
+from coordinator.errors import StoreUnavailable
+from coordinator.store.open import StoreConfig, open_store
+from coordinator.store.sql import SqlStore
+from tests.support.store_contract import insert, stored
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    """A store on `dtm.db`, with one transaction."""
+    opened = await open_store(
+        StoreConfig(path=str(tmp_path / "dtm.db")), clock=SystemClock(), zone=None, wait_seconds=1.0
+    )
+    await insert(opened, "before")
+    yield opened
+    await opened.close()
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def replace_by_a_copy(file: Path) -> None:
+    """As a backup is put back by hand."""
+    copy = file.with_name("copy")
+    copy.write_bytes(file.read_bytes())
+    copy.rename(file)
+
+
+@pytest.mark.parametrize("name", ["dtm.db", "dtm.db-wal", "dtm.db-shm", "dtm.db.lock"])
+@pytest.mark.parametrize("take_away", [remove, replace_by_a_copy])
+async def test_nothing_is_written_or_read_once_a_file_is_another(
+    store: SqlStore, tmp_path: Path, name: str, take_away: Callable[[Path], None]
+) -> None:
+    take_away(tmp_path / name)
+    words = rf"{name} was deleted or replaced while it was open"
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=words):
+            await insert(store, "after")
+    with pytest.raises(StoreUnavailable, match=words):
+        await store.find("before")
+    with pytest.raises(StoreUnavailable, match=words):
+        await store.put_value("topics", "t", "[]", replaces=None)
+    with pytest.raises(StoreUnavailable, match=words):  # which is what readiness asks
+        await store.utc_now()
+
+
+async def test_a_file_that_is_put_back_is_used_again(store: SqlStore, tmp_path: Path) -> None:
+    file = tmp_path / "dtm.db"
+    file.rename(tmp_path / "away.db")
+    with pytest.raises(StoreUnavailable):
+        await insert(store, "while-away")
+    (tmp_path / "away.db").rename(file)
+    await insert(store, "after")
+    await stored(store, "before")
+
+
+async def test_a_file_behind_a_link_may_be_used_and_is_missed_too(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "dtm.db"
+    link.symlink_to(tmp_path / "disk" / "real.db")
+    store = await open_store(StoreConfig(path=str(link)), clock=SystemClock(), zone=None, wait_seconds=1.0)
+    await insert(store, "one")
+    (tmp_path / "disk" / "real.db-wal").unlink()
+    with pytest.raises(StoreUnavailable, match=r"real\.db-wal was deleted or replaced"):
+        await insert(store, "two")
+    await store.close()
+
+
+async def test_a_file_that_is_opened_again_and_again_is_still_the_same(tmp_path: Path) -> None:
+    for number in range(3):
+        store = await open_store(
+            StoreConfig(path=str(tmp_path / "dtm.db")), clock=SystemClock(), zone=None, wait_seconds=1.0
+        )
+        await insert(store, f"gid-{number}")
+        await stored(store, "gid-0")
+        await store.close()
