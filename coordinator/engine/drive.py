@@ -13,16 +13,15 @@ from coordinator.calls.base import Answer
 from coordinator.discovery.logins import shown_url
 from coordinator.engine.alerts import Alert, failed_rounds, noted
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
+from coordinator.engine.told import about, rollback_reason
 from coordinator.engine.tools import Tools
-from coordinator.errors import StoreUnavailable, ending_with
+from coordinator.errors import StoreUnavailable
 from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction, TransType
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
 from coordinator.store.base import Assign, Change, Changed, Stored, assigned
 from coordinator.telemetry.log import log
-from coordinator.telemetry.trace_context import trace_field
 
 _NOTHING = Assign()  # a write of results alone
-REASON_LENGTH_MAX = 1024  # characters, column rollback_reason
 _WRITE_SECONDS_MIN = 1.0  # a result is worth one quick try even when the lease is nearly over
 
 
@@ -46,15 +45,6 @@ class Ended:
 
 class Fenced(Exception):
     """The row is not this driver's any more."""
-
-
-def rollback_reason(url: str, text: str) -> str:
-    """`url:<url> return failed: <text> FAILURE`, without a password, cut to fit the column (PROTOCOL §6)."""
-    reason = ending_with(f"url:{shown_url(url)} return failed: {text}", "FAILURE")
-    if len(reason) <= REASON_LENGTH_MAX:
-        return reason
-    half = (REASON_LENGTH_MAX - 1) // 2
-    return f"{reason[:half]}…{reason[half - REASON_LENGTH_MAX + 1 :]}"
 
 
 class Drive:
@@ -297,8 +287,3 @@ class Drive:
             branch=branch.branch_id,
             op=branch.op,
         )
-
-
-def about(transaction: Transaction) -> dict[str, str]:
-    """The fields of a log line about a transaction: its gid, and its trace where it has one."""
-    return {"gid": transaction.gid, **trace_field(transaction.ext_data)}

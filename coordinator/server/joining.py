@@ -6,7 +6,7 @@ import socket
 from coordinator import __version__
 from coordinator.config.settings import Settings
 from coordinator.errors import StartError, StoreUnavailable
-from coordinator.fleet import Node
+from coordinator.store.fleet import Node
 from coordinator.store.sql import SqlStore
 from coordinator.watching.membership import Alone, Membership
 

@@ -1,6 +1,5 @@
 """Builds everything, starts it, stops it in order; the only place that knows all rooms."""
 
-import math
 import secrets
 from contextlib import AsyncExitStack
 from random import Random, SystemRandom
@@ -9,28 +8,28 @@ from coordinator import __version__
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.http import HttpApi
 from coordinator.api.serve import Listener, start_grpc, start_http
-from coordinator.backoff import Timing
 from coordinator.calls.router import BranchCaller
 from coordinator.clock import SystemClock
 from coordinator.config.settings import Settings
 from coordinator.discovery.names import Names
 from coordinator.discovery.open import open_registration, open_resolver
-from coordinator.engine.admission import Admission, Bounds
+from coordinator.engine.admission import Admission
 from coordinator.engine.alerts import Alerts, LoggedAlerts
 from coordinator.engine.drives import Engine
 from coordinator.engine.hook import WebHookAlerts
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Pattern, Tools
 from coordinator.errors import StartError, StoreUnavailable
-from coordinator.fleet import BEAT_SECONDS
 from coordinator.model import TransType
 from coordinator.owner import prefix_of
 from coordinator.patterns import msg, saga, tcc, workflow, xa
+from coordinator.server.handed_out import bounds, store_config, timing
 from coordinator.server.joining import join, open_membership
 from coordinator.server.observing import Observing
 from coordinator.server.tasks import Tasks
 from coordinator.service import Operations, build_operations
-from coordinator.store.open import StoreConfig, open_store
+from coordinator.store.fleet import BEAT_SECONDS
+from coordinator.store.open import open_store
 from coordinator.store.reach import Patience
 from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
@@ -43,8 +42,6 @@ from coordinator.watching.readiness import PULSE_SECONDS, Readiness, StoreWatch
 STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
 WRITE_SECONDS = 5.0  # how long a request waits for its commit
 STOP_SECONDS = 5.0  # how long running requests and calls may take to end
-_CONNECTIONS_MAX = 500  # where the configuration sets no bound
-_FOR_EVER = math.inf  # seconds, as a connection's lifetime
 _RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
 
 
@@ -110,7 +107,7 @@ class Server:
     async def _open_store(self, clock: SystemClock, observing: Observing) -> SqlStore:
         settings = self._settings
         store = await open_store(
-            _store_config(settings),
+            store_config(settings),
             clock=clock,
             zone=settings.time_zone,
             reset=self._reset,
@@ -180,14 +177,14 @@ class Server:
             TransType.XA: xa,
             TransType.WORKFLOW: workflow,
         }
-        admission = Admission(_bounds(settings), monotonic=clock.monotonic, random=Random())
+        admission = Admission(bounds(settings), monotonic=clock.monotonic, random=Random())
         self._readiness.watch("room", lambda: admission.problem)
         tools = Tools(
             store=store,
             caller=observing.caller(caller, patterns),
             clock=clock,
             random=Random(),
-            timing=_timing(settings),
+            timing=timing(settings),
             patterns=patterns,
             observer=observing.metrics,
             admission=admission,
@@ -278,41 +275,3 @@ class Server:
                 f"  look at  http://{host}:{http.port}/api/dtmsvr/all and http://{host}:{http.port}/api/ready",
             )
         )
-
-
-def _store_config(settings: Settings) -> StoreConfig:
-    store = settings.store
-    return StoreConfig(
-        driver=store.driver,
-        path=str(store.path),
-        host=store.host,
-        port=store.port,
-        user=store.user,
-        password=store.password.get_secret_value(),
-        database=store.db,
-        schema=store.schema_,
-        connections_max=store.max_open_conns or _CONNECTIONS_MAX,
-        idle_connections_max=store.max_idle_conns,
-        connection_lifetime_seconds=store.conn_max_life_time * 60 or _FOR_EVER,
-    )
-
-
-def _bounds(settings: Settings) -> Bounds:
-    return Bounds(
-        transactions_max=settings.concurrency_max,
-        bytes_max=settings.bytes_in_flight_max,
-        window_max=settings.endpoint_concurrency_max,
-        deferred_seconds_max=settings.retry_interval,
-    )
-
-
-def _timing(settings: Settings) -> Timing:
-    return Timing(
-        request_timeout=settings.request_timeout,
-        retry_interval=settings.retry_interval,
-        retry_interval_max=settings.retry_interval_max,
-        timeout_to_fail=settings.timeout_to_fail,
-        alert_retry_limit=settings.alert_retry_limit,
-        request_timeout_max=settings.request_timeout_max,
-        option_seconds_max=settings.option_seconds_max,
-    )

@@ -1,4 +1,4 @@
-"""Rows of `dtm_node`: who shares the store (coordinator.fleet). Times are the database's, in UTC."""
+"""Rows of `dtm_node`: who shares the store (coordinator.store.fleet). Times are the database's, in UTC."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -9,9 +9,9 @@ import orjson
 from sqlalchemy import Connection, Row, delete, insert, inspect, select, update
 
 from coordinator.errors import DtmError, StartError, StoreUnavailable
-from coordinator.fleet import FORGOTTEN, Node, Roll, Seen, may_write, why_not_reset
 from coordinator.model import EPOCH
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of
+from coordinator.store.fleet import FORGOTTEN, Node, Roll, Seen, may_write, why_not_reset
 from coordinator.store.tables import DTM_NODE
 from coordinator.store.wall_clock import WallClock
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from coordinator.errors import DtmError, StartError, StoreUnavailable
-from coordinator.fleet import Node, Roll, why_no_work, why_not_start
+from coordinator.store.fleet import Node, Roll, why_no_work, why_not_start
 from coordinator.store.nodes import NodesUnusable
 from coordinator.telemetry.log import log
 

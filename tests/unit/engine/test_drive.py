@@ -14,9 +14,10 @@ from coordinator.backoff import Timing, after_round
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import Alerts, LoggedAlerts
-from coordinator.engine.drive import Drive, Ended, rollback_reason
+from coordinator.engine.drive import Drive, Ended
 from coordinator.engine.drives import Engine
 from coordinator.engine.recovery import Recovery
+from coordinator.engine.told import rollback_reason
 from coordinator.engine.tools import Tools
 from coordinator.errors import Busy, Failure, Stopping
 from coordinator.model import EPOCH, Branch, Options, Result, Status, Step, Transaction, TransactionRequest

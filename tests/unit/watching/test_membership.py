@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from coordinator.errors import StartError, StoreUnavailable
-from coordinator.fleet import Node, Roll, Seen, may_write
+from coordinator.store.fleet import Node, Roll, Seen, may_write
 from coordinator.store.nodes import NodesUnusable
 from coordinator.watching.membership import Alone, Membership
 

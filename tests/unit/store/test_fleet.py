@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from coordinator.fleet import (
+from coordinator.store.fleet import (
     ALIVE,
     BEAT_SECONDS,
     Node,
