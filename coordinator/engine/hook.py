@@ -62,7 +62,7 @@ class WebHookAlerts:
             try:
                 await self._deliver(session, waiting[0])
             except Exception as error:  # noqa: BLE001 - no alert may end the others
-                log.error("AlertWebHook: an alert could not be posted", exception=error, gid=gid)
+                log.error("an alert was not delivered", exception=error, gid=gid)
             waiting.popleft()
             self._count -= 1
             if waiting:

@@ -11,7 +11,8 @@ import pytest
 from loguru import logger
 
 from coordinator.clock import SystemClock
-from coordinator.engine.alerts import Alert, WebHookAlerts
+from coordinator.engine.alerts import Alert
+from coordinator.engine.hook import WebHookAlerts
 from coordinator.engine.recovery import Recovery
 from coordinator.server.tasks import Tasks
 from coordinator.watching.readiness import Readiness, StoreWatch
