@@ -121,7 +121,8 @@ class HttpApi:
         return response
 
     def _route(self, method: str, path: str) -> _Route | None:
-        route = self._routes.get((method, path)) or self._routes.get((_ANY, path))
+        asked = "GET" if method == "HEAD" else method
+        route = self._routes.get((asked, path)) or self._routes.get((_ANY, path))
         if route is None and method == "DELETE" and path.startswith(_TOPIC):
             return self._topic_route
         return route
@@ -192,7 +193,8 @@ class HttpApi:
     async def _all(self, request: BaseRequest) -> Answer:
         wanted = filter_from(query_parameters(request))
         page, next_position = page_of(await self._operations.operators.all(one_more(wanted)), wanted.limit)
-        return self._json(request, render_all(page, next_position, self._zone))
+        shown = render_all(page, next_position, self._zone, of_gid=bool(wanted.gid))
+        return self._json(request, shown)
 
     async def _reset_cron_time(self, request: BaseRequest) -> Answer:
         given = query_parameters(request)

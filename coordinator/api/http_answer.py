@@ -14,7 +14,9 @@ from aiohttp.web import BaseRequest, Response
 
 JSON_TYPE: Final = "application/json; charset=utf-8"
 TEXT_TYPE: Final = "text/plain"  # as the reference writes it
-_SERVER: Final = "dtm-coordinator"
+_SERVER: Final = "dtm-coordinator"  # and no version: who asks for one has `version`
+RETRY_AFTER_SECONDS: Final = 1  # what a 503 tells the client to wait
+_UNAVAILABLE: Final = 503
 _REASONS: Final = {
     200: "OK",
     400: "Bad Request",
@@ -62,6 +64,8 @@ class Answers:
         """The answer to this request; `kind` is its Content-Type."""
         if not request.keep_alive or request.version != HttpVersion11 or request.method == "HEAD":
             headers = {"Content-Type": kind, "Server": _SERVER}
+            if status == _UNAVAILABLE:
+                headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
             return Response(body=body, status=status, headers=headers)
         head = self._heads.get((status, kind)) or self._make_head(status, kind)
         data = b"%b%d\r\nDate: %b\r\n\r\n%b" % (head, len(body), self._now(), body)
@@ -69,7 +73,9 @@ class Answers:
 
     def _make_head(self, status: int, kind: str) -> bytes:
         line = f"HTTP/1.1 {status} {_REASONS.get(status, '')}"
-        head = f"{line}\r\nContent-Type: {kind}\r\nServer: {_SERVER}\r\nContent-Length: ".encode()
+        retry = f"Retry-After: {RETRY_AFTER_SECONDS}\r\n" if status == _UNAVAILABLE else ""
+        fields = f"Content-Type: {kind}\r\nServer: {_SERVER}\r\n{retry}Content-Length: "
+        head = f"{line}\r\n{fields}".encode()
         self._heads[status, kind] = head
         return head
 

@@ -21,7 +21,7 @@ _INTERNAL: Final = -32603
 _INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
 
 _Id = str | int | orjson.Fragment
-_Method = Callable[[JsonObject], Awaitable[Any]]
+_Method = Callable[[Any], Awaitable[Any]]  # params, of any type: `newGid` takes what old clients send
 
 
 class JsonRpc:
@@ -30,26 +30,26 @@ class JsonRpc:
     def __init__(self, operations: Operations, tracing: Tracing = OFF) -> None:
         transactions = operations.transactions
 
-        async def new_gid(_params: JsonObject) -> Any:
+        async def new_gid(_params: Any) -> Any:
             return {"gid": transactions.new_gid()}
 
-        async def register(params: JsonObject) -> Any:
-            registration = registration_from(params)
+        async def register(params: Any) -> Any:
+            registration = registration_from(_object(params))
             tracing.about(registration.gid, registration.trans_type)
             await operations.branches.register(registration)
 
-        def transaction_of(params: JsonObject) -> TransactionRequest:
-            wanted = transaction_from(params)
+        def transaction_of(params: Any) -> TransactionRequest:
+            wanted = transaction_from(_object(params))
             tracing.about(wanted.gid, wanted.trans_type)
             return wanted
 
-        async def prepare(params: JsonObject) -> Any:
+        async def prepare(params: Any) -> Any:
             await transactions.prepare(transaction_of(params))
 
-        async def submit(params: JsonObject) -> Any:
+        async def submit(params: Any) -> Any:
             await transactions.submit(transaction_of(params))
 
-        async def abort(params: JsonObject) -> Any:
+        async def abort(params: Any) -> Any:
             await transactions.abort(transaction_of(params))
 
         self._methods: dict[str, _Method] = {
@@ -82,8 +82,7 @@ class JsonRpc:
         method = self._methods.get(name) if isinstance(name, str) else None
         if method is None:
             return _error(identifier, _NO_METHOD, f"Method not found: {name}")
-        params = request.get("params")
-        return await _call(identifier, str(name), method, {} if params is None else params)
+        return await _call(identifier, str(name), method, request.get("params"))
 
 
 def _as_sent(body: bytes) -> orjson.Fragment:
@@ -91,9 +90,16 @@ def _as_sent(body: bytes) -> orjson.Fragment:
     return orjson.Fragment(json.loads(body, parse_int=str, parse_float=str)["id"])
 
 
+def _object(params: Any) -> JsonObject:
+    """The params as an object, null as an empty one. Raises Invalid."""
+    if isinstance(params, dict):
+        return params
+    if params is None:
+        return {}
+    raise wrong_type("params", "an object", params)
+
+
 async def _call(identifier: _Id, name: str, method: _Method, params: Any) -> tuple[bytes, bool]:
-    if not isinstance(params, dict):
-        return _error(identifier, _INTERNAL, wrong_type("params", "an object", params).message)
     try:
         result = await method(params)
     except DtmError as error:

@@ -21,11 +21,14 @@ def render_query(stored: Stored | None, zone: tzinfo | None) -> dict[str, Any]:
 
 
 def render_all(
-    transactions: Sequence[Transaction], next_position: str, zone: tzinfo | None
+    transactions: Sequence[Transaction], next_position: str, zone: tzinfo | None, *, of_gid: bool = False
 ) -> dict[str, Any]:
-    """The answer of `all`: one page, and where the next one starts ("" after the last)."""
+    """The answer of `all`: one page, and where the next one starts ("" after the last).
+
+    of_gid: it was asked for one gid; one that nobody has is null, where a page without rows is an empty list.
+    """
     rendered = [render_transaction(transaction, zone) for transaction in transactions]
-    return {"transactions": rendered or None, "next_position": next_position}
+    return {"transactions": None if of_gid and not rendered else rendered, "next_position": next_position}
 
 
 def render_workflow(stored: Stored, zone: tzinfo | None) -> dict[str, Any]:

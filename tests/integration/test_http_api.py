@@ -257,8 +257,9 @@ async def test_pages_of_all_hold_every_transaction_once(api: Api, branch: Branch
     assert [gid for gid in seen if gid in gids] == gids[::-1]  # newest first
     _, succeeded = await api.get("all?status=succeed&transType=saga")
     assert {row["status"] for row in succeeded["transactions"]} == {"succeed"}
-    assert await api.get("all?status=nonsense") == (200, {"transactions": None, "next_position": ""})
-    assert await api.get("all?createTimeEnd=1000") == (200, {"transactions": None, "next_position": ""})
+    assert await api.get("all?status=nonsense") == (200, {"transactions": [], "next_position": ""})
+    assert await api.get("all?createTimeEnd=1000") == (200, {"transactions": [], "next_position": ""})
+    assert await api.get("all?gid=nobody") == (200, {"transactions": None, "next_position": ""})
 
 
 # ---- bad input: nothing is stored, nobody is called ----

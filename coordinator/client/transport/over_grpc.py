@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import orjson
+from betterproto2 import Message
 from grpclib.client import Channel
 from grpclib.const import Status as GrpcStatus
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
@@ -24,10 +25,20 @@ from coordinator.client.transport.base import (
 from coordinator.client.transport.tracing import send_trace
 from coordinator.model import PROTOCOL_GRPC, BranchStatus, Status, TransactionRequest
 from coordinator.proto import dtmgimp
+from coordinator.proto.google.protobuf import Empty
 
 _T = TypeVar("_T")
+_M = TypeVar("_M", bound=Message)
 _RESULTS = {GrpcStatus.ABORTED: Result.FAILURE, GrpcStatus.FAILED_PRECONDITION: Result.ONGOING}
-_WORTH_ANOTHER_ATTEMPT = (GrpcStatus.UNAVAILABLE, GrpcStatus.DEADLINE_EXCEEDED)
+# Full is RESOURCE_EXHAUSTED, stopping UNAVAILABLE (PROTOCOL §2).
+_WORTH_ANOTHER_ATTEMPT = (
+    GrpcStatus.UNAVAILABLE,
+    GrpcStatus.DEADLINE_EXCEEDED,
+    GrpcStatus.RESOURCE_EXHAUSTED,
+)
+_LONG_BYTES = (
+    1024 * 1024
+)  # a message that long may be what does not fit, which has the status of "full" as well
 
 
 class GrpcTransport:
@@ -55,7 +66,7 @@ class GrpcTransport:
             Operation.ABORT: self._stub.abort,
         }
         only_forward = operation is Operation.SUBMIT and request.trans_type in ONLY_FORWARD
-        await self._call(lambda: calls[operation](message), timeout, request.gid, only_forward=only_forward)
+        await self._call(calls[operation], message, timeout, request.gid, only_forward=only_forward)
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
         """See Transport."""
@@ -67,12 +78,12 @@ class GrpcTransport:
             data=dict(registration.data),
             busi_payload=registration.payload,
         )
-        await self._call(lambda: self._stub.register_branch(message), timeout, registration.gid)
+        await self._call(self._stub.register_branch, message, timeout, registration.gid)
 
     async def prepare_workflow(self, request: TransactionRequest, timeout: float) -> WorkflowState:
         """See Transport."""
         message = _dtm_request(request)
-        reply = await self._call(lambda: self._stub.prepare_workflow(message), timeout, request.gid)
+        reply = await self._call(self._stub.prepare_workflow, message, timeout, request.gid)
         return _workflow_state(reply, request.gid)
 
     async def change_topic(
@@ -85,11 +96,11 @@ class GrpcTransport:
             TopicOperation.UNSUBSCRIBE: self._stub.unsubscribe,
             TopicOperation.DELETE: self._stub.delete_topic,
         }
-        await self._call(lambda: calls[operation](message), timeout, "")
+        await self._call(calls[operation], message, timeout, "")
 
     async def new_gid(self, timeout: float) -> str:
         """See Transport."""
-        reply = await self._call(self._stub.new_gid, timeout, "")
+        reply = await self._call(self._stub.new_gid, Empty(), timeout, "")
         return reply.gid
 
     async def query(self, gid: str, timeout: float) -> Mapping[str, Any]:
@@ -104,7 +115,13 @@ class GrpcTransport:
         self._channel.close()
 
     async def _call(
-        self, call: Callable[[], Awaitable[_T]], timeout: float, gid: str, *, only_forward: bool = False
+        self,
+        call: Callable[[_M], Awaitable[_T]],
+        message: _M,
+        timeout: float,
+        gid: str,
+        *,
+        only_forward: bool = False,
     ) -> _T:
         sent = False
         try:
@@ -114,10 +131,10 @@ class GrpcTransport:
                 # Connecting by itself first tells "nothing was sent" from "who knows".
                 await self._channel.__connect__()
                 sent = True
-                return await call()
+                return await call(message)
         except GRPCError as error:
             text = error.message or ""
-            if error.status in _WORTH_ANOTHER_ATTEMPT:
+            if error.status in _WORTH_ANOTHER_ATTEMPT and not _does_not_fit(error, message):
                 raise ConnectionProblem(
                     f"{self._address} answered {error.status.name}: {text}", sent=True, answered=True
                 ) from error
@@ -135,6 +152,10 @@ class GrpcTransport:
                 f"the connection to {self._address} broke" if sent else f"cannot connect to {self._address}"
             )
             raise ConnectionProblem(f"{what}: {error}", sent=sent) from error
+
+
+def _does_not_fit(error: GRPCError, message: Message) -> bool:
+    return error.status is GrpcStatus.RESOURCE_EXHAUSTED and len(bytes(message)) > _LONG_BYTES
 
 
 def _dtm_request(request: TransactionRequest) -> dtmgimp.DtmRequest:

@@ -25,7 +25,8 @@ from coordinator.client.transport.tracing import trace_headers
 from coordinator.model import PROTOCOL_HTTP, BranchStatus, Options, Status, TransactionRequest, TransType
 
 _RESULTS = {200: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
-_GATEWAY_STATUSES = (502, 503, 504)  # a proxy in between: the coordinator itself never says these
+# A proxy in between; 503 is the coordinator's own as well, which is full or stopping (PROTOCOL §2).
+_WORTH_ANOTHER_ATTEMPT = (502, 503, 504)
 
 
 class HttpTransport:
@@ -138,8 +139,8 @@ class HttpTransport:
             raise ConnectionProblem(
                 f"the connection to {self._base_url} broke: {error}", sent=True
             ) from error
-        if status in _GATEWAY_STATUSES:
-            raise ConnectionProblem(f"{url} answered {status}", sent=True)
+        if status in _WORTH_ANOTHER_ATTEMPT:
+            raise ConnectionProblem(f"{url} answered {status}: {_reason(answer)}", sent=True)
         return status, answer
 
 
@@ -147,6 +148,11 @@ def _raise_for(status: int, answer: str, gid: str, *, only_forward: bool = False
     result = _RESULTS.get(status, Result.ERROR)
     text = message_of(answer) if result is not Result.ERROR else f"HTTP {status} {message_of(answer)}"
     raise_for_answer(result, text, gid, only_forward=only_forward)
+
+
+def _reason(answer: str) -> str:
+    """What an answer that is no result says; a proxy's page is cut."""
+    return message_of(answer)[:200] or "nothing more"
 
 
 def _json_object(answer: str) -> dict[str, Any]:

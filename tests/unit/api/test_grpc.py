@@ -33,6 +33,7 @@ from coordinator.errors import (
     NoResult,
     NotFound,
     Ongoing,
+    Stopping,
     StoreUnavailable,
     WrongState,
 )
@@ -130,7 +131,8 @@ ERRORS: list[tuple[DtmError, Status, str]] = [
     (BranchConflict("registered already"), Status.UNKNOWN, "registered already"),
     (InvalidTopic("empty topic"), Status.UNKNOWN, "empty topic"),
     (WrongState("current status 'failed'"), Status.INTERNAL, "current status 'failed'"),
-    (Busy("too much", hint="wait"), Status.UNAVAILABLE, "too much"),
+    (Busy("too much", hint="wait"), Status.RESOURCE_EXHAUSTED, "too much"),
+    (Stopping("going", hint="wait"), Status.UNAVAILABLE, "going"),
     (StoreUnavailable("away"), Status.UNAVAILABLE, "away"),
 ]
 

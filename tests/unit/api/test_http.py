@@ -18,6 +18,7 @@ from coordinator.errors import (
     Invalid,
     NotFound,
     Ongoing,
+    Stopping,
     StoreUnavailable,
 )
 from coordinator.model import Branch, BranchRequest, BranchStatus, Status, Transaction
@@ -91,8 +92,10 @@ async def test_all_in_pages(http: Http) -> None:
 
 
 async def test_all_when_nothing_is_found(http: Http) -> None:
-    _, _, text = await http.call("GET", "/api/dtmsvr/all")
-    assert json.loads(text) == {"transactions": None, "next_position": ""}
+    """PROTOCOL §3: null is only the answer to a gid that nobody has."""
+    for asked, found in (("", []), ("?status=succeed", []), ("?gid=", []), ("?gid=nobody", None)):
+        _, _, text = await http.call("GET", f"/api/dtmsvr/all{asked}")
+        assert json.loads(text) == {"transactions": found, "next_position": ""}
 
 
 async def test_reset_cron_time(http: Http) -> None:
@@ -133,6 +136,21 @@ async def test_metrics_count_every_call_once(http: Http) -> None:
 
 # ---- errors ----
 
+GETS = (
+    *("/api/openapi.json", "/api/ping", "/api/health", "/api/ready", "/api/metrics"),
+    *(
+        f"/api/dtmsvr/{name}"
+        for name in ("newGid", "query?gid=a", "query", "all", "all?limit=x", "resetCronTime", "version")
+    ),
+    *(f"/api/dtmsvr/{name}" for name in ("subscribe?topic=a&url=b", "unsubscribe?topic=a&url=b")),
+    *(f"/api/dtmsvr/{name}" for name in ("scanKV?cat=topics", "queryKV?cat=topics&key=a")),
+)
+
+
+async def test_every_get_is_tried_with_head(http: Http) -> None:
+    tried = {path.partition("?")[0] for path in GETS}
+    assert {path for method, path in http.routes if method in {"GET", "*"}} == tried
+
 
 ERRORS: list[tuple[DtmError, int, dict[str, str]]] = [
     (Failure("no money"), 409, {"dtm_result": "FAILURE", "message": "no money FAILURE"}),
@@ -140,7 +158,8 @@ ERRORS: list[tuple[DtmError, int, dict[str, str]]] = [
     (Invalid("no gid specified"), 500, {"message": "no gid specified"}),
     (NotFound.of_gid("g1"), 500, {"message": "no TransGlobal with gid: g1 found"}),
     (Conflict("taken"), 500, {"message": "taken"}),
-    (Busy("too much", hint="wait"), 500, {"message": "too much"}),
+    (Busy("too much", hint="wait"), 503, {"message": "too much"}),
+    (Stopping("going", hint="wait"), 503, {"message": "going"}),
     (StoreUnavailable("away"), 500, {"message": "away"}),
 ]
 
@@ -153,6 +172,28 @@ async def test_an_error_has_the_answer_of_its_class(
     http.service.error = error
     got_status, kind, text = await http.post(name, '{"gid":"g1"}')
     assert (got_status, kind, json.loads(text)) == (status, JSON, content)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}])
+@pytest.mark.parametrize("error", [Busy("too much"), Stopping("going"), Invalid("bad")])
+async def test_who_was_not_taken_is_told_when_to_ask_again(
+    http: Http, error: DtmError, headers: dict[str, str]
+) -> None:
+    """PROTOCOL §2."""
+    http.service.error = error
+    async with http.session.post(f"{http.url}/api/dtmsvr/submit", data="{}", headers=headers) as answer:
+        wait = answer.headers.get("Retry-After", "")
+    assert wait.isdecimal() == (error.http_status == 503)
+
+
+@pytest.mark.parametrize("path", GETS)
+async def test_head_answers_what_get_does(http: Http, path: str) -> None:
+    got, head = await http.session.get(http.url + path), await http.session.head(http.url + path)
+    body = await got.read()
+    assert (head.status, head.headers["Content-Type"]) == (got.status, got.headers["Content-Type"])
+    if "metrics" not in path:
+        assert head.headers["Content-Length"] == str(len(body))
+    assert await head.read() == b""
 
 
 async def test_a_fault_of_ours_is_logged_and_tells_nothing_of_the_inside(http: Http) -> None:
@@ -246,7 +287,8 @@ async def test_a_page_that_is_no_number_is_an_error(http: Http, path: str) -> No
     [
         ("GET", "/api/dtmsvr/submit"),
         ("PUT", "/api/dtmsvr/submit"),
-        ("HEAD", "/api/dtmsvr/query"),
+        ("HEAD", "/api/dtmsvr/submit"),
+        ("HEAD", "/api/dtmsvr/nothing"),
         ("POST", "/api/dtmsvr/newGid"),
         ("POST", "/api/dtmsvr/query"),
         ("GET", "/api/dtmsvr/topic/t"),

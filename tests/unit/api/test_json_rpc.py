@@ -8,7 +8,17 @@ import pytest
 from loguru import logger
 
 from coordinator.api.json_rpc import JsonRpc
-from coordinator.errors import BranchConflict, Busy, DtmError, Failure, Invalid, NoResult, NotFound, Ongoing
+from coordinator.errors import (
+    BranchConflict,
+    Busy,
+    DtmError,
+    Failure,
+    Invalid,
+    NoResult,
+    NotFound,
+    Ongoing,
+    Stopping,
+)
 from coordinator.model import BranchRequest, TransactionRequest
 from tests.unit.api.fakes import BODY_BYTES_MAX, FakeService, Http, Parts, http_api
 
@@ -146,6 +156,7 @@ ERRORS: list[tuple[DtmError, int]] = [
     (BranchConflict("registered already"), -32603),
     (NoResult("boom"), -32603),
     (Busy("too much", hint="wait"), -32603),
+    (Stopping("going", hint="wait"), -32603),
 ]
 
 
@@ -234,6 +245,12 @@ async def test_params_of_a_wrong_type_are_named(
 ) -> None:
     assert await refused(rpc, request(method, params)) == ("1", -32603, message)
     assert service.asked == []
+
+
+@pytest.mark.parametrize("params", ["", "{}", None, [], [{"gid": "g1"}], 7, False, {"gid": 7}])
+async def test_a_gid_is_had_whatever_the_params_are(rpc: JsonRpc, params: object) -> None:
+    """PROTOCOL §4: old Go clients send an empty string."""
+    assert (await answered(rpc, request("newGid", params)))["result"] == {"gid": "gid-1"}
 
 
 # ---- over HTTP ----

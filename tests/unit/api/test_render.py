@@ -124,8 +124,10 @@ def test_an_unknown_gid_is_null_without_branches() -> None:
     assert render_query(None, UTC) == {"transaction": None, "branches": []}
 
 
-def test_nothing_found_is_null() -> None:
-    assert render_all([], "", UTC) == {"transactions": None, "next_position": ""}
+def test_nothing_found_is_an_empty_list_except_of_a_gid() -> None:
+    """PROTOCOL §3."""
+    assert render_all([], "", UTC) == {"transactions": [], "next_position": ""}
+    assert render_all([], "", UTC, of_gid=True) == {"transactions": None, "next_position": ""}
 
 
 def test_a_page_says_where_the_next_one_starts() -> None:

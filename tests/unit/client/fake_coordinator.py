@@ -36,6 +36,7 @@ class Answer(Enum):
     LOST = auto()  # taken, and then the connection breaks
     HANGING = auto()
     BUSY = auto()
+    STOPPING = auto()
 
 
 TEXTS = {
@@ -49,12 +50,20 @@ TEXTS = {
     Answer.BRANCH_FAILURE: "account is locked FAILURE",
     Answer.NOT_PREPARED: "no trans with gid: g1 status: prepared found FAILURE",
     Answer.BUSY: "too busy",
+    Answer.STOPPING: "the coordinator is stopping",
 }
-HTTP_STATUS = {Answer.SUCCESS: 200, Answer.ONGOING: 425, Answer.REFUSED: 500, Answer.BUSY: 503}
+HTTP_STATUS = {
+    Answer.SUCCESS: 200,
+    Answer.ONGOING: 425,
+    Answer.REFUSED: 500,
+    Answer.BUSY: 503,
+    Answer.STOPPING: 503,
+}
 GRPC_STATUS = {
     Answer.ONGOING: GrpcStatus.FAILED_PRECONDITION,
     Answer.REFUSED: GrpcStatus.INTERNAL,
-    Answer.BUSY: GrpcStatus.UNAVAILABLE,
+    Answer.BUSY: GrpcStatus.RESOURCE_EXHAUSTED,
+    Answer.STOPPING: GrpcStatus.UNAVAILABLE,
 }
 
 

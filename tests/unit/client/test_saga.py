@@ -187,11 +187,28 @@ async def test_waiting_for_the_result_gets_the_request_timeout_on_top(http: Fake
     assert asyncio.get_running_loop().time() - started > 1
 
 
-async def test_a_busy_coordinator_is_asked_again(fake: Fake) -> None:
-    fake.script = [Answer.BUSY, Answer.BUSY]
+async def test_a_full_or_stopping_coordinator_is_asked_again(fake: Fake) -> None:
+    """PROTOCOL §2: 503, RESOURCE_EXHAUSTED, UNAVAILABLE."""
+    fake.script = [Answer.BUSY, Answer.STOPPING]
     async with Dtm(fake.url) as dtm:
         await dtm.saga().add("http://b/1").submit()
     assert len(fake.submitted) == 3
+
+
+async def test_a_message_that_does_not_fit_is_not_sent_again() -> None:
+    """Its status over gRPC is that of a full coordinator."""
+    async with fake_grpc_coordinator() as fake, Dtm(fake.url) as dtm:
+        fake.script = [Answer.BUSY]
+        with pytest.raises(DtmError, match="RESOURCE_EXHAUSTED too busy"):
+            await dtm.saga("g1").add("http://b/1", data="x" * 1024 * 1024).submit()
+        assert len(fake.submitted) == 1
+
+
+async def test_why_nobody_took_it_is_told(fake: Fake) -> None:
+    fake.script = [Answer.STOPPING] * 50
+    async with Dtm(fake.url, timeout=0.3) as dtm:
+        with pytest.raises(Unreachable, match="the coordinator is stopping"):
+            await dtm.saga("g1").add("http://b/1").submit()
 
 
 async def test_a_lost_answer_is_asked_for_again_with_the_same_gid(http: Fake) -> None:
