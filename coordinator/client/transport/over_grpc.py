@@ -36,9 +36,8 @@ _WORTH_ANOTHER_ATTEMPT = (
     GrpcStatus.DEADLINE_EXCEEDED,
     GrpcStatus.RESOURCE_EXHAUSTED,
 )
-_LONG_BYTES = (
-    1024 * 1024
-)  # a message that long may be what does not fit, which has the status of "full" as well
+# What does not fit has the status of "full" as well; nobody refuses a shorter message for its length.
+_LONG_BYTES = 1024 * 1024
 
 
 class GrpcTransport:

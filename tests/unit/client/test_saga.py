@@ -200,7 +200,7 @@ async def test_a_message_that_does_not_fit_is_not_sent_again() -> None:
     async with fake_grpc_coordinator() as fake, Dtm(fake.url) as dtm:
         fake.script = [Answer.BUSY]
         with pytest.raises(DtmError, match="RESOURCE_EXHAUSTED too busy"):
-            await dtm.saga("g1").add("http://b/1", data="x" * 1024 * 1024).submit()
+            await dtm.saga("g1").add("http://b/1", payload="x" * 1024 * 1024).submit()
         assert len(fake.submitted) == 1
 
 
