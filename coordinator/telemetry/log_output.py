@@ -22,6 +22,7 @@ from coordinator.telemetry.guarded import Guarded
 from coordinator.telemetry.log import ALERT, SEVERE, STACK
 from coordinator.telemetry.log_files import open_file, rotating
 from coordinator.telemetry.secrets import Secrets
+from coordinator.telemetry.shown import shown, shown_json, shown_lines
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -48,6 +49,8 @@ _COLOURS: Final = {
 # Libraries say at `debug` what they do byte by byte, and grpclib at `info` that a client went away. What
 # OpenTelemetry has to say of an exporter, `exporting` says once.
 _LIBRARY_LEVELS: Final = {"grpclib": logging.WARNING, "opentelemetry": logging.CRITICAL + 1}
+_STACK: Final = "stack"  # the field of `Log.stack`, of many lines
+_INDENT: Final = "    "  # of these
 _LINE: Final = "_line"  # the key in a record's extra under which the finished line travels
 _ZAP_KEYS: Final = frozenset({"level", "ts", "caller", "msg", _LINE})
 
@@ -98,13 +101,15 @@ class Form:
 
     def as_text(self, record: "Record") -> str:
         """The same for people."""
-        fields = " ".join(f"{key}={value}" for key, value in self._fields(record).items())
-        trace = self._error(record).get("stacktrace", "")
-        message = self._secrets.hidden(record["message"])
+        found = self._fields(record)
+        blocks = [str(found.pop(_STACK, "")), self._error(record).get("stacktrace", "")]
+        fields = " ".join(f"{shown(key)}={shown(str(value))}" for key, value in found.items())
+        trace = "\n".join(shown_lines(block, _INDENT) for block in blocks if block)
+        message = shown(self._secrets.hidden(record["message"]))
         record["extra"][_LINE] = {
             "msg": message,
             "fields": fields,
-            "trace": f"\n{trace.rstrip()}" if trace else "",
+            "trace": f"\n{trace}" if trace else "",
         }
         level = shown_level(record)
         colour = _COLOURS.get(level, "green")
@@ -171,7 +176,7 @@ def _caller(record: "Record") -> str:
 
 def _encode(line: Mapping[str, Any]) -> str:
     try:
-        return orjson.dumps(line, default=str).decode()
+        return shown_json(orjson.dumps(line, default=str).decode())
     except orjson.JSONEncodeError:  # surrogates, huge integers: rare, and no reason to lose the line
         return json.dumps(line, default=str)
 
@@ -186,7 +191,7 @@ def _lost_as_json(count: int, reason: str) -> str:
 
 
 def _lost_as_text(count: int, reason: str) -> str:
-    return f"{_lost(count, reason)}\n"
+    return f"{shown(_lost(count, reason))}\n"
 
 
 def _lost(count: int, reason: str) -> str:
