@@ -15,6 +15,7 @@ from grpclib.server import Stream
 from coordinator.api.grpc_health import Health
 from coordinator.api.grpc_messages import Messages
 from coordinator.api.grpc_wire import Encoded, GatheringServer, Methods, bounded, receive, unary
+from coordinator.api.room import Room
 from coordinator.calls.deadlines import Deadlines
 from coordinator.errors import DtmError, NoResult
 from coordinator.model import BranchRequest, TransactionRequest
@@ -53,7 +54,10 @@ class GrpcApi:
         *,
         body_bytes_max: int = BODY_BYTES_MAX,
         tracing: Tracing = OFF,
+        room: Room | None = None,
     ) -> None:
+        """room: for the bytes of requests, shared with who else takes some; its own when None."""
+        self._room = Room() if room is None else room
         self._tracing = tracing
         self._operations = operations
         self._readiness = readiness
@@ -72,7 +76,8 @@ class GrpcApi:
         self._deadlines = Deadlines()
         ours: Any = [self._dtm(), Health(self._readiness, [SERVICE])]
         dtm, *others = ServerReflection.extend(ours)  # which lists ours
-        return GatheringServer([dtm, *(bounded(other, self._body_bytes_max) for other in others)])
+        services = [dtm, *(bounded(other, self._body_bytes_max) for other in others)]
+        return GatheringServer(services, self._room)
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new calls from here on (UNAVAILABLE), and wait for those under way, at most this long."""
@@ -146,7 +151,7 @@ class GrpcApi:
         assert self._deadlines is not None, "made with the server"
         try:
             with self._deadlines.within(MESSAGE_SECONDS_MAX):
-                return await receive(stream, self._body_bytes_max)
+                return await receive(stream, self._body_bytes_max, self._room)
         except TimeoutError as error:
             sentence = f"the message did not arrive within {MESSAGE_SECONDS_MAX:.0f} seconds"
             raise GRPCError(Status.DEADLINE_EXCEEDED, sentence) from error

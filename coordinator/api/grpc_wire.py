@@ -4,7 +4,7 @@ Everything that reaches into grpclib's inside is in this module.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from struct import Struct
 from typing import Any, Final, cast
@@ -14,13 +14,14 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
 from grpclib.server import Server, Stream
-from h2.settings import SettingCodes
 
+from coordinator.api.connections import connections_max
+from coordinator.api.grpc_calls import Calls, Runner
+from coordinator.api.grpc_connection import Connection
 from coordinator.api.grpc_status import with_short_errors
+from coordinator.api.room import Room
 
-# A call that waits for its saga keeps a stream open; h2's own 100 would make one client queue behind itself.
-STREAMS_MAX: Final = 1000  # a connection
-SILENT_SECONDS_MAX: Final = 30.0  # of a new connection: a client that speaks HTTP/2 begins at once
+_PIECE_BYTES: Final = 64 * 1024  # of a longer message are made room for at a time
 _PREFIX: Final = Struct(">?I")  # compressed?, length
 
 
@@ -37,11 +38,11 @@ class Encoded:
         return self._data
 
 
-async def receive(stream: Stream[Any, Any], bytes_max: int) -> bytes | None:
-    """Receive one message as bytes; None at the end of the stream.
+async def receive(stream: Stream[Any, Any], bytes_max: int, room: Room | None = None) -> bytes | None:
+    """Receive one message as bytes; None at the end of the stream. The call holds them in the room.
 
-    Raises GRPCError RESOURCE_EXHAUSTED for one of more than `bytes_max` bytes, before it is read: what
-    arrived of it is bounded by HTTP/2's flow control.
+    Raises Busy when there is no room; GRPCError RESOURCE_EXHAUSTED for one of more than `bytes_max` bytes,
+    before it is read: what arrived of it is bounded by HTTP/2's flow control.
     """
     source = stream._stream
     try:
@@ -56,12 +57,28 @@ async def receive(stream: Stream[Any, Any], bytes_max: int) -> bytes | None:
                 Status.RESOURCE_EXHAUSTED,
                 f"the message must have at most {bytes_max} bytes, but has {length}",
             )
-        data: bytes = await source.recv_data(length)
+        if room is None or length <= _PIECE_BYTES:
+            if room is not None:
+                room.take(source, length)
+            data: bytes = await source.recv_data(length)
+        else:
+            data = await _receive_long(source, length, room)
     except AssertionError as error:  # grpclib's way to say that the stream ended too early
         raise GRPCError(Status.INTERNAL, "the message is cut short") from error
     if len(data) != length:
         raise GRPCError(Status.INTERNAL, "the message is cut short")
     return data
+
+
+async def _receive_long(source: Any, length: int, room: Room) -> bytes:
+    data = bytearray()
+    while wanted := min(length - len(data), _PIECE_BYTES):
+        room.take(source, wanted, arriving=True)
+        piece = await source.recv_data(wanted)
+        if not piece:
+            break
+        data += piece
+    return bytes(data)
 
 
 class Methods:
@@ -126,12 +143,19 @@ class _BoundedStream:
 
 
 class GatheringServer(Server):
-    """grpclib's server, on connections that gather what is written within one turn of the event loop."""
+    """grpclib's server, on connections that are bounded and write once per turn of the event loop."""
 
-    def __init__(self, services: Sequence[Any]) -> None:
+    def __init__(self, services: Sequence[Any], room: Room | None = None) -> None:
+        """room: for metadata."""
         super().__init__(services)
-        self._mapping = _KnownMethods(self._mapping)
-        self._connections: set[_GatheringProtocol] = set()
+        self._room = Room() if room is None else room
+        # Any byte of metadata is to be read, so that the call is refused and not its connection.
+        self._h2_config.header_encoding = "latin-1"
+        self._run = Runner(
+            _KnownMethods(self._mapping), self._codec, self._status_details_codec, self.__dispatch__
+        )
+        self._connections: dict[Connection, None] = {}  # the oldest first
+        self._connections_max = connections_max()
 
     @property
     def port(self) -> int:
@@ -140,15 +164,33 @@ class GatheringServer(Server):
         port: int = sockets[0].getsockname()[1]
         return port
 
+    def transports(self) -> Iterable[tuple[asyncio.Transport, bool]]:
+        """Every open transport, and whether writing to it is paused."""
+        return ((connection.transport, connection.writing_paused) for connection in self._connections)
+
     def close(self) -> None:
         """Stop listening, cancel the calls under way, say goodbye to every client."""
-        super().close()
         for connection in tuple(self._connections):
             connection.say_goodbye()
+        super().close()
 
     def _protocol_factory(self) -> H2Protocol:
         # It is an asyncio protocol as create_server wants one; grpclib does nothing else with it.
-        return cast(H2Protocol, _GatheringProtocol(super()._protocol_factory(), self._connections))
+        self.__gc_step__()
+        return cast(H2Protocol, Connection(self._make, self._connections, self._keep_to_bound))
+
+    def _keep_to_bound(self, newcomer: Connection) -> None:
+        """With too many open, who has not spoken yet makes room, else who has no call, else the newcomer."""
+        if len(self._connections) > self._connections_max:
+            others = [connection for connection in self._connections if connection is not newcomer]
+            silent = next((connection for connection in others if connection.is_silent), None)
+            idle = silent or next((connection for connection in others if connection.is_idle), newcomer)
+            idle.say_goodbye()
+
+    def _make(self, brought: Callable[[], None]) -> H2Protocol:
+        calls = Calls(self._run, self._room, brought)
+        self._handlers.add(calls)  # type: ignore[arg-type]
+        return H2Protocol(calls, self._config, self._h2_config)
 
 
 class _KnownMethods(dict[str, Handler]):
@@ -162,102 +204,3 @@ class _KnownMethods(dict[str, Handler]):
 
 async def _refuse_unknown(stream: Stream[Any, Any]) -> None:
     raise GRPCError(Status.UNIMPLEMENTED, f"unknown method {stream._method_name}")
-
-
-class _GatheringProtocol(asyncio.Protocol):
-    """Puts a GatheringTransport between the socket and grpclib's protocol."""
-
-    def __init__(self, inner: H2Protocol, connections: "set[_GatheringProtocol]") -> None:
-        self._inner = inner
-        self._connections = connections
-        self._transport: asyncio.Transport | None = None
-        self._silence: asyncio.TimerHandle | None = None
-        self.data_received = inner.data_received  # type: ignore[method-assign]
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        inner = self._inner
-        self._transport = cast(asyncio.Transport, transport)
-        inner.connection_made(GatheringTransport(self._transport))
-        inner.connection._connection.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_MAX})
-        inner.connection.flush()
-        self._connections.add(self)
-        self._silence = asyncio.get_running_loop().call_later(SILENT_SECONDS_MAX, self._close_if_silent)
-
-    def _close_if_silent(self) -> None:
-        # h2 alone knows whether the client's preface has come; a connection that waits for calls has sent it.
-        if self._transport is not None and self._inner.connection._connection.incoming_buffer._preamble_len:
-            self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-        self._connections.discard(self)
-        self._inner.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """The client does not read: take no more from it, else what it must be answered fills the memory.
-
-        A PING is answered at once whatever waits to be sent.
-        """
-        self._inner.pause_writing()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self._inner.resume_writing()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def say_goodbye(self) -> None:
-        """Send GOAWAY, so that the client connects elsewhere without an error, and close."""
-        connection = self._inner.connection
-        if not connection.is_closing():
-            connection._connection.close_connection()
-            connection.flush()
-            connection.close()
-
-
-class GatheringTransport(asyncio.Transport):
-    """A transport that writes once per turn of the event loop.
-
-    grpclib writes a call's answer in three pieces and acknowledges its request in a fourth, each a system
-    call; gathered, the answers to several calls of one client leave together.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
-        self._transport = transport
-        self._pieces: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take in what is to be sent at the end of this turn."""
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
-        self._pieces.append(bytes(data))
-
-    def close(self) -> None:
-        """Send what was taken in, then close."""
-        self._flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._pieces.clear()
-        self._transport.abort()
-
-    def is_closing(self) -> bool:
-        """Whether it is closed or being closed."""
-        return self._transport.is_closing()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the connection."""
-        return self._transport.get_extra_info(name, default)
-
-    def _flush(self) -> None:
-        pieces = self._pieces
-        if pieces:
-            self._pieces = []
-            if not self._transport.is_closing():
-                self._transport.write(b"".join(pieces))

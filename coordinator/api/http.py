@@ -6,23 +6,26 @@ On aiohttp's low-level server: its Application (router, middlewares, signals) ma
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, cast
 
 import orjson
-from aiohttp.web import BaseRequest, Server
+from aiohttp.web import BaseRequest
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from coordinator.api.connections import connections_max
 from coordinator.api.decode import decode_gid, decode_registration, decode_transaction
-from coordinator.api.http_answer import TEXT_TYPE, Answer, Answers
-from coordinator.api.http_request import query_parameters, read_body
+from coordinator.api.http_answer import TEXT_TYPE, Answer, Answers, content_of
+from coordinator.api.http_request import OTHER_VERSION, VERSIONS, query_parameters, read_body
 from coordinator.api.http_server import HttpServer
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.listing import filter_from, one_more, page_of, page_size, position, reset_timeout
 from coordinator.api.openapi import openapi_document
 from coordinator.api.render import render_all, render_key_value, render_query, render_workflow
-from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Invalid
+from coordinator.api.room import Room
+from coordinator.errors import DtmError, Invalid
 from coordinator.model import TransactionRequest
 from coordinator.service import Operations
 from coordinator.telemetry.log import log
@@ -39,7 +42,6 @@ _SUCCESS: Final = b'{"dtm_result":"SUCCESS"}'
 _HEALTHY: Final = b'{"healthy":true}'
 _PONG: Final = b'{"msg":"pong"}'
 _INTERNAL_ERROR: Final = b'{"message":"internal error, the log of the coordinator says more"}'
-_RESULTS: Final = {409: FAILURE_WORD, 425: ONGOING_WORD}
 
 _BASE: Final = "/api/dtmsvr/"
 _JSON_RPC: Final = "/api/json-rpc"
@@ -68,8 +70,10 @@ class HttpApi:
         zone: tzinfo | None,
         body_bytes_max: int = BODY_BYTES_MAX,
         tracing: Tracing = OFF,
+        room: Room | None = None,
     ) -> None:
-        """`version` is what the call `version` answers; `zone` is what `query` and `all` show times in."""
+        """version: what that call answers. zone: of times shown. room: of requests' bytes; None: its own."""
+        self._room = Room() if room is None else room
         self._operations = operations
         self._tracing = tracing
         self._json_rpc = JsonRpc(operations, tracing)
@@ -77,7 +81,7 @@ class HttpApi:
         self._readiness = readiness
         self._metrics = metrics
         self._zone = zone
-        self._body_bytes_max = body_bytes_max
+        self._read = partial(read_body, bytes_max=body_bytes_max, room=self._room)
         self._version = orjson.dumps({"version": version})
         self._document = orjson.dumps(openapi_document(version))
         self._answers = Answers()
@@ -89,7 +93,7 @@ class HttpApi:
         """Method (`*` is any) and path of every route, parameters of the path in braces."""
         return {*self._routes, ("DELETE", f"{_TOPIC}{{topic}}")}
 
-    def server(self) -> Server:
+    def server(self) -> HttpServer:
         """The aiohttp server of this API, to be given to `start_http`. Needs a running loop.
 
         Compressed bodies are not unpacked, nothing is written per access, and a client that goes away does
@@ -101,11 +105,14 @@ class HttpApi:
             auto_decompress=False,
             handler_cancellation=False,
             keepalive_timeout=IDLE_SECONDS_MAX,
+            connections_max=connections_max(),
         )
 
     async def handle(self, request: BaseRequest) -> Answer:
         """Answer one request, whatever happens."""
         started = perf_counter()
+        if request.version not in VERSIONS:
+            return self._answers.make(request, OTHER_VERSION, 400)
         route = self._route(request.method, request.path)
         if route is None:
             return self._answers.make(request, b"404 page not found", 404, TEXT_TYPE)
@@ -116,6 +123,8 @@ class HttpApi:
         except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer of the business
             log.error("{} {} failed", request.method, request.path, exception=error)
             response = self._answers.make(request, _INTERNAL_ERROR, 500)
+        finally:
+            self._room.release(request)
         if route.meter is not None:
             route.meter.done(response.status < 400, perf_counter() - started)
         return response
@@ -169,7 +178,7 @@ class HttpApi:
 
     def _transaction_call(self, operation: Callable[[TransactionRequest], Awaitable[None]]) -> _Handler:
         async def answer(request: BaseRequest) -> Answer:
-            wanted = decode_transaction(await read_body(request, self._body_bytes_max))
+            wanted = decode_transaction(await self._read(request))
             self._tracing.about(wanted.gid, wanted.trans_type)
             await operation(wanted)
             return self._answers.make(request, _SUCCESS)
@@ -178,7 +187,7 @@ class HttpApi:
 
     def _gid_call(self, operation: Callable[[str], Awaitable[None]]) -> _Handler:
         async def answer(request: BaseRequest) -> Answer:
-            await operation(decode_gid(await read_body(request, self._body_bytes_max)))
+            await operation(decode_gid(await self._read(request)))
             return self._answers.make(request, _SUCCESS)
 
         return answer
@@ -204,7 +213,7 @@ class HttpApi:
         return self._json(request, {"succeed_count": succeed_count, "has_remaining": has_remaining})
 
     async def _register(self, request: BaseRequest) -> Answer:
-        body = await read_body(request, self._body_bytes_max)
+        body = await self._read(request)
         try:
             registration = decode_registration(body)
         except Invalid as error:  # the one place where clients expect 400
@@ -214,7 +223,7 @@ class HttpApi:
         return self._answers.make(request, _SUCCESS)
 
     async def _prepare_workflow(self, request: BaseRequest) -> Answer:
-        wanted = decode_transaction(await read_body(request, self._body_bytes_max))
+        wanted = decode_transaction(await self._read(request))
         self._tracing.about(wanted.gid, wanted.trans_type)
         return self._json(
             request, render_workflow(await self._operations.workflows.prepare(wanted), self._zone)
@@ -255,7 +264,7 @@ class HttpApi:
         # Its errors come with 200 as well (PROTOCOL §4), but count as what they are.
         started, ok = perf_counter(), False
         try:
-            body, ok = await self._json_rpc.answer(await read_body(request, self._body_bytes_max))
+            body, ok = await self._json_rpc.answer(await self._read(request))
         finally:
             self._json_rpc_meter.done(ok, perf_counter() - started)
         return self._answers.make(request, body)
@@ -287,8 +296,4 @@ class HttpApi:
         return self._answers.make(request, orjson.dumps(content), status)
 
     def _error(self, request: BaseRequest, error: DtmError) -> Answer:
-        """The answer to an error, as its class says (PROTOCOL §2)."""
-        content = {"message": error.message}
-        if result := _RESULTS.get(error.http_status):
-            content = {"dtm_result": result} | content
-        return self._json(request, content, error.http_status)
+        return self._json(request, content_of(error), error.http_status)

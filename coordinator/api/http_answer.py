@@ -12,11 +12,14 @@ from typing import Final
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, Response
 
+from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError
+
 JSON_TYPE: Final = "application/json; charset=utf-8"
 TEXT_TYPE: Final = "text/plain"  # as the reference writes it
-_SERVER: Final = "dtm-coordinator"  # and no version: who asks for one has `version`
+SERVER: Final = "dtm-coordinator"  # and no version: who asks for one has `version`
 RETRY_AFTER_SECONDS: Final = 1  # what a 503 tells the client to wait
 _UNAVAILABLE: Final = 503
+_RESULTS: Final = {409: FAILURE_WORD, 425: ONGOING_WORD}
 _REASONS: Final = {
     200: "OK",
     400: "Bad Request",
@@ -26,6 +29,12 @@ _REASONS: Final = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+
+
+def content_of(error: DtmError) -> dict[str, str]:
+    """What the answer to an error says (PROTOCOL §2)."""
+    result = _RESULTS.get(error.http_status)
+    return {"dtm_result": result, "message": error.message} if result else {"message": error.message}
 
 
 class QuickAnswer:
@@ -63,7 +72,7 @@ class Answers:
     def make(self, request: BaseRequest, body: bytes, status: int = 200, kind: str = JSON_TYPE) -> Answer:
         """The answer to this request; `kind` is its Content-Type."""
         if not request.keep_alive or request.version != HttpVersion11 or request.method == "HEAD":
-            headers = {"Content-Type": kind, "Server": _SERVER}
+            headers = {"Content-Type": kind, "Server": SERVER}
             if status == _UNAVAILABLE:
                 headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
             return Response(body=body, status=status, headers=headers)
@@ -74,7 +83,7 @@ class Answers:
     def _make_head(self, status: int, kind: str) -> bytes:
         line = f"HTTP/1.1 {status} {_REASONS.get(status, '')}"
         retry = f"Retry-After: {RETRY_AFTER_SECONDS}\r\n" if status == _UNAVAILABLE else ""
-        fields = f"Content-Type: {kind}\r\nServer: {_SERVER}\r\n{retry}Content-Length: "
+        fields = f"Content-Type: {kind}\r\nServer: {SERVER}\r\n{retry}Content-Length: "
         head = f"{line}\r\n{fields}".encode()
         self._heads[status, kind] = head
         return head

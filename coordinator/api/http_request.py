@@ -5,51 +5,59 @@ import re
 from typing import Final
 from urllib.parse import parse_qsl
 
-from aiohttp import HttpVersion11, hdrs
+from aiohttp import HttpVersion10, HttpVersion11, hdrs
 from aiohttp.web import BaseRequest, RequestPayloadError
 
+from coordinator.api.room import Room
 from coordinator.errors import Invalid
 
+VERSIONS: Final = (HttpVersion11, HttpVersion10)
+OTHER_VERSION: Final = b'{"message":"the request line must name HTTP/1.1 or HTTP/1.0"}'
 BODY_SECONDS_MAX: Final = 30.0  # a body that trickles in for longer is given up
 _QUERY_FIELDS_MAX: Final = 100
 _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
-async def read_body(request: BaseRequest, bytes_max: int) -> bytes:
-    """Read the body, never holding much more than `bytes_max` bytes of it.
+async def read_body(request: BaseRequest, bytes_max: int, room: Room) -> bytes:
+    """Read the body, never holding much more than `bytes_max` bytes of it; they count in the room.
 
-    Raises Invalid when it is longer, is sent too slowly or breaks off.
+    Raises Invalid when it is longer, is sent too slowly or breaks off; Busy when there is no room.
     """
     announced = request.content_length
     if announced is not None and announced > bytes_max:
         raise _too_long(bytes_max, f"has {announced}")
-    if hdrs.EXPECT in request.headers:
-        await _invite(request)
     content = request.content
+    if not content.is_eof():
+        room.take(request, 0, arriving=True)
+        if hdrs.EXPECT in request.headers:
+            await _invite(request)
     if content.is_eof():  # the rule: all has arrived with the headers
         body = await content.readany()
         if len(body) == announced:
+            room.take(request, announced)
             return body
         while rest := await content.readany():
             body += rest
         if len(body) > bytes_max:  # chunked, so nothing was announced
             raise _too_long(bytes_max, "is longer")
+        room.take(request, len(body))
         return body
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await _read_arriving(request, bytes_max)
+            return await _read_arriving(request, bytes_max, room)
     except TimeoutError as error:
         raise Invalid(f"the body did not arrive within {BODY_SECONDS_MAX:.0f} seconds") from error
     except (ConnectionError, RequestPayloadError) as error:
         raise Invalid(f"the body could not be read to its end: {error}") from error
 
 
-async def _read_arriving(request: BaseRequest, bytes_max: int) -> bytes:
+async def _read_arriving(request: BaseRequest, bytes_max: int, room: Room) -> bytes:
     body = bytearray()
     while chunk := await request.content.readany():
         body += chunk
         if len(body) > bytes_max:
             raise _too_long(bytes_max, "is longer")
+        room.take(request, len(chunk), arriving=True)
     return bytes(body)
 
 

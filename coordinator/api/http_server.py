@@ -1,41 +1,110 @@
-"""aiohttp's low-level server; a request line that is too long is answered as all bad input (PROTOCOL §2)."""
+"""aiohttp's low-level server with bounds; what its parser refuses has an answer of ours (PROTOCOL §2)."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidHeader, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
+from aiohttp.web_protocol import _ErrInfo
 
-from coordinator.api.http_answer import JSON_TYPE
+from coordinator.api.http_answer import JSON_TYPE, RETRY_AFTER_SECONDS, SERVER
 
 # The request's line: a topic, a url and a remark with every character escaped.
 LINE_BYTES_MAX: Final = 64 * 1024
-HEADER_BYTES_MAX: Final = 8 * 1024  # one header
+HEADERS_BYTES_MAX: Final = 1024 * 1024  # all of a request's, and its line
 
-_TOO_LONG: Final = orjson.dumps(
-    {
-        "message": f"the request line may have {LINE_BYTES_MAX} bytes, and a header {HEADER_BYTES_MAX}:"
-        " what was sent is longer"
-    }
+_TOO_LONG: Final = (
+    f"the request line may have {LINE_BYTES_MAX} bytes, and all headers together {HEADERS_BYTES_MAX}:"
+    " what was sent is longer"
 )
+_FULL: Final = orjson.dumps({"message": "the coordinator has all the connections that it takes"})
+_FULL_ANSWER: Final = (
+    f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {JSON_TYPE}\r\nServer: {SERVER}\r\n"
+    f"Retry-After: {RETRY_AFTER_SECONDS}\r\nConnection: close\r\nContent-Length: {len(_FULL)}\r\n\r\n"
+).encode() + _FULL
+_SHOWN_MAX: Final = 200  # characters of what the parser says
 
 
 class HttpServer(Server):
     """Makes a protocol for each connection; given to the loop's `create_server`. Needs a running loop."""
 
-    def __init__(self, handler: Any, *, handler_cancellation: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        handler: Any,
+        *,
+        handler_cancellation: bool,
+        connections_max: int,
+        **options: Any,
+    ) -> None:
         """options: of aiohttp's RequestHandler."""
         super().__init__(handler, handler_cancellation=handler_cancellation)
-        self._options = options | {"max_line_size": LINE_BYTES_MAX, "max_field_size": HEADER_BYTES_MAX}
+        self._connections_max = connections_max
+        self._options = options | {"max_line_size": LINE_BYTES_MAX, "max_field_size": HEADERS_BYTES_MAX}
 
     def __call__(self) -> RequestHandler:
         """One connection."""
         return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
+    def transports(self) -> Iterable[tuple[asyncio.Transport, bool]]:
+        """Every open transport, and whether writing to it is paused."""
+        return ((transport, handler.writing_paused) for handler, transport in self._connections.items())
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Called by aiohttp. With too many open, the one that waits longest for a request makes room."""
+        super().connection_made(handler, transport)
+        if len(self._connections) <= self._connections_max:
+            return
+        idle = [other for other in self._connections if _is_idle(other)]
+        if idle:
+            min(idle, key=_idle_since).force_close()
+        else:
+            transport.write(_FULL_ANSWER)
+            asyncio.get_running_loop().call_soon(transport.close)  # aiohttp is about to start on it
+
+
+def _is_idle(connection: RequestHandler) -> bool:
+    return connection._waiter is not None and not connection._waiter.done()
+
+
+def _idle_since(connection: RequestHandler) -> float:
+    return connection._next_keepalive_close_time
+
 
 class _Connection(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_body", "_head_bytes")
+
+    def __init__(self, manager: Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._head_bytes = 0  # read since the last request, of a next one that has not all its headers yet
+        self._body: StreamReader | None = None  # which is arriving
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; aiohttp bounds a header, and how many there are, but not all of them together."""
+        if self._head_bytes > HEADERS_BYTES_MAX:
+            return  # refused: what still comes is dropped until the answer is sent
+        requests = self._request_count
+        super().data_received(data)
+        if self._request_count != requests:
+            self._head_bytes = 0
+            body = self._messages[-1][1] if self._messages else None
+            self._body = None if body is None or body.is_eof() else body
+        elif self._body is not None:
+            if self._body.is_eof():
+                self._body = None
+        elif data:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADERS_BYTES_MAX:
+                self._refuse(LineTooLong(b"", HEADERS_BYTES_MAX))
+
+    def _refuse(self, error: HttpProcessingError) -> None:
+        """As aiohttp does what its parser refuses."""
+        self._request_count += 1
+        self._messages.append((_ErrInfo(status=400, exc=error, message=error.message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def handle_error(
         self,
@@ -44,9 +113,25 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> StreamResponse:
-        """What the parser refuses comes here. aiohttp's own answer is 400 with plain text."""
-        answer = super().handle_error(request, status, exc, message)
-        if isinstance(exc, LineTooLong):
-            answer = Response(body=_TOO_LONG, status=500, headers={"Content-Type": JSON_TYPE})
-            answer.force_close()
+        """What the parser refuses comes here. aiohttp's own answer is plain text and tells its version."""
+        if isinstance(exc, HttpProcessingError):
+            status, sentence = _sentence(exc)
+        else:
+            super().handle_error(request, status, exc, message)  # which writes the log
+            sentence = "internal error, the log of the coordinator says more"
+        headers = {"Content-Type": JSON_TYPE, "Server": SERVER}
+        answer = Response(body=orjson.dumps({"message": sentence}), status=status, headers=headers)
+        answer.force_close()
         return answer
+
+
+def _sentence(error: HttpProcessingError) -> tuple[int, str]:
+    """The status and sentence for what is no HTTP; a request that is only too long is bad input."""
+    if isinstance(error, LineTooLong):
+        return 500, _TOO_LONG
+    said = " ".join(error.message.split())[:_SHOWN_MAX]
+    if isinstance(error, BadHttpMethod):
+        return 400, f"the request line has no method of HTTP: {said}"
+    if isinstance(error, InvalidHeader):
+        return 400, f"a header is malformed: {said}"
+    return 400, f"this is no HTTP/1.1 request: {said}"

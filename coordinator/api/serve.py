@@ -6,11 +6,11 @@ import socket
 from pathlib import Path
 from typing import Protocol
 
-from aiohttp.web import Server
-
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.grpc_wire import GatheringServer
 from coordinator.api.http import HttpApi
+from coordinator.api.http_server import HttpServer
+from coordinator.api.unread import Unread
 from coordinator.errors import StartError
 
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -51,9 +51,10 @@ async def start_grpc(api: GrpcApi, host: str, port: int) -> Listener:
 
 
 class _HttpListener:
-    def __init__(self, server: Server, listening: asyncio.Server) -> None:
+    def __init__(self, server: HttpServer, listening: asyncio.Server) -> None:
         self._server = server
         self._listening = listening
+        self._unread = asyncio.create_task(Unread(server.transports).run())
         self.port: int = listening.sockets[0].getsockname()[1]
 
     async def stop(self, grace_seconds: float) -> None:
@@ -63,18 +64,26 @@ class _HttpListener:
         # aiohttp waits for a request, then once more for its connection: each may take all of the time given.
         await self._server.shutdown(grace_seconds / 2)
         await self._listening.wait_closed()
+        await _ended(self._unread)
 
 
 class _GrpcListener:
     def __init__(self, api: GrpcApi, server: GatheringServer) -> None:
         self._api = api
         self._server = server
+        self._unread = asyncio.create_task(Unread(server.transports).run())
         self.port: int = server.port
 
     async def stop(self, grace_seconds: float) -> None:
         await self._api.drain(grace_seconds)
         self._server.close()
         await self._server.wait_closed()
+        await _ended(self._unread)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def ephemeral_ports(file: Path = _PORT_RANGE) -> range:

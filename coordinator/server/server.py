@@ -7,6 +7,7 @@ from random import Random, SystemRandom
 from coordinator import __version__
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.http import HttpApi
+from coordinator.api.room import Room
 from coordinator.api.serve import Listener, start_grpc, start_http
 from coordinator.calls.router import BranchCaller
 from coordinator.clock import SystemClock
@@ -232,6 +233,7 @@ class Server:
 
     async def _listen(self, operations: Operations, observing: Observing) -> tuple[Listener, Listener]:
         settings, readiness, metrics = self._settings, self._readiness, observing.metrics
+        room = Room()
         http_api = HttpApi(
             operations,
             readiness,
@@ -240,6 +242,7 @@ class Server:
             zone=settings.time_zone,
             body_bytes_max=settings.body_bytes_max,
             tracing=observing.tracing,
+            room=room,
         )
         http = await start_http(http_api, settings.host, settings.http_port)
         self._opened.push_async_callback(http.stop, STOP_SECONDS)
@@ -249,6 +252,7 @@ class Server:
             metrics,
             body_bytes_max=settings.body_bytes_max,
             tracing=observing.tracing,
+            room=room,
         )
         grpc = await start_grpc(grpc_api, settings.host, settings.grpc_port)
         self._opened.push_async_callback(grpc.stop, STOP_SECONDS)

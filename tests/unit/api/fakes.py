@@ -12,7 +12,9 @@ from grpclib.client import Channel
 from prometheus_client import CollectorRegistry, generate_latest
 
 from coordinator.api.grpc import GrpcApi
+from coordinator.api.grpc_wire import GatheringServer
 from coordinator.api.http import HttpApi
+from coordinator.api.room import Room
 from coordinator.api.serve import start_grpc, start_http
 from coordinator.model import BranchRequest, Transaction, TransactionRequest
 from coordinator.store.base import Filter, KeyValue, Stored
@@ -174,7 +176,7 @@ class Http(Parts):
 
 
 @asynccontextmanager
-async def http_api() -> AsyncIterator[Http]:
+async def http_api(room: Room | None = None) -> AsyncIterator[Http]:
     parts = Http()
     api = HttpApi(
         parts.operations,
@@ -183,6 +185,7 @@ async def http_api() -> AsyncIterator[Http]:
         version="1.2.3",
         zone=UTC,
         body_bytes_max=BODY_BYTES_MAX,
+        room=room,
     )
     parts.routes = api.routes
     listener = await start_http(api, HOST, 0)
@@ -197,14 +200,18 @@ class Grpc(Parts):
 
     channel: Channel
     api: GrpcApi
+    server: GatheringServer
 
 
 @asynccontextmanager
-async def grpc_api() -> AsyncIterator[Grpc]:
+async def grpc_api(room: Room | None = None) -> AsyncIterator[Grpc]:
     parts = Grpc()
-    parts.api = GrpcApi(parts.operations, parts.readiness, parts.metrics, body_bytes_max=BODY_BYTES_MAX)
+    parts.api = GrpcApi(
+        parts.operations, parts.readiness, parts.metrics, body_bytes_max=BODY_BYTES_MAX, room=room
+    )
     listener = await start_grpc(parts.api, HOST, 0)
     parts.port = listener.port
+    parts.server = listener._server  # type: ignore[attr-defined]
     parts.channel = Channel(HOST, parts.port)
     yield parts
     parts.channel.close()

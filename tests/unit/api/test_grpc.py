@@ -20,7 +20,7 @@ from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha_pb2
 from loguru import logger
 
 from coordinator.api import grpc as grpc_module
-from coordinator.api import grpc_health, grpc_wire
+from coordinator.api import grpc_connection, grpc_health
 from coordinator.api.grpc_wire import GatheringServer
 from coordinator.errors import (
     BranchConflict,
@@ -476,7 +476,7 @@ async def test_reflection_says_when_it_knows_no_such_symbol(
 
 
 async def test_a_connection_that_never_says_anything_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc_wire, "SILENT_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(grpc_connection, "SILENT_SECONDS_MAX", 0.05)
     async with grpc_api() as grpc:
         await DtmStub(grpc.channel).new_gid()
         reader, writer = await asyncio.open_connection(HOST, grpc.port)

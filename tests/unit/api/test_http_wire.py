@@ -160,13 +160,6 @@ async def test_a_line_just_as_long_as_it_may_be_is_read(http: Http) -> None:
     assert (await exchange(http, asked)).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_header_that_is_too_long_is_an_error_in_the_protocols_form(http: Http) -> None:
-    """PROTOCOL §2."""
-    answer = await exchange(http, b"GET /api/ping HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"x" * 9000))
-    assert answer.startswith(b"HTTP/1.0 500")
-    assert b"and a header 8192" in answer
-
-
 async def test_an_old_client_gets_an_answer_it_understands(http: Http) -> None:
     answer = await exchange(http, b"GET /api/ping HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
