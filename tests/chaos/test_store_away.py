@@ -36,6 +36,7 @@ ANSWER_SECONDS_MAX = 10
 HANGING_SECONDS_MAX = 12  # a database that hangs uses up every limit: of the result's wait, and of the reads
 AWAY_SECONDS = 6  # long enough for a request to use up all of its time
 STILL_RUNNING = "wait result not return success"
+REFUSALS = frozenset({GrpcStatus.UNAVAILABLE, GrpcStatus.INTERNAL, GrpcStatus.RESOURCE_EXHAUSTED})
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class Load:
                 self._took(plan)
             case 409, {"dtm_result": "FAILURE", "message": str(message)}:
                 self._failed(plan, message)
-            case 500, {"message": str(message)} if message and "dtm_result" not in content:
+            case 500 | 503, {"message": str(message)} if message and "dtm_result" not in content:
                 self.refused += 1
             case _:
                 self.wrong.append(f"{plan}: {answer.status} {content}")
@@ -91,7 +92,7 @@ class Load:
         except GRPCError as error:
             if error.status is GrpcStatus.ABORTED:
                 self._failed(plan, error.message or "")
-            elif error.status in {GrpcStatus.UNAVAILABLE, GrpcStatus.INTERNAL} and error.message:
+            elif error.status in REFUSALS and error.message:
                 self.refused += 1
             else:
                 self.wrong.append(f"{plan}: {error!r}")
