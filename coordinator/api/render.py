@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
+from coordinator.engine.alerts import without_notes
 from coordinator.model import Branch, Transaction
 from coordinator.store.base import KeyValue, Stored
 from coordinator.store.options import encode_options
@@ -69,7 +70,7 @@ def render_transaction(transaction: Transaction, zone: tzinfo | None) -> dict[st
         "next_cron_interval": transaction.next_cron_interval,
         "next_cron_time": _time(transaction.next_cron_time, zone),
         "owner": transaction.owner,
-        "ext_data": transaction.ext_data,
+        "ext_data": without_notes(transaction.ext_data),
     }
     return {
         "id": transaction.id,

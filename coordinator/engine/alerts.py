@@ -46,6 +46,17 @@ def noted(ext_data: str, *, failed: int, alerted: bool) -> str:
     return orjson.dumps(kept).decode() if kept else ""
 
 
+def without_notes(ext_data: str) -> str:
+    """The same ext_data as clients know it, who are not told how often something failed."""
+    if _FAILED_ROUNDS not in ext_data and not is_marked(ext_data):
+        return ext_data
+    found = _parsed(ext_data)
+    if found is None:
+        return ext_data
+    kept = {name: value for name, value in found.items() if name not in (_FAILED_ROUNDS, _ALERTED)}
+    return orjson.dumps(kept).decode() if kept else ""
+
+
 def _parsed(ext_data: str) -> dict[str, Any] | None:
     try:
         found = orjson.loads(ext_data or "{}")

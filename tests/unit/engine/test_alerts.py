@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from coordinator.backoff import Timing
-from coordinator.engine.alerts import Alert, failed_rounds, is_marked, noted
+from coordinator.engine.alerts import Alert, failed_rounds, is_marked, noted, without_notes
 from coordinator.engine.hook import WebHookAlerts
 from coordinator.model import Options
 from tests.support.ports import HOST
@@ -88,6 +88,12 @@ def test_what_another_program_left_there_is_left_alone(ext_data: str) -> None:
 )
 def test_what_counts_no_rounds_counts_as_none(ext_data: str) -> None:
     assert failed_rounds(ext_data) == 0
+
+
+@pytest.mark.parametrize("ext_data", ["", "{}", "[]", "no JSON", '{"traceparent":"00-1"}'])
+def test_clients_see_none_of_it(ext_data: str) -> None:
+    seen = without_notes(noted(ext_data, failed=3, alerted=True))
+    assert seen == ext_data or json.loads(ext_data) == json.loads(seen or "{}")
 
 
 def test_nothing_is_written_where_nothing_is_to_be_said() -> None:
