@@ -169,7 +169,7 @@ def make_tables(connection: Connection, *, reset: bool = False) -> None:
 
 
 def make_own_tables(connection: Connection) -> None:
-    """Make those of our own that are absent. Raises StartError when one that is there lacks columns or keys."""
+    """Make those of our own that are absent. Raises StartError when one of them lacks columns or keys."""
     OWN_METADATA.create_all(connection)
     _check_tables(connection, OWN_METADATA)
 
