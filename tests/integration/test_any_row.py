@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from coordinator.api.render import render_query, render_transaction
 from coordinator.backoff import Timing, after_round
 from coordinator.clock import SystemClock
-from coordinator.engine.alerts import is_marked, marked
+from coordinator.engine.alerts import failed_rounds, is_marked, noted
 from coordinator.engine.tools import Pattern
 from coordinator.errors import Invalid
 from coordinator.model import TransType
@@ -70,7 +70,14 @@ CUSTOM_DATA = [
     '{"name":"w","data":"e30="}',
     "[" * 5000,
 ]
-EXT_DATA = ["{", "[]", '{"headers":7}', '{"traceparent":"00-zz"}', '{"traceparent":5,"alerted":"yes"}']
+EXT_DATA = [
+    "{",
+    "[]",
+    '{"failed_rounds":18446744073709551615}',
+    '{"headers":7}',
+    '{"traceparent":"00-zz"}',
+    '{"traceparent":5,"alerted":"yes"}',
+]
 
 
 async def looked_at(store: SqlStore, gids: set[str], driven: str) -> None:
@@ -113,7 +120,7 @@ def would_be_driven(stored: Stored, now: datetime) -> None:
     assert TIMING.deferred_until(transaction, 1.0, now) > now
     assert after_round(TIMING, transaction, succeeded=False, unknown=True) > 0
     assert TIMING.failures(transaction.next_cron_interval, transaction.options) >= 0
-    is_marked(marked(transaction.ext_data))
+    is_marked(noted(transaction.ext_data, failed=failed_rounds(transaction.ext_data) + 1, alerted=True))
     trace_field(transaction.ext_data)
     assert (now - transaction.create_time).total_seconds() is not None
     if transaction.trans_type not in PATTERNS:
