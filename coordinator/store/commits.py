@@ -43,10 +43,8 @@ def failure_of(error: BaseException, *, began: bool) -> Rejected | TryAgain:
             return TryAgain(reason_of(error), one_by_one=True)
         case Fault.DEADLOCK:
             return TryAgain(reason_of(error))
-        case other:
-            # A database that does not answer was not broken by what it was asked.
-            broke = other is Fault.AWAY and began and not isinstance(error, TimeoutError)
-            return TryAgain(reason_of(error), broke=broke)
+        case Fault.AWAY:  # one that does not answer was not broken by what it was asked
+            return TryAgain(reason_of(error), broke=began and not isinstance(error, TimeoutError))
 
 
 class Observer(Protocol):

@@ -162,11 +162,8 @@ class SqlStore:
 
     async def list(self, wanted: Filter) -> Sequence[Transaction]:
         """See Store."""
-        return await self._read_of(
-            (wanted.gid, wanted.status, wanted.trans_type),
-            [],
-            partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock),
-        )
+        listed = partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock)
+        return await self._read_of((wanted.gid, wanted.status, wanted.trans_type), [], listed)
 
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
         """See Store."""
