@@ -1,11 +1,10 @@
 """Between the model and stored rows, both ways: values as columns hold them, times as wall clock."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
-from coordinator.backoff import INTERVAL_MAX
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Branch, BranchStatus, Status, Transaction
 from coordinator.store.base import Assign, Change
@@ -14,6 +13,8 @@ from coordinator.store.limits import check_branches, check_texts, check_transact
 from coordinator.store.options import decode_options, encode_options
 from coordinator.store.statements import Values
 from coordinator.store.wall_clock import WallClock
+
+_INTERVAL_MAX: Final = 2**31 - 1  # seconds: what the column holds on a server
 
 
 def insertion_of(transaction: Transaction, branches: Sequence[Branch], clock: WallClock) -> Insertion:
@@ -157,4 +158,4 @@ def _bytes_of(value: object) -> bytes:
 
 
 def _interval_of(value: object) -> int:
-    return min(max(value, 0), INTERVAL_MAX) if isinstance(value, int) else 0
+    return min(max(value, 0), _INTERVAL_MAX) if isinstance(value, int) else 0
