@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from coordinator.model import Options, Transaction, TransType
+from coordinator.model import Options, Transaction, TransType, later
 
 INTERVAL_MAX = 2**31 - 1  # seconds, column next_cron_interval
 NEVER = timedelta(days=36_525)  # a saga that is only prepared waits for its client, however long
@@ -67,21 +67,21 @@ class Timing:
             seconds = self.first_interval(options)
         else:
             seconds = options.timeout_to_fail or self.timeout_to_fail
-        return now + timedelta(seconds=seconds)
+        return later(now, seconds)
 
     def lease_end(self, options: Options, now: datetime) -> datetime:
         """next_cron_time while a driver holds a transaction with these options."""
-        return now + timedelta(seconds=self.lease(options))
+        return later(now, self.lease(options))
 
     def deferred_until(self, transaction: Transaction, seconds: float, now: datetime) -> datetime:
         """next_cron_time of one that found no place at its endpoint: not later than its own time limit."""
-        until = now + timedelta(seconds=seconds)
+        until = later(now, seconds)
         limit = self.fails_at(transaction, now)
         return until if limit is None else min(until, limit)
 
     def fails_at(self, transaction: Transaction, now: datetime) -> datetime | None:
         """When its own time limit is reached; None without one, or when that is past."""
-        limit = transaction.create_time + timedelta(seconds=transaction.options.timeout_to_fail)
+        limit = later(transaction.create_time, transaction.options.timeout_to_fail)
         return limit if limit > now else None
 
 
@@ -89,7 +89,10 @@ def after_round(timing: Timing, transaction: Transaction, *, succeeded: bool, un
     """The back-off, seconds, after a round that must wait.
 
     succeeded: a branch gave success, which takes back an earlier doubling. unknown: one gave
-    no result (ONGOING, which keeps the interval, aside): doubled once, however many did.
+    no result (ONGOING, which keeps the interval, aside): doubled once, however many did. A row of another
+    program may have no interval: without one it would be due again at once, for ever.
     """
-    interval = timing.first_interval(transaction.options) if succeeded else transaction.next_cron_interval
+    interval = 0 if succeeded else transaction.next_cron_interval
+    if interval <= 0:
+        interval = timing.first_interval(transaction.options)
     return timing.doubled(interval, transaction.options) if unknown else interval

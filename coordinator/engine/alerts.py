@@ -15,6 +15,7 @@ from coordinator.telemetry.log import log
 _ALERTED: Final = "alerted"
 _MARKED: Final = f'"{_ALERTED}":true'
 _FAILED_ROUNDS: Final = "failed_rounds"
+_FAILED_ROUNDS_MAX: Final = 2**31 - 1  # any number may stand in a row
 
 
 def is_marked(ext_data: str) -> bool:
@@ -27,7 +28,7 @@ def failed_rounds(ext_data: str) -> int:
     if _FAILED_ROUNDS not in ext_data:
         return 0
     count = (_parsed(ext_data) or {}).get(_FAILED_ROUNDS)
-    return count if type(count) is int and count > 0 else 0
+    return min(count, _FAILED_ROUNDS_MAX) if type(count) is int and count > 0 else 0
 
 
 def noted(ext_data: str, *, failed: int, alerted: bool) -> str:

@@ -263,7 +263,8 @@ class Drive:
     async def _write(self, assign: Assign) -> None:
         results, self._unwritten = tuple(self._unwritten), []
         transaction = self._transaction
-        change = Change(transaction.gid, frozenset({transaction.status}), self._lease.owner, results, assign)
+        expected = frozenset({transaction.status})
+        change = Change(transaction.gid, expected, self._lease.owner, results, assign, by_driver=True)
         changed = await self._tools.store.change(change, timeout=self._seconds_to_write)
         if changed is not Changed.APPLIED:
             raise Fenced

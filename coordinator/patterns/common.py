@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
+from coordinator.model import Branch, BranchStatus, Result, Status, Transaction, later
 from coordinator.patterns.decision import Await, Decision, Finish, Round, Run, Wait
 
 
@@ -20,7 +20,7 @@ def one_by_one(waiting: Sequence[Branch], round: Round, *, then: Status) -> Deci
 
 def given_up_at(transaction: Transaction, round: Round) -> datetime:
     """When a prepared transaction has waited long enough for its client (PROTOCOL §7, §8)."""
-    return transaction.create_time + timedelta(seconds=seconds_to_fail(transaction, round))
+    return later(transaction.create_time, seconds_to_fail(transaction, round))
 
 
 def seconds_to_fail(transaction: Transaction, round: Round) -> int:

@@ -8,11 +8,20 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from coordinator.model import Branch, BranchStatus, Op, Result, Status, Transaction, TransactionRequest
+from coordinator.model import (
+    Branch,
+    BranchStatus,
+    Op,
+    Result,
+    Status,
+    Transaction,
+    TransactionRequest,
+    later,
+)
 from coordinator.patterns.common import flag_of, given_up_at, json_object, one_by_one, recorded_success
 from coordinator.patterns.decision import Await, Decision, Finish, Round, Run, Submit, Wait
 
@@ -116,7 +125,7 @@ def _ask_sender(transaction: Transaction, round: Round, now: datetime) -> Decisi
 
 def _deliver(transaction: Transaction, branches: Sequence[Branch], round: Round, now: datetime) -> Decision:
     custom = custom_of(transaction.custom_data)
-    start = transaction.create_time + timedelta(seconds=custom.delay)
+    start = later(transaction.create_time, custom.delay)
     if custom.delay and now < start:  # without one not even for a clock that was put back a little
         return Wait(until=start)
     waiting = [branch for branch in branches if branch.status is BranchStatus.PREPARED]

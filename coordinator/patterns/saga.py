@@ -2,16 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from coordinator.model import Branch, BranchStatus, Op, Result, Status, Transaction, TransactionRequest
+from coordinator.model import (
+    Branch,
+    BranchStatus,
+    Op,
+    Result,
+    Status,
+    Transaction,
+    TransactionRequest,
+    later,
+)
 from coordinator.patterns.common import flag_of, json_object
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Wait
 
 _FIRST_REPEAT_SECONDS = 0.1
 _LONGEST_REPEAT_SECONDS = 1.0
+
+# A step's order takes about 240 bytes: 256 x 32 x 240 and 4 x 4,096 x 240 are 6 MB.
+_STEPS_USUAL = 32
+_STEPS_REMEMBERED = 4096
+_CHARACTERS_REMEMBERED = 1024  # what the column holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +36,12 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    action: Branch
-    compensate: Branch
+class _Steps:
+    """The rows of each step, in order, and which actions have succeeded."""
+
+    actions: Sequence[Branch]
+    compensates: Sequence[Branch]
+    done: set[int]
 
 
 def branches_of(request: TransactionRequest) -> tuple[Branch, ...]:
@@ -37,13 +54,20 @@ def branches_of(request: TransactionRequest) -> tuple[Branch, ...]:
     return tuple(rows)
 
 
-@lru_cache(maxsize=1024)
 def order_of(custom_data: str, concurrent: bool, steps: int) -> Order:
     """Read a saga's custom_data: `{"concurrent":bool,"orders":{"1":[0]}}`, or nothing (PROTOCOL §6).
 
     concurrent: what the options say; either place turns it on. steps: how many there are.
     Raises ValueError, with a sentence, for what is not that JSON, an order out of range or a cycle.
+    What was read is remembered, in a few megabytes at most: of usual sagas many, of long ones few.
     """
+    if len(custom_data) > _CHARACTERS_REMEMBERED or steps > _STEPS_REMEMBERED:
+        return _read_order(custom_data, concurrent, steps)
+    read = _read_usual if steps <= _STEPS_USUAL else _read_long
+    return read(custom_data, concurrent, steps)
+
+
+def _read_order(custom_data: str, concurrent: bool, steps: int) -> Order:
     data = json_object(custom_data)
     sequential = not (flag_of(data, "concurrent") or concurrent)
     before = [{index - 1} if sequential and index else set() for index in range(steps)]
@@ -53,6 +77,10 @@ def order_of(custom_data: str, concurrent: bool, steps: int) -> Order:
     return Order(tuple(frozenset(earlier) for earlier in before))
 
 
+_read_usual = lru_cache(maxsize=256)(_read_order)
+_read_long = lru_cache(maxsize=4)(_read_order)
+
+
 def decide(transaction: Transaction, branches: Sequence[Branch], round: Round, now: datetime) -> Decision:
     """Return the next step of a saga.
 
@@ -60,7 +88,7 @@ def decide(transaction: Transaction, branches: Sequence[Branch], round: Round, n
     Raises ValueError for a final transaction, and for rows or custom_data that no saga can have.
     """
     steps = _steps(branches)
-    before = order_of(transaction.custom_data, transaction.options.concurrent, len(steps)).before
+    before = order_of(transaction.custom_data, transaction.options.concurrent, len(steps.actions)).before
     match transaction.status:
         case Status.PREPARED:  # the client has not submitted it; nobody drives it
             return Wait()
@@ -86,26 +114,25 @@ def recorded(branch: Branch, result: Result) -> BranchStatus | None:
 
 def _forward(
     transaction: Transaction,
-    steps: list[_Step],
+    steps: _Steps,
     before: Sequence[frozenset[int]],
     round: Round,
     now: datetime,
 ) -> Decision:
-    statuses = [step.action.status for step in steps]
-    if BranchStatus.FAILED in statuses:
-        failed = steps[statuses.index(BranchStatus.FAILED)].action
-        return Abort(round.failure_reason or f"url:{failed.url} return failed: FAILURE")
-    if all(status is BranchStatus.SUCCEED for status in statuses):
+    failed = [action for action in steps.actions if action.status is BranchStatus.FAILED]
+    if failed:
+        return Abort(round.failure_reason or f"url:{failed[0].url} return failed: FAILURE")
+    if len(steps.done) == len(steps.actions):
         return Finish(Status.SUCCEED)
     limit = _time_limit(transaction)
     if limit is not None and now >= limit:
         return Abort(f"Timeout after {transaction.options.timeout_to_fail} seconds")
     startable = [
-        step.action
-        for index, step in enumerate(steps)
-        if step.action.status is BranchStatus.PREPARED
-        and step.action.key not in round.in_flight
-        and all(statuses[earlier] is BranchStatus.SUCCEED for earlier in before[index])
+        action
+        for action, earlier in zip(steps.actions, before, strict=True)
+        if action.status is BranchStatus.PREPARED
+        and earlier <= steps.done
+        and action.key not in round.in_flight
     ]
     fresh = tuple(action for action in startable if action.key not in round.unrecorded)
     if fresh:
@@ -125,44 +152,60 @@ def _repeat(again: tuple[Branch, ...], limit: int, repeats: int) -> Decision:
     return Run(again[:left], delay=delay)
 
 
-def _backward(steps: list[_Step], before: Sequence[frozenset[int]], round: Round) -> Decision:
+def _backward(steps: _Steps, before: Sequence[frozenset[int]], round: Round) -> Decision:
     if any(op == Op.ACTION for _, op in round.in_flight):
         return Await()  # an action that answers now still counts as run
-    undo = {index for index, step in enumerate(steps) if _may_have_run(step, before[index], steps)}
-    left = {index for index in undo if steps[index].compensate.status is not BranchStatus.SUCCEED}
+    left = [
+        index
+        for index, compensate in enumerate(steps.compensates)
+        if compensate.status is not BranchStatus.SUCCEED
+        # What is prepared may have run all the same, once everything before it had succeeded.
+        and (steps.actions[index].status is not BranchStatus.PREPARED or before[index] <= steps.done)
+    ]
     if not left:
         return Finish(Status.FAILED)
+    waiting = frozenset[int]().union(*[before[later] for later in left])  # for a later one to be undone
     ready = tuple(
-        steps[index].compensate
-        for index in sorted(left, reverse=True)
-        if steps[index].compensate.key not in round.in_flight
-        and steps[index].compensate.key not in round.unrecorded
-        and not any(index in before[later] for later in left)
+        compensate
+        for index in reversed(left)
+        if index not in waiting
+        and (compensate := steps.compensates[index]).key not in round.in_flight
+        and compensate.key not in round.unrecorded
     )
     if ready:
         return Run(ready)
     return Await() if round.in_flight else Wait()
 
 
-def _may_have_run(step: _Step, before: frozenset[int], steps: list[_Step]) -> bool:
-    if step.action.status is not BranchStatus.PREPARED:
-        return True
-    return all(steps[earlier].action.status is BranchStatus.SUCCEED for earlier in before)
-
-
 def _time_limit(transaction: Transaction) -> datetime | None:
     seconds = transaction.options.timeout_to_fail
-    return transaction.create_time + timedelta(seconds=seconds) if seconds > 0 else None
+    return later(transaction.create_time, seconds) if seconds > 0 else None
 
 
-def _steps(branches: Sequence[Branch]) -> list[_Step]:
+def _steps(branches: Sequence[Branch]) -> _Steps:
+    compensates, actions = branches[::2], branches[1::2]
+    ids = [action.branch_id for action in actions]
+    if (
+        ids != [compensate.branch_id for compensate in compensates]
+        or len(set(ids)) != len(ids)
+        or [action.op for action in actions].count(Op.ACTION) != len(ids)
+        or [compensate.op for compensate in compensates].count(Op.COMPENSATE) != len(ids)
+    ):  # not as `branches_of` writes them: another program did
+        compensates, actions = _sorted_out(branches)
+    done = {index for index, action in enumerate(actions) if action.status is BranchStatus.SUCCEED}
+    return _Steps(actions, compensates, done)
+
+
+def _sorted_out(branches: Sequence[Branch]) -> tuple[Sequence[Branch], Sequence[Branch]]:
+    """The compensations and the actions, step by step, of rows in any order."""
     by_id: dict[str, dict[str, Branch]] = {}
     for branch in branches:
         by_id.setdefault(branch.branch_id, {})[branch.op] = branch
     try:
-        return [_Step(ops[Op.ACTION], ops[Op.COMPENSATE]) for ops in by_id.values()]
+        pairs = [(ops[Op.ACTION], ops[Op.COMPENSATE]) for ops in by_id.values()]
     except KeyError as error:
         raise ValueError(f"a saga's step has no {error.args[0]} row") from error
+    return [compensate for _, compensate in pairs], [action for action, _ in pairs]
 
 
 def _orders(data: dict[str, Any], steps: int) -> list[tuple[int, set[int]]]:
@@ -192,9 +235,16 @@ def _indexes(key: str, earlier: object, steps: int) -> set[int]:
 
 
 def _refuse_cycle(before: list[set[int]]) -> None:
-    left = set(range(len(before)))
-    while left:
-        free = {index for index in left if not before[index] & left}
-        if not free:
-            raise ValueError(f"custom_data.orders is cyclic: steps {sorted(left)} wait for each other")
-        left -= free
+    after: list[list[int]] = [[] for _ in before]
+    for step, earlier in enumerate(before):
+        for one in earlier:
+            after[one].append(step)
+    waits_for = [len(earlier) for earlier in before]
+    free = [step for step, number in enumerate(waits_for) if not number]
+    while free:
+        for step in after[free.pop()]:
+            waits_for[step] -= 1
+            if not waits_for[step]:
+                free.append(step)
+    if left := [step for step, number in enumerate(waits_for) if number]:
+        raise ValueError(f"custom_data.orders is cyclic: steps {left} wait for each other")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from coordinator.engine.drives import Engine
 from coordinator.errors import Failure, Invalid
-from coordinator.model import UNFINISHED, Status, Transaction
+from coordinator.model import UNFINISHED, Status, Transaction, later
 from coordinator.owner import is_a_drivers
 from coordinator.service.lookup import RACES_MAX, Lookup, lost_races
 from coordinator.service.validate import require_gid
@@ -94,8 +94,7 @@ class Operators:
             return now
         # next_cron_time may be later by far: it counts the back-off as well. Whoever takes or renews a lease
         # stamps update_time, in whole seconds.
-        lease = timedelta(seconds=tools.timing.lease(transaction.options) + 1)
-        return max(now, transaction.update_time + lease)
+        return max(now, later(transaction.update_time, tools.timing.lease(transaction.options) + 1))
 
     async def reset_cron_time(self, *, timeout: float | None, limit: int) -> tuple[int, bool]:
         """Make due now what is due later than `timeout` seconds from now (None: 3 x TimeoutToFail).

@@ -47,7 +47,8 @@ class Change:
     """One atomic change of a stored transaction: branch results, new branches and new values, or nothing.
 
     It stands only if the row has one of the statuses `expected` and, where `owner` is not None, that owner.
-    trans_type, where one is given, must be the row's.
+    trans_type, where one is given, must be the row's. by_driver: rollback_reason and ext_data are a driver's,
+    who may have them from anywhere: they are changed, or left out, until their columns can keep them.
     """
 
     gid: str
@@ -57,6 +58,7 @@ class Change:
     assign: Assign = Assign()
     trans_type: str = ""
     added: tuple[Branch, ...] = ()  # rows to add; one that is stored exactly so already is left as it is
+    by_driver: bool = False
 
 
 class Changed(Enum):
@@ -234,7 +236,8 @@ class Store(KeyValues, Protocol):
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         """Make due at once at most `limit` unfinished rows whose next_cron_time is after `later_than`.
 
-        Rows that a coordinator drives are left alone: due, they would be driven by a second one as well.
+        Rows that a coordinator drives are left alone: due, they would be driven by a second one as well. That
+        it has died nobody can know of another before its lease is over; then they are due already.
         Returns how many, and whether there are more.
         """
         ...

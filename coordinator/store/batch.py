@@ -45,6 +45,27 @@ class Update:
 
 Work = Insertion | Update
 
+_CHANGE_BYTES: Final = 512  # about, in a statement, of a row beside what may be long in it
+_RESULT_BYTES: Final = 128
+_BYTES_A_CHARACTER: Final = 4  # at most
+
+
+def size_of(work: Work) -> int:
+    """How many bytes it makes in the statements, about: payloads become two digits a byte."""
+    size = sum([_CHANGE_BYTES + 2 * len(row[2]) + _bytes_of(row[1]) for row in work.branch_rows])
+    if isinstance(work, Insertion):
+        _, _, _, query_prepared, _, options, custom_data, _, _, _, ext_data = work.row
+        size += _bytes_of(query_prepared) + _bytes_of(options) + _bytes_of(custom_data)
+        return 2 * _CHANGE_BYTES + size + _bytes_of(ext_data)
+    size += _RESULT_BYTES * len(work.change.results)
+    if work.values:
+        size += sum([_bytes_of(value) for value in work.values if isinstance(value, str)])
+    return _CHANGE_BYTES + size
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else _BYTES_A_CHARACTER * len(text)
+
 
 class _Row(NamedTuple):
     """What the locking read tells of a global row."""

@@ -13,11 +13,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, case, func, not_, null, or_, select, text, update
 
 from coordinator.errors import Invalid
-from coordinator.model import Status, TransType
+from coordinator.model import EPOCH, Status, TransType
 from coordinator.owner import SEPARATOR
 from coordinator.store.base import Backlog, Candidate, Claim, Deferral, Due, Stored
 from coordinator.store.queries import UNFINISHED_STATUSES, branches_of, pieces
-from coordinator.store.rows import branch_of, transaction_of
+from coordinator.store.rows import branch_of, text_of, transaction_of
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock, rounded_up
 from coordinator.telemetry.log import log
@@ -47,7 +47,7 @@ def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock
             .limit(limit)
         )
         rows += connection.execute(statement)
-    oldest = nsmallest(limit, rows, key=lambda row: row.next_cron_time)
+    oldest = nsmallest(limit, rows, key=lambda row: clock.time(row.next_cron_time) or EPOCH)
     return [Due(row.id, row.status, row.owner, clock.time(row.next_cron_time)) for row in oldest]
 
 
@@ -160,7 +160,8 @@ def take_back(
     held = [
         row.id
         for row in connection.execute(statement.with_for_update())
-        if row.owner.startswith(owner_prefix) and not (except_prefix and row.owner.startswith(except_prefix))
+        if (owner := text_of(row.owner)).startswith(owner_prefix)
+        and not (except_prefix and owner.startswith(except_prefix))
     ]
     return _make_due(connection, held, now, clock, owner="")
 
@@ -218,7 +219,9 @@ def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Ba
     ).all()
     by_status = dict.fromkeys((Status(name) for name in UNFINISHED_STATUSES), 0)
     for row in rows:
-        by_status[Status(row.status.lower())] += row.number  # MySQL compares without regard to case
+        name = text_of(row.status).strip().casefold()  # MySQL compares without regard to case, and blanks
+        if name in UNFINISHED_STATUSES:
+            by_status[Status(name)] += row.number
     of_drivers = [row for row in rows if row.driven]
     due = [time for row in of_drivers if (time := clock.time(row.first_due)) is not None and time <= now]
     created = [time for row in of_drivers if (time := clock.time(row.first_created)) is not None]

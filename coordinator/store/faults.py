@@ -65,7 +65,7 @@ _AWAY: Final = frozenset(
     }
 )  # fmt: skip
 _DUPLICATE: Final = 1062
-_BAD_VALUE: Final = frozenset({1048, 1264, 1265, 1292, 1300, 1364, 1366, 1406, 1411, 3140, 3988, 4025})
+_BAD_VALUE: Final = frozenset({1048, 1264, 1265, 1267, 1292, 1300, 1364, 1366, 1406, 1411, 3140, 3988, 4025})
 
 # PostgreSQL's five characters, and classes of them by their first two.
 _STATE_FULL: Final = "53300"  # too many connections

@@ -9,7 +9,8 @@ is written to at once, a busy one shares each commit among many.
 - Everything is bounded: a batch, and what waits. When there is no room, a caller waits until its own timeout.
 - A batch that the database refuses is taken apart until the refused work is alone and gets its own error.
 - A batch that could not be written is tried again, until nobody waits for it. A work whose row somebody else
-  holds goes back to the queue, so that it delays only what is behind it.
+  holds goes back to the queue, so that it delays only what is behind it. One that broke the connection is
+  taken apart as well; the work that does so with no other beside it is written alone from then on.
 - A caller that gives up before its work is taken leaves nothing behind; later the write may stand or not.
 """
 
@@ -18,9 +19,10 @@ import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from operator import attrgetter
 from time import perf_counter
-from typing import Final, Generic, Protocol
+from typing import Final, Generic
 
 from coordinator.errors import DtmError, StoreUnavailable
+from coordinator.store.commits import Observer, Rejected, TryAgain
 from coordinator.store.waiting import Item, Limits, Outcome, Room, Trouble, WaitingLine, Work
 from coordinator.telemetry.log import log
 
@@ -30,45 +32,6 @@ _HELD_SECONDS_FIRST: Final = 0.005
 _CLOCK_GRAIN_SECONDS: Final = 0.001  # a loop may run a timer this much early
 
 _key: Final = attrgetter("key")
-
-
-class Rejected(Exception):
-    """The database refused a value of the batch; nothing was stored. error: for the caller.
-
-    perhaps_raced: looked at more closely it may end differently.
-    """
-
-    def __init__(self, error: DtmError, *, perhaps_raced: bool = False) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.perhaps_raced = perhaps_raced
-
-
-class TryAgain(Exception):
-    """The batch was not written, or nobody knows; trying again is safe.
-
-    one_by_one: somebody else holds a row of the batch; the others should not wait for it.
-    """
-
-    def __init__(self, reason: str, *, one_by_one: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.one_by_one = one_by_one
-
-
-class Observer(Protocol):
-    """Told about each commit, for metrics."""
-
-    def batch_written(self, size: int, size_bytes: int, seconds: float, /) -> None:
-        """One commit of `size` works, about `size_bytes` of values, took this long."""
-        ...
-
-
-class SilentObserver:
-    """Metrics switched off."""
-
-    def batch_written(self, size: int, size_bytes: int, seconds: float, /) -> None:
-        """Do nothing."""
 
 
 class GroupCommit(Generic[Work, Outcome]):
@@ -164,7 +127,8 @@ class GroupCommit(Generic[Work, Outcome]):
         now = self._loop.time() + _CLOCK_GRAIN_SECONDS
         for item in self._items():
             if item.deadline <= now:
-                reason = f": {self.trouble.reason}" if self.trouble.reason else ""
+                trouble = item.trouble or self.trouble.reason
+                reason = f": {trouble}" if trouble else ""
                 _fail(item, StoreUnavailable(f"the store did not confirm in time{reason}"))
         self._waiting.drop_done()
         self._room.give()
@@ -208,11 +172,12 @@ class GroupCommit(Generic[Work, Outcome]):
             batch.sort(key=_key)  # the same in every batch, so that no two wait for each other in a ring
             self._busy.update([(item.key, item) for item in batch])
             self._room.give()
+            put_back: set[Item[Work, Outcome]] = set()  # perhaps with another writer by now
             try:
-                await self._write_all(batch)
+                await self._write_all(batch, put_back)
             finally:
                 for item in batch:
-                    if item not in self._held:
+                    if item not in put_back:
                         _fail(item, StoreUnavailable("the store did not confirm"))
                         self._release(item)
 
@@ -222,8 +187,9 @@ class GroupCommit(Generic[Work, Outcome]):
         if self._idle and len(self._waiting):
             self._wake_writer()
 
-    def _put_back_soon(self, item: Item[Work, Outcome]) -> None:
+    def _put_back_soon(self, item: Item[Work, Outcome], put_back: set[Item[Work, Outcome]]) -> None:
         """Somebody else holds its row: try again later, before other works of its key, in no writer's way."""
+        put_back.add(item)
         seconds = min(_HELD_SECONDS_FIRST * 2 ** min(item.delays, 10), _RETRY_SECONDS_MAX)
         item.delays += 1
         self._held[item] = self._loop.call_later(self._jittered(seconds), self._put_back, item)
@@ -234,8 +200,8 @@ class GroupCommit(Generic[Work, Outcome]):
             self._waiting.put_back(item)
         self._release(item)
 
-    async def _write_all(self, batch: list[Item[Work, Outcome]]) -> None:
-        """Write until every item has its answer, or nobody waits for the rest."""
+    async def _write_all(self, batch: list[Item[Work, Outcome]], put_back: set[Item[Work, Outcome]]) -> None:
+        """Write until every item has its answer, was put back, or nobody waits for the rest."""
         parts = [(batch, False)]  # with whether to look closely
         failures = 0
         while parts:
@@ -245,32 +211,44 @@ class GroupCommit(Generic[Work, Outcome]):
                 if not part:
                     continue
             try:
-                await self._write_once(part, closely)
+                await self._write_once(part, closely, put_back)
             except Rejected as error:
                 failures += 1
-                middle = len(part) // 2
                 if error.perhaps_raced and not closely:
                     parts.append((part, True))
-                elif middle == 0:
+                elif len(part) == 1:
                     _fail(part[0], error.error)
                 else:
-                    parts += [(part[middle:], False), (part[:middle], False)]
+                    parts += _halves(part)
             except TryAgain as error:
                 failures += 1
-                if not error.one_by_one:
+                if error.broke:
+                    if len(part) > 1:
+                        parts += _halves(part)
+                    else:
+                        self._set_apart(part[0], error.reason, put_back)
+                    await self._back_off(error.reason, 1)
+                elif not error.one_by_one:
                     parts.append((part, closely))
                     await self._back_off(error.reason, failures)
                 elif len(part) > 1:
                     parts += [([item], False) for item in reversed(part)]
                 else:
-                    self._put_back_soon(part[0])
+                    self._put_back_soon(part[0], put_back)
 
-    async def _write_once(self, part: list[Item[Work, Outcome]], closely: bool) -> None:
+    def _set_apart(self, item: Item[Work, Outcome], reason: str, put_back: set[Item[Work, Outcome]]) -> None:
+        """It broke the connection with no other beside it: nor shall it take others with it the next time."""
+        item.alone, item.trouble = True, reason
+        self._put_back_soon(item, put_back)
+
+    async def _write_once(
+        self, part: list[Item[Work, Outcome]], closely: bool, put_back: set[Item[Work, Outcome]]
+    ) -> None:
         started = perf_counter()
         outcomes = await self._write([item.work for item in part], closely)
         for item, outcome in zip(part, outcomes, strict=True):
             if outcome is None:
-                self._put_back_soon(item)
+                self._put_back_soon(item, put_back)
             elif not item.future.done():
                 item.future.set_result(outcome)
         self._observer.batch_written(len(part), sum([item.size for item in part]), perf_counter() - started)
@@ -285,6 +263,12 @@ class GroupCommit(Generic[Work, Outcome]):
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (0.5 + self._jitter() / 2)
+
+
+def _halves(part: list[Item[Work, Outcome]]) -> list[tuple[list[Item[Work, Outcome]], bool]]:
+    """The parts to write next, the last one first."""
+    middle = len(part) // 2
+    return [(part[middle:], False), (part[:middle], False)]
 
 
 def _fail(item: Item[Work, Outcome], error: DtmError) -> None:

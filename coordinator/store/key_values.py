@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from coordinator.model import EPOCH
 from coordinator.store.base import KeyValue
+from coordinator.store.rows import text_of
 from coordinator.store.tables import KV
 from coordinator.store.wall_clock import WallClock
 
@@ -17,7 +18,7 @@ _KV: Final = KV.c
 def find_value(connection: Connection, category: str, key: str, clock: WallClock) -> KeyValue | None:
     """The row of exactly that category and key: databases that ignore case find too much."""
     rows = connection.execute(select(KV).where(_KV.cat == category, _KV.k == key))
-    exact = [row for row in rows if (row.cat, row.k) == (category, key)]
+    exact = [row for row in rows if (text_of(row.cat), text_of(row.k)) == (category, key)]
     return _key_value(exact[0], clock) if exact else None
 
 
@@ -64,10 +65,10 @@ def _is_still(row: KeyValue) -> ColumnElement[bool]:
 
 def _key_value(row: Row[Any], clock: WallClock) -> KeyValue:
     return KeyValue(
-        category=row.cat,
-        key=row.k,
-        value=row.v or "",
-        version=row.version or 0,
+        category=text_of(row.cat),
+        key=text_of(row.k),
+        value=text_of(row.v),
+        version=row.version if isinstance(row.version, int) else 0,
         create_time=clock.time(row.create_time) or EPOCH,
         update_time=clock.time(row.update_time) or EPOCH,
         id=row.id,

@@ -1,9 +1,9 @@
 """A MySQL server, MariaDB or TiDB: reaching it, waiting for it, what it can do."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from coordinator.discovery.logins import mysql_password
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
+from coordinator.store.fitting import Columns, column_of
 from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
 from coordinator.telemetry.log import log
 
@@ -24,6 +25,11 @@ _SESSION: Final = (
     " SESSION innodb_lock_wait_timeout = 2"
 )
 
+_TEXT_COLUMNS: Final = """
+SELECT column_name, character_maximum_length, character_octet_length, character_set_name
+FROM information_schema.columns
+WHERE table_schema = DATABASE() AND table_name = 'trans_global' AND character_set_name IS NOT NULL"""
+
 _ACCESS_DENIED: Final = frozenset({1044, 1045, 1130, 1142, 1227, 1698})
 _UNKNOWN_DATABASE: Final = 1049
 _EXISTS_ALREADY: Final = frozenset({1050, 1061})  # table, key: made by another coordinator at the same time
@@ -35,6 +41,7 @@ class Facts:
 
     skip_locked: bool
     batch_bytes_max: int
+    columns: Columns
 
 
 class MySQLServer:
@@ -114,11 +121,13 @@ class MySQLServer:
         try:
             async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
                 packet = (await connection.exec_driver_sql("SELECT @@max_allowed_packet")).scalar_one()
+                found: Sequence[Any] = (await connection.exec_driver_sql(_TEXT_COLUMNS)).all()
         except STORE_ERRORS as error:
             self.cannot(error)
         if int(packet) < _PACKET_BYTES_LEAST:
             log.warning("max_allowed_packet of {} is {}; 4 MiB at least are needed", self._where, packet)
-        return Facts(await self._can_skip_locked(), min(_BATCH_BYTES_MAX, int(packet) // 4))
+        columns = {str(row[0]).lower(): column_of(*row[1:]) for row in found}
+        return Facts(await self._can_skip_locked(), min(_BATCH_BYTES_MAX, int(packet) // 4), columns)
 
     async def _can_skip_locked(self) -> bool:
         statement = "SELECT id FROM trans_global WHERE id = 0 FOR UPDATE SKIP LOCKED"

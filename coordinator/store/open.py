@@ -11,14 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.clock import Clock
 from coordinator.errors import StartError
+from coordinator.store.commits import Observer
+from coordinator.store.database import Database
 from coordinator.store.faults import STORE_ERRORS, reason_of
-from coordinator.store.group_commit import Observer
 from coordinator.store.mysql import MySQLServer
 from coordinator.store.nodes import AskTime, refuse_reset
 from coordinator.store.postgres import PostgresServer
 from coordinator.store.queries import read_time
 from coordinator.store.runner import AsyncRunner, Runner
-from coordinator.store.sql import Database, SqlStore
+from coordinator.store.sql import SqlStore
 from coordinator.store.sqlite_runner import SqliteRunner
 from coordinator.store.statements_mysql import MySQLStatements
 from coordinator.store.statements_postgres import PostgresStatements
@@ -137,6 +138,7 @@ async def _open_mysql(
         _MYSQL_TIME,
         skip_locked=facts.skip_locked,
         missing_tables=await _make_own_tables(server),
+        columns=facts.columns,
     )
     return runner, database, limits
 
@@ -171,6 +173,7 @@ async def _open_postgres(
         nul_in_text=False,
         instants=facts.time_type == "timestamp with time zone",
         missing_tables=await _make_own_tables(server),
+        columns=facts.columns,
     )
     return runner, database, Limits(writers=_SERVER_WRITERS)
 

@@ -12,6 +12,7 @@ import orjson
 
 from coordinator.errors import Invalid
 from coordinator.model import Options
+from coordinator.store.limits import TEXT_MAX
 
 _SECONDS_MAX: Final = 2**31 - 1  # what is taken from clients; with more, dates would end
 
@@ -66,11 +67,15 @@ def _encode(options: Options, branch_headers: dict[str, str]) -> str:
         raise Invalid(f"the options cannot be stored: {error}") from error
 
 
-@lru_cache(maxsize=1024)
 def decode_options(text: str | None) -> Options:
     """Return the options of a stored row; what is not there, or cannot be understood, is not given."""
+    text = text or "{}"
+    return _decode(text) if len(text) > TEXT_MAX else _remembered(text)
+
+
+def _decode(text: str) -> Options:
     try:
-        values = orjson.loads(text or "{}")
+        values = orjson.loads(text)
     except orjson.JSONDecodeError:
         return Options()
     if not isinstance(values, Mapping):
@@ -84,6 +89,9 @@ def decode_options(text: str | None) -> Options:
         concurrent=values.get("concurrent") is True,
         branch_headers=_headers(values.get("branch_headers")),
     )
+
+
+_remembered: Final = lru_cache(maxsize=1024)(_decode)
 
 
 def _seconds(value: object) -> int:

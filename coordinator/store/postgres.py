@@ -1,7 +1,7 @@
 """A PostgreSQL server: reaching it, waiting for it, what an existing database looks like."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, reason_of, sql_state
+from coordinator.store.fitting import Columns, column_of
 from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
 from coordinator.telemetry.log import log
 
@@ -46,12 +47,19 @@ _TYPE_OF_TIMES: Final = """
 SELECT format_type(atttypid, NULL) FROM pg_attribute
 WHERE attrelid = 'trans_global'::regclass AND attname = 'next_cron_time'"""
 
+# An atttypmod of varchar counts four bytes more; -1 is no bound.
+_TEXT_COLUMNS: Final = """
+SELECT attname::text, CASE WHEN atttypmod > 4 THEN atttypmod - 4 END, getdatabaseencoding()::text
+FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+WHERE attrelid = 'trans_global'::regclass AND attnum > 0 AND NOT attisdropped AND typcategory = 'S'"""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What this database looks like. time_type: of next_cron_time, as it stands in a cast."""
 
     time_type: str
+    columns: Columns
 
 
 class PostgresServer:
@@ -156,6 +164,7 @@ class PostgresServer:
         try:
             async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
                 kind = str((await connection.exec_driver_sql(_TYPE_OF_TIMES)).scalar_one())
+                found: Sequence[Any] = (await connection.exec_driver_sql(_TEXT_COLUMNS)).all()
                 for setting in ("fsync", "synchronous_commit"):
                     value = (await connection.exec_driver_sql(f"SHOW {setting}")).scalar_one()
                     if value == "off":
@@ -171,7 +180,8 @@ class PostgresServer:
                 f"trans_global.next_cron_time of the store {self._where} is {kind}, not a timestamp",
                 "tables are made when absent but never altered: correct the column as in sql/",
             )
-        return Facts(time_type=kind)
+        columns = {row[0]: column_of(row[1], None, row[2]) for row in found}
+        return Facts(time_type=kind, columns=columns)
 
     def is_absent(self, error: BaseException) -> bool:
         """Whether an error says that the server has no such database."""

@@ -1,8 +1,7 @@
 """What is asked beside the hot path: finding, listing, making due again. Synchronous, over a connection."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
@@ -34,16 +33,18 @@ def find(connection: Connection, gid: str, clock: WallClock) -> Stored | None:
     return Stored(transaction_of(row, clock), tuple(branches_of(connection, [gid], clock).get(gid, ())))
 
 
-def branches_of(connection: Connection, gids: Sequence[str], clock: WallClock) -> dict[str, Sequence[Branch]]:
+def branches_of(
+    connection: Connection, gids: Sequence[str], clock: WallClock
+) -> Mapping[str, Sequence[Branch]]:
     """The branches of these transactions, first registered first; raises Invalid as branch_of does."""
     rows: list[Row[Any]] = []
     for some in pieces(gids):
         rows += connection.execute(select(TRANS_BRANCH_OP).where(_BRANCH.gid.in_(some)).order_by(_BRANCH.id))
-    rows.sort(key=lambda row: row.gid)  # stable: the order of ids stays
-    return {
-        gid: [branch_of(row, clock) for row in of_one]
-        for gid, of_one in groupby(rows, lambda row: str(row.gid))
-    }
+    found: dict[str, list[Branch]] = {}
+    for row in rows:
+        branch = branch_of(row, clock)
+        found.setdefault(branch.gid, []).append(branch)
+    return found
 
 
 def list_transactions(connection: Connection, wanted: Filter, clock: WallClock) -> list[Transaction]:
@@ -60,9 +61,16 @@ def list_transactions(connection: Connection, wanted: Filter, clock: WallClock) 
         statement = statement.where(_GLOBAL.create_time >= clock.text(wanted.create_time_start))
     if wanted.create_time_end is not None:
         statement = statement.where(_GLOBAL.create_time <= clock.text(wanted.create_time_end))
-    if wanted.before_id is not None:
-        statement = statement.where(_GLOBAL.id < wanted.before_id)
-    return list(_understood(connection.execute(statement).all(), clock))
+    found: list[Transaction] = []
+    before_id = wanted.before_id
+    while True:
+        page = statement if before_id is None else statement.where(_GLOBAL.id < before_id)
+        rows = connection.execute(page).all()
+        found += _understood(rows, clock)
+        # A short list would say that there are no more: what is left out makes room for what comes after it.
+        if len(rows) < wanted.limit or len(found) >= wanted.limit:
+            return found[: wanted.limit]
+        before_id = rows[-1].id
 
 
 def _understood(rows: Iterable[Row[Any]], clock: WallClock) -> Iterable[Transaction]:

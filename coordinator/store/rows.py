@@ -1,7 +1,7 @@
 """Between the model and stored rows, both ways: values as columns hold them, times as wall clock."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
@@ -13,6 +13,8 @@ from coordinator.store.limits import check_branches, check_texts, check_transact
 from coordinator.store.options import decode_options, encode_options
 from coordinator.store.statements import Values
 from coordinator.store.wall_clock import WallClock
+
+_INTERVAL_MAX: Final = 2**31 - 1  # seconds: what the column holds on a server
 
 
 def insertion_of(transaction: Transaction, branches: Sequence[Branch], clock: WallClock) -> Insertion:
@@ -87,30 +89,34 @@ def assigned_values(assign: Assign, clock: WallClock) -> AssignedValues:
 def transaction_of(row: Row[Any], clock: WallClock) -> Transaction:
     """Return the transaction of a full row of trans_global.
 
-    Raises Invalid when another program wrote a status that the protocol does not know.
+    Any program may have written it, and a SQLite column holds values of any kind: what is not of the
+    column's kind is read as near to it as can be. Raises Invalid for a status that the protocol does not
+    know, and for nothing else.
     """
     try:
         status = Status(row.status)
     except ValueError as error:
-        raise Invalid(f"gid {row.gid} is stored with the unknown status '{row.status}'") from error
+        raise Invalid(
+            f"gid {text_of(row.gid)} is stored with the unknown status '{text_of(row.status)}'"
+        ) from error
     return Transaction(
-        gid=row.gid,
-        trans_type=row.trans_type,
+        gid=text_of(row.gid),
+        trans_type=text_of(row.trans_type),
         status=status,
-        protocol=row.protocol,
-        query_prepared=row.query_prepared,
-        options=decode_options(row.options),
-        custom_data=row.custom_data or "",
-        result=row.result or "",
-        rollback_reason=row.rollback_reason or "",
+        protocol=text_of(row.protocol),
+        query_prepared=text_of(row.query_prepared),
+        options=decode_options(text_of(row.options)),
+        custom_data=text_of(row.custom_data),
+        result=text_of(row.result),
+        rollback_reason=text_of(row.rollback_reason),
         create_time=clock.time(row.create_time) or EPOCH,
         update_time=clock.time(row.update_time) or EPOCH,
         finish_time=clock.time(row.finish_time),
         rollback_time=clock.time(row.rollback_time),
-        next_cron_interval=row.next_cron_interval or 0,
+        next_cron_interval=_interval_of(row.next_cron_interval),
         next_cron_time=clock.time(row.next_cron_time) or EPOCH,
-        owner=row.owner,
-        ext_data=row.ext_data or "",
+        owner=text_of(row.owner),
+        ext_data=text_of(row.ext_data),
         id=row.id,
     )
 
@@ -120,13 +126,15 @@ def branch_of(row: Row[Any], clock: WallClock) -> Branch:
     try:
         status = BranchStatus(row.status)
     except ValueError as error:
-        raise Invalid(f"gid {row.gid} has a branch with the unknown status '{row.status}'") from error
+        raise Invalid(
+            f"gid {text_of(row.gid)} has a branch with the unknown status '{text_of(row.status)}'"
+        ) from error
     return Branch(
-        gid=row.gid,
-        branch_id=row.branch_id,
-        op=row.op,
-        url=row.url,
-        payload=row.bin_data or (row.data or "").encode(),
+        gid=text_of(row.gid),
+        branch_id=text_of(row.branch_id),
+        op=text_of(row.op),
+        url=text_of(row.url),
+        payload=_bytes_of(row.bin_data) or _bytes_of(row.data),
         status=status,
         create_time=clock.time(row.create_time) or EPOCH,
         update_time=clock.time(row.update_time) or EPOCH,
@@ -134,3 +142,20 @@ def branch_of(row: Row[Any], clock: WallClock) -> Branch:
         rollback_time=clock.time(row.rollback_time),
         id=row.id,
     )
+
+
+def text_of(value: object) -> str:
+    """What stands in a column of text, whatever stands there; "" for NULL."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return "" if value is None else str(value)
+
+
+def _bytes_of(value: object) -> bytes:
+    return value if isinstance(value, bytes) else text_of(value).encode(errors="replace")
+
+
+def _interval_of(value: object) -> int:
+    return min(max(value, 0), _INTERVAL_MAX) if isinstance(value, int) else 0

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from coordinator.errors import StoreUnavailable
-from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, is_full, reason_of
+from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, is_full, reason_of, refusal
 from coordinator.store.statements import Cursor
 
 T = TypeVar("T")
@@ -186,12 +186,14 @@ class _Run(Protocol):
 async def attempted(run: _Run, function: Callable[[Connection], T], *, again_after: Collection[Fault]) -> T:
     """Run the function in a single transaction; again, a few times, after one of these faults.
 
-    Raises StoreUnavailable.
+    Raises StoreUnavailable, or what a refused value deserves.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return await run(function, seconds=_SECONDS_MAX)
         except STORE_ERRORS as error:
+            if not isinstance(error, TimeoutError) and fault_of(error) is Fault.REFUSED:
+                raise refusal(error) from error
             in_vain = isinstance(error, TimeoutError) or fault_of(error) not in again_after
             if in_vain or attempt == _ATTEMPTS:
                 raise StoreUnavailable(f"the store is not available: {reason_of(error)}") from error

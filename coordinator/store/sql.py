@@ -1,8 +1,7 @@
 """The store on SQL databases: writes through group commit, everything else as single transactions."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
@@ -10,7 +9,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection
 
 from coordinator.clock import Clock
-from coordinator.errors import StoreUnavailable
+from coordinator.errors import DtmError, Invalid, StoreUnavailable
 from coordinator.model import Branch, Transaction
 from coordinator.store import due as due_rows
 from coordinator.store import key_values, queries
@@ -26,9 +25,12 @@ from coordinator.store.base import (
     KeyValue,
     Stored,
 )
-from coordinator.store.batch import Work, write_batch
-from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of, refusal
-from coordinator.store.group_commit import GroupCommit, Observer, Rejected, SilentObserver, TryAgain
+from coordinator.store.batch import Work, size_of, write_batch
+from coordinator.store.commits import Observer, SilentObserver, failure_of
+from coordinator.store.database import Database
+from coordinator.store.faults import STORE_ERRORS, Fault
+from coordinator.store.fitting import attempts, is_unfit, named, without_unfit_trace
+from coordinator.store.group_commit import GroupCommit
 from coordinator.store.limits import (
     NUL,
     check_key_value,
@@ -39,32 +41,15 @@ from coordinator.store.limits import (
 from coordinator.store.nodes import NodeTable
 from coordinator.store.rows import insertion_of, update_of
 from coordinator.store.runner import Runner, attempted
-from coordinator.store.statements import Statements
+from coordinator.store.statements import Cursor
 from coordinator.store.waiting import Limits
 from coordinator.store.wall_clock import WallClock
+from coordinator.telemetry.log import log
 
 T = TypeVar("T")
 
-_CHANGE_BYTES: Final = 512  # about, in a statement; of a branch row, beside its payload, too
 _BATCH_SECONDS_MAX: Final = 10.0  # after this a database counts as frozen and its connection is thrown away
 _CLOSE_SECONDS_MAX: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """What differs between databases.
-
-    utc_now: a statement that asks its clock, empty for our own clock. nul_in_text: whether text may hold the
-    character NUL. instants: whether its columns hold instants, whatever zone they are written in.
-    missing_tables: SQL that makes those of our own that we may not make; empty when all are there.
-    """
-
-    statements: Statements
-    utc_now: str
-    skip_locked: bool
-    nul_in_text: bool = True
-    instants: bool = False
-    missing_tables: str = ""
 
 
 class SqlStore:
@@ -121,10 +106,15 @@ class SqlStore:
         """See Store."""
         if not self._database.nul_in_text:
             check_no_nul(transaction, branches)
-        insertion = insertion_of(transaction, branches, self._wall_clock)
-        size = 2 * _CHANGE_BYTES + sum([_CHANGE_BYTES + 2 * len(branch.payload) for branch in branches])
+        columns = self._database.columns
+        insertion = insertion_of(without_unfit_trace(transaction, columns), branches, self._wall_clock)
         gid = transaction.gid
-        outcome = await self._group_commit.submit(insertion, key=gid.casefold(), size=size, timeout=timeout)
+        try:
+            outcome = await self._group_commit.submit(
+                insertion, key=gid.casefold(), size=size_of(insertion), timeout=timeout
+            )
+        except Invalid as error:
+            raise named(error, transaction, branches, columns) from error
         return outcome is Changed.APPLIED
 
     async def change(self, change: Change, *, timeout: float) -> Changed:
@@ -133,42 +123,47 @@ class SqlStore:
             if NUL in change.gid:
                 return Changed.MISSING
             change = without_nul(change)
-        work = update_of(change, self._wall_clock)
-        size = _CHANGE_BYTES + sum([_CHANGE_BYTES + 2 * len(branch.payload) for branch in change.added])
-        return await self._group_commit.submit(work, key=change.gid.casefold(), size=size, timeout=timeout)
+        columns, refused = self._database.columns, None
+        for attempt in attempts(change, columns):
+            if refused is not None:
+                log.warning("{}; stored with plainer words: {}", refused, change.assign, gid=change.gid)
+            work = update_of(attempt, self._wall_clock)
+            try:
+                return await self._group_commit.submit(
+                    work, key=change.gid.casefold(), size=size_of(work), timeout=timeout
+                )
+            except Invalid as error:
+                if is_unfit(change.gid, columns):
+                    return Changed.MISSING
+                refused = named(error, attempt.assign, change.added, columns)
+        assert refused is not None, "there is one attempt at least"
+        raise refused
 
     async def _write_batch(self, works: Sequence[Work], closely: bool) -> Sequence[Changed | None]:
         now = self._wall_clock.text(self._clock.now())
         statements = self._database.statements
+        began = False
+
+        def write(cursor: Cursor) -> Sequence[Changed | None]:
+            nonlocal began
+            began = True
+            return write_batch(cursor, statements, works, now, wait=closely)
+
         try:
-            return await self._runner.write(
-                lambda cursor: write_batch(cursor, statements, works, now, wait=closely),
-                seconds=_BATCH_SECONDS_MAX,
-            )
+            return await self._runner.write(write, seconds=_BATCH_SECONDS_MAX)
         except STORE_ERRORS as error:
-            match fault_of(error):
-                case Fault.REFUSED:
-                    raise Rejected(refusal(error)) from error
-                case Fault.DUPLICATE:  # another coordinator may have inserted it since we looked
-                    raise Rejected(refusal(error), perhaps_raced=True) from error
-                case Fault.LOCKED:
-                    raise TryAgain(reason_of(error), one_by_one=True) from error
-                case Fault.DEADLOCK | Fault.AWAY:
-                    raise TryAgain(reason_of(error)) from error
+            raise failure_of(error, began=began) from error
 
     # --- single transactions ---
 
     async def find(self, gid: str) -> Stored | None:
         """See Store. Raises Invalid for rows that another program wrote and nobody can understand."""
-        if self._is_never_stored(gid):
-            return None
-        return await self._read(partial(queries.find, gid=gid, clock=self._wall_clock))
+        return await self._read_of((gid,), None, partial(queries.find, gid=gid, clock=self._wall_clock))
 
     async def list(self, wanted: Filter) -> Sequence[Transaction]:
         """See Store."""
-        if self._is_never_stored(wanted.gid, wanted.status, wanted.trans_type):
-            return []
-        return await self._read(partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock))
+        listed = partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock)
+        return await self._read_of((wanted.gid, wanted.status, wanted.trans_type), [], listed)
 
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
         """See Store."""
@@ -237,26 +232,23 @@ class SqlStore:
 
     async def find_value(self, category: str, key: str) -> KeyValue | None:
         """See KeyValues."""
-        if self._is_never_stored(category, key):
-            return None
-        return await self._read(
-            partial(key_values.find_value, category=category, key=key, clock=self._wall_clock)
-        )
+        found = partial(key_values.find_value, category=category, key=key, clock=self._wall_clock)
+        return await self._read_of((category, key), None, found)
 
     async def list_values(
         self, category: str, *, limit: int, before_id: int | None = None
     ) -> Sequence[KeyValue]:
         """See KeyValues."""
-        if self._is_never_stored(category):
-            return []
-        return await self._read(
+        return await self._read_of(
+            (category,),
+            [],
             partial(
                 key_values.list_values,
                 category=category,
                 limit=limit,
                 before_id=before_id,
                 clock=self._wall_clock,
-            )
+            ),
         )
 
     async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
@@ -281,8 +273,16 @@ class SqlStore:
         await self._group_commit.close(seconds=_CLOSE_SECONDS_MAX)
         await self._runner.close()
 
-    def _is_never_stored(self, *texts: str) -> bool:
-        return not self._database.nul_in_text and any(NUL in text for text in texts)
+    async def _read_of(self, texts: Collection[str], nothing: T, function: Callable[[Connection], T]) -> T:
+        """What is found by these texts; nothing, where the database cannot even compare them."""
+        if not self._database.nul_in_text and any(NUL in text for text in texts):
+            return nothing
+        try:
+            return await self._read(function)
+        except DtmError:
+            if any(is_unfit(text, self._database.columns) for text in texts):
+                return nothing
+            raise
 
     async def _read(self, function: Callable[[Connection], T]) -> T:
         # A pooled connection may have died in its sleep: that is noticed by using it, and the next one is

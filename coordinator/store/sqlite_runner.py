@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 MEMORY: Final = ":memory:"
 _READERS: Final = 2
+# One text that is not UTF-8 would fail every statement that meets its row.
+_LENIENT: Final = partial(str, encoding="utf-8", errors="replace")
 _BUSY_SECONDS: Final = 5.0  # for the lock of a tool that looks into the file, as `sqlite3 dtm.db`
 
 
@@ -122,6 +124,7 @@ def _engine(url: URL, begin: str, pool: type[StaticPool] | type[QueuePool], **po
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, record: Any) -> None:
+        connection.text_factory = _LENIENT
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk before it is acknowledged
 

@@ -76,6 +76,7 @@ WHERE gid IN ({gids})"""
 # One statement stays below 4 MiB, the smallest usual max_allowed_packet, although bytes become two digits
 # each.
 _ROWS_MAX: Final = 256
+_KEYS_MAX: Final = 1024  # of branches
 _BYTES_MAX: Final = 524_288  # of payloads or ext_data
 
 
@@ -124,7 +125,9 @@ class MySQLStatements:
 
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
         """See Statements."""
-        _run(cursor, _RECORD_RESULTS.format(status=status, now=now, branches=_these_branches(keys)))
+        for start in range(0, len(keys), _KEYS_MAX):
+            branches = _these_branches(keys[start : start + _KEYS_MAX])
+            _run(cursor, _RECORD_RESULTS.format(status=status, now=now, branches=branches))
 
     def update_globals(
         self, cursor: Cursor, values: Mapping[str, Any], gids: Sequence[str], now: str

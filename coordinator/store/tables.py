@@ -4,7 +4,8 @@
 existing database of another coordinator works as it is.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -31,6 +32,7 @@ from coordinator.errors import StartError
 from coordinator.store.limits import BYTES_MAX, GID_MAX, NAME_MAX, TEXT_MAX
 
 METADATA = MetaData()
+_SQL_FILES: Final = {"mysql": "mysql", "mariadb": "mysql", "postgresql": "postgres", "sqlite": "sqlite"}
 
 
 class _Time(DateTime):
@@ -53,6 +55,16 @@ class _PostgresTime(UserDefinedType[str]):
         return "TIMESTAMP(0) WITH TIME ZONE"
 
 
+class _SqliteBytes(UserDefinedType[Any]):
+    """Bytes, or whatever else another program put there: a SQLite column takes values of any kind."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """As it stands in CREATE TABLE."""
+        return "BLOB"
+
+
 # SQLite numbers rows by itself only in a column that is exactly INTEGER, and has text for times.
 _ID: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 _TIME: TypeEngine[Any] = (
@@ -61,7 +73,9 @@ _TIME: TypeEngine[Any] = (
     .with_variant(Text(), "sqlite")
     .with_variant(_PostgresTime(), "postgresql")
 )
-_BYTES = LargeBinary().with_variant(BLOB(BYTES_MAX), "mysql", "mariadb")
+_BYTES: TypeEngine[Any] = (
+    LargeBinary().with_variant(BLOB(BYTES_MAX), "mysql", "mariadb").with_variant(_SqliteBytes(), "sqlite")
+)
 # MySQL compares text without regard to case; SQLite is told to, so that a file can move there. PostgreSQL
 # compares exactly.
 _GID = String(GID_MAX).with_variant(String(GID_MAX, collation="NOCASE"), "sqlite")
@@ -155,7 +169,7 @@ def make_tables(connection: Connection, *, reset: bool = False) -> None:
 
 
 def make_own_tables(connection: Connection) -> None:
-    """Make those of our own that are absent. Raises StartError when one that is there lacks a column."""
+    """Make those of our own that are absent. Raises StartError when one of them lacks columns or keys."""
     OWN_METADATA.create_all(connection)
     _check_tables(connection, OWN_METADATA)
 
@@ -169,35 +183,34 @@ def own_tables_sql(dialect: Dialect) -> str:
 
 
 def check_tables(connection: Connection) -> None:
-    """Raise StartError when a table of the database lacks a column or a unique key that we rely on."""
+    """Raise StartError, naming every column and unique key that the tables of the database lack."""
     _check_tables(connection, METADATA)
 
 
 def _check_tables(connection: Connection, metadata: MetaData) -> None:
     inspector = inspect(connection)
-    for table in metadata.sorted_tables:
-        present = {column["name"].lower() for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in present:
-                raise StartError(
-                    f"table {table.name} of the store has no column {column.name}",
-                    "tables are made when absent but never altered: add the column as in sql/",
-                )
-        _check_unique_keys(inspector, table)
+    lacking = [problem for table in metadata.sorted_tables for problem in _lacking(inspector, table)]
+    if lacking:
+        raise StartError(
+            "; ".join(lacking),
+            "tables are made when absent but never altered: add "
+            + ("it" if len(lacking) == 1 else "all of it")
+            + f" as in sql/coordinator.{_SQL_FILES[connection.dialect.name]}.sql",
+        )
 
 
-def _check_unique_keys(inspector: Inspector, table: Table) -> None:
+def _lacking(inspector: Inspector, table: Table) -> Iterator[str]:
+    present = {column["name"].lower() for column in inspector.get_columns(table.name)}
+    missing = [column.name for column in table.columns if column.name not in present]
+    if missing:
+        yield f"table {table.name} of the store has no column {', '.join(missing)}"
     # Two submits of one gid are told apart by this key alone.
     # SQLite keeps a unique constraint as an index that it hides unless asked for.
     indexes = inspector.get_indexes(table.name, include_auto_indexes=True)
     keys = [index["column_names"] for index in indexes if index["unique"]]
-    present = {frozenset([column.lower() for column in key if column]) for key in keys}
+    unique = {frozenset([column.lower() for column in key if column]) for key in keys}
     for constraint in table.constraints:
-        if not isinstance(constraint, UniqueConstraint):
-            continue
-        wanted = [column.name for column in constraint.columns]
-        if frozenset(wanted) not in present:
-            raise StartError(
-                f"table {table.name} of the store has no unique key on ({', '.join(wanted)})",
-                "tables are made when absent but never altered: add the key as in sql/",
-            )
+        if isinstance(constraint, UniqueConstraint):
+            wanted = [column.name for column in constraint.columns]
+            if frozenset(wanted) not in unique:
+                yield f"table {table.name} of the store has no unique key on ({', '.join(wanted)})"

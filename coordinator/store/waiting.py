@@ -25,6 +25,8 @@ class Item(Generic[Work, Outcome]):
     deadline: float  # seconds on the loop's clock
     future: "asyncio.Future[Outcome]"
     delays: int = 0  # how often it was put back
+    alone: bool = False  # a batch of its own: it broke the connection before
+    trouble: str = ""  # why it was not written
 
 
 class WaitingLine(Generic[Work, Outcome]):
@@ -55,8 +57,8 @@ class WaitingLine(Generic[Work, Outcome]):
     ) -> list[Item[Work, Outcome]]:
         """Take the next batch, oldest first: a key at most once, and none that is busy.
 
-        At least one item if any may be taken, however big. Items that nobody waits for are dropped on the
-        way. What is left keeps its order.
+        At least one item if any may be taken, however big; one that is to be alone is the only one. Items
+        that nobody waits for are dropped on the way. What is left keeps its order.
         """
         items = self._items
         batch: list[Item[Work, Outcome]] = []
@@ -69,13 +71,15 @@ class WaitingLine(Generic[Work, Outcome]):
                 self.bytes -= item.size
             elif item.key in busy or item.key in taken:
                 passed.append(item)
-            elif batch and size + item.size > bytes_max:
+            elif batch and (item.alone or size + item.size > bytes_max):
                 passed.append(item)
                 break
             else:
                 batch.append(item)
                 taken.add(item.key)
                 size += item.size
+                if item.alone:
+                    break
         items.extendleft(reversed(passed))
         self.bytes -= size
         return batch

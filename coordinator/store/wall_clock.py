@@ -4,10 +4,18 @@ Inside the program all times are aware and UTC (PROTOCOL §9).
 """
 
 import math
+import re
 from calendar import month_name
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from coordinator.model import EARLIEST, LATEST
+
 SQL_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+# What every kind of database holds in a datetime column, in every zone.
+_SECOND_MIN = int(datetime(1000, 1, 2, tzinfo=UTC).timestamp())
+_SECOND_MAX = int(datetime(9999, 12, 30, tzinfo=UTC).timestamp())
+_YEARS = re.compile(r"([0-9]{4,})-")
 
 
 class WallClock:
@@ -39,23 +47,40 @@ class WallClock:
         last_second, last_text = self._last
         if second == last_second:
             return last_text
-        local = datetime.fromtimestamp(second, UTC).astimezone(self._zone)
+        kept = min(max(second, _SECOND_MIN), _SECOND_MAX)
+        local = datetime.fromtimestamp(kept, UTC).astimezone(self._zone)
         text = local.isoformat(" ") if self.offsets else local.strftime(SQL_FORMAT)
         self._last = (second, text)
         return text
 
-    def time(self, stored: datetime | str | None) -> datetime | None:
-        """The aware UTC time of a column's value; None for NULL and for text that is no time."""
-        if stored is None:
-            return None
+    def time(self, stored: object) -> datetime | None:
+        """The aware UTC time of a column's value; None for NULL and for what is no time.
+
+        Of times that are no dates in UTC, or to PostgreSQL alone, EARLIEST or LATEST.
+        """
+        moment = stored
         if isinstance(stored, str):
             try:
-                stored = datetime.fromisoformat(stored)
+                moment = datetime.fromisoformat(stored)
             except ValueError:
-                return None
-        if self._zone is None or stored.tzinfo is not None:
-            return stored.astimezone(UTC)
-        return stored.replace(tzinfo=self._zone).astimezone(UTC)
+                return _beyond_dates(stored)
+        if not isinstance(moment, datetime):
+            return None
+        try:
+            if self._zone is None or moment.tzinfo is not None:
+                return moment.astimezone(UTC)
+            return moment.replace(tzinfo=self._zone).astimezone(UTC)
+        except (OverflowError, ValueError, OSError):
+            return EARLIEST if moment.year < LATEST.year else LATEST
+
+
+def _beyond_dates(stored: str) -> datetime | None:
+    # What PostgreSQL says of years before Christ or after 9999, and of its infinities.
+    if stored == "-infinity" or stored.endswith(" BC"):
+        return EARLIEST
+    years = _YEARS.match(stored)
+    later_than_dates = years is not None and int(years[1][:9]) > LATEST.year
+    return LATEST if later_than_dates or stored == "infinity" else None
 
 
 def has_summer_time(zone: tzinfo | None, year: int) -> bool:

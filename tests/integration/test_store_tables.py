@@ -10,6 +10,7 @@ from coordinator.clock import SystemClock
 from coordinator.errors import StartError
 from coordinator.store.open import StoreConfig, open_store
 from tests.support.servers import Database, MariaDBServer
+from tests.support.store_config import config_of
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 TABLES = ("trans_global", "trans_branch_op", "kv", "dtm_node")
@@ -100,6 +101,44 @@ async def test_a_missing_unique_key_is_named(mariadb_database: Database) -> None
     mariadb_database.execute("ALTER TABLE trans_global DROP KEY trans_global_gid")
     with pytest.raises(StartError, match=r"no unique key on \(gid\)"):
         await open_and_close(mysql(mariadb_database))
+
+
+# As an older server may have made them, before there were results, reasons and payloads in bytes.
+OLDER = """
+CREATE TABLE trans_global (
+  id bigint NOT NULL PRIMARY KEY, gid varchar(128) NOT NULL, trans_type varchar(45) NOT NULL,
+  status varchar(12) NOT NULL, query_prepared varchar(128) NOT NULL, protocol varchar(45) NOT NULL,
+  create_time timestamp, update_time timestamp, finish_time timestamp, rollback_time timestamp,
+  options varchar(256) DEFAULT '', custom_data varchar(256) DEFAULT '', next_cron_interval int,
+  next_cron_time timestamp, owner varchar(128) NOT NULL DEFAULT '');
+CREATE TABLE trans_branch_op (
+  id bigint NOT NULL PRIMARY KEY, gid varchar(128) NOT NULL, url varchar(128) NOT NULL, data text,
+  branch_id varchar(128) NOT NULL, op varchar(45) NOT NULL, status varchar(45) NOT NULL,
+  finish_time timestamp, rollback_time timestamp);
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb", "postgres"])
+async def test_all_that_older_tables_lack_is_named_at_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if kind == "sqlite":
+        config = StoreConfig(path=str(tmp_path / "dtm.db"))
+        sqlite3.connect(config.path).executescript(OLDER)
+    else:
+        database: Database = request.getfixturevalue(f"{kind}_database")
+        database.execute(OLDER.replace("timestamp", "datetime") if kind == "mariadb" else OLDER)
+        config = config_of(database)
+    with pytest.raises(StartError) as refused:
+        await open_and_close(config)
+    assert refused.value.message == (
+        "table trans_branch_op of the store has no column bin_data, create_time, update_time;"
+        " table trans_branch_op of the store has no unique key on (gid, branch_id, op);"
+        " table trans_global of the store has no column ext_data, result, rollback_reason;"
+        " table trans_global of the store has no unique key on (gid)"
+    )
+    name = {"mariadb": "mysql"}.get(kind, kind)
+    assert f"add all of it as in sql/coordinator.{name}.sql" in refused.value.hint
 
 
 async def test_more_columns_and_other_names_of_keys_do_not_disturb(mariadb_database: Database) -> None:

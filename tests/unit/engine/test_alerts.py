@@ -183,3 +183,12 @@ def test_failed_rounds_are_read_off_the_interval(interval: int, options: Options
 
 def test_alarm_is_given_at_the_limit() -> None:
     assert [Timing(alert_retry_limit=3).is_alarming(n) for n in (2, 3, 4)] == [False, True, True]
+
+
+async def test_an_alert_that_cannot_be_written_keeps_no_other_from_being_posted() -> None:
+    hook = Hook()
+    async with alerts_to(hook) as alerts:
+        alerts.failing(Alert("odd", "submitted", "http://b/do", "said \ud800", 3))
+        alerts.failing(FAILING)
+        async with asyncio.timeout(5):
+            assert (await hook.posted.get())["gid"] == "g"

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from coordinator.errors import Busy, Conflict, Invalid, StoreUnavailable
-from coordinator.store.group_commit import GroupCommit, Rejected, SilentObserver, TryAgain
+from coordinator.store.commits import Rejected, SilentObserver, TryAgain
+from coordinator.store.group_commit import GroupCommit
 from coordinator.store.waiting import Limits
 
 Commit = GroupCommit[str, str]
@@ -239,6 +240,24 @@ async def test_what_is_behind_a_work_that_was_left_out_keeps_its_order() -> None
     assert played.committed == ["b:0", "b:1", "b:2"]
 
 
+async def test_a_work_put_back_while_others_of_its_batch_are_written_is_not_given_up() -> None:
+    played = Played()
+    held = {"b"}
+
+    def problem(works: Sequence[str]) -> Exception | None:
+        if list(works) == ["b"] and held:
+            played.open.clear()  # c takes its time; b is due again meanwhile
+        return TryAgain("lock wait timeout", one_by_one=True) if held & set(works) else None
+
+    played.problem = problem
+    async with group_commit(played, limits=Limits(writers=2)) as commit:
+        tasks = start(commit, *"abc")
+        await until(lambda: played.batches.count(["b"]) == 2 and ["c"] in played.batches)
+        held.clear()
+        played.open.set()
+        assert await asyncio.gather(*tasks) == ["a done", "b done", "c done"]
+
+
 async def test_a_work_left_out_until_its_timeout_keeps_nobody_behind_it() -> None:
     played = Played()
     played.held = {"b:0"}
@@ -407,3 +426,42 @@ async def test_closing_does_not_wait_for_ever() -> None:
         await commit.close(seconds=0.05)
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(it, StoreUnavailable) for it in outcomes)
+
+
+# --- a work that breaks the connection ---
+
+
+async def test_a_work_that_breaks_the_connection_takes_no_other_with_it() -> None:
+    played = Played()
+    played.problem = lambda works: TryAgain("lost connection", broke=True) if "f" in works else None
+    async with group_commit(played) as commit:
+        tasks = start(commit, *"abcdefgh")
+        others = [task for work, task in zip("abcdefgh", tasks, strict=True) if work != "f"]
+        assert await asyncio.wait_for(asyncio.gather(*others), 4) == [f"{it} done" for it in "abcdegh"]
+        assert not tasks[5].done()
+        later = await asyncio.wait_for(asyncio.gather(*start(commit, *"ijk")), 2)
+        assert later == ["i done", "j done", "k done"]
+        await until(lambda: played.batches.count(["f"]) >= 3)
+    assert all("f" not in batch or batch == ["f"] for batch in played.batches[4:]), "alone from then on"
+
+
+async def test_who_waits_for_a_work_that_breaks_the_connection_is_told_so() -> None:
+    played = Played()
+    played.problem = lambda works: TryAgain("lost connection", broke=True)
+    async with group_commit(played) as commit:
+        with pytest.raises(StoreUnavailable, match="did not confirm in time: lost connection"):
+            await submit(commit, "a", timeout=0.2)
+
+
+async def test_a_batch_that_broke_once_is_written_in_two_halves() -> None:
+    """As when the database is restarted: what breaks no connection any more costs one commit more."""
+    played = Played()
+    problems = [
+        TryAgain("lost connection", broke=True),
+        TryAgain("cannot connect"),
+        TryAgain("cannot connect"),
+    ]
+    played.problem = lambda works: problems.pop(0) if problems else None
+    async with group_commit(played) as commit:
+        await asyncio.gather(*start(commit, *"abcdefgh"))
+    assert played.batches == [list("abcdefgh"), list("abcd"), list("abcd"), list("abcd"), list("efgh")]
