@@ -44,12 +44,17 @@ class Bounds:
 class Entry:
     """A transaction's place in the house; given back once, however often `leave` is called."""
 
-    __slots__ = ("_give_back", "_size", "is_handed_over")
+    __slots__ = ("_give_back", "_size", "_take_more", "is_handed_over")
 
-    def __init__(self, size: int, give_back: Callable[[int], None]) -> None:
+    def __init__(self, size: int, give_back: Callable[[int], None], take_more: Callable[[int], int]) -> None:
         self.is_handed_over = False  # to the drive, which will leave
         self._size = size
         self._give_back: Callable[[int], None] | None = give_back
+        self._take_more = take_more
+
+    def weigh(self, payload_bytes: int) -> None:
+        """Count so many bytes more, known only now; they are let in, and keep others out."""
+        self._size += self._take_more(payload_bytes)
 
     def leave(self) -> None:
         """Give the place back."""
@@ -106,14 +111,22 @@ class Admission:
 
     def enter(self, payload_bytes: int) -> Entry | None:
         """Take a transaction in; None when the house is too full for it."""
-        size = _TRANSACTION_BYTES + min(payload_bytes, self._bounds.bytes_max // _LARGEST_SHARE)
+        size = _TRANSACTION_BYTES + self._weight(payload_bytes)
         too_many = self._inside >= self._bounds.transactions_max
         if too_many or (self._inside and self._bytes + size > self._bounds.bytes_max):
             self._was_full = True
             return None
         self._inside += 1
         self._bytes += size
-        return Entry(size, self._left)
+        return Entry(size, self._left, self._more)
+
+    def _weight(self, payload_bytes: int) -> int:
+        return min(payload_bytes, self._bounds.bytes_max // _LARGEST_SHARE)
+
+    def _more(self, payload_bytes: int) -> int:
+        weight = self._weight(payload_bytes)
+        self._bytes += weight
+        return weight
 
     def _left(self, size: int) -> None:
         self._inside -= 1

@@ -80,10 +80,10 @@ class Engine:
         """A fresh owner token: never given twice, by no coordinator."""
         return f"{self.owner_prefix}{next(self._tokens)}"
 
-    def lease(self, owner: str, options: Options) -> Lease:
-        """The lease that a write which starts now will give to `owner`. Take it before the write."""
-        seconds = self._tools.timing.lease(options)
-        return Lease(owner, self._tools.clock.monotonic() + seconds)
+    def lease(self, owner: str, options: Options, *, since: float | None = None) -> Lease:
+        """The lease that a write gives to `owner`. since: when that began, monotonic; None is now."""
+        began = self._tools.clock.monotonic() if since is None else since
+        return Lease(owner, began + self._tools.timing.lease(options))
 
     def start(self, stored: Stored, lease: Lease, entry: Entry) -> None:
         """Drive the transaction, whose row holds this lease, in a task that the engine owns.

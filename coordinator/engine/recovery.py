@@ -167,8 +167,7 @@ class Recovery:
         try:
             claimed = await engine.tools.store.claim(claims, page.deferrals, owner=owner, now=page.now)
             for stored in claimed:
-                lease = engine.lease(owner, stored.transaction.options)
-                lease.expires_at -= clock.monotonic() - before
+                lease = engine.lease(owner, stored.transaction.options, since=before)
                 engine.start(stored, lease, page.claims.pop(stored.transaction.id)[1])
         finally:
             for _, entry in page.claims.values():

@@ -1,10 +1,15 @@
 """The row that a submit or prepare asks for (PROTOCOL §9)."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from coordinator.engine.tools import Tools
-from coordinator.model import Options, Status, Transaction, TransactionRequest
+from coordinator.model import Options, Status, Transaction, TransactionRequest, TransType
+from coordinator.patterns import msg
+from coordinator.service.validate import check_custom_data
+from coordinator.store.base import Assign, Stored
 
 _OPTIONS: Final = tuple(Options.__dataclass_fields__)
 
@@ -23,6 +28,35 @@ def submitted_options(prepared: Options, request: TransactionRequest) -> Options
     if not request.options.branch_headers:
         values.pop("branch_headers", None)
     return replace(prepared, **values | {"wait_result": request.options.wait_result})
+
+
+def submission(
+    tools: Tools, request: TransactionRequest, owner: str, now: datetime
+) -> Callable[[Stored], Assign]:
+    """What turns a prepared transaction into a submitted one: what the submit gives counts (PROTOCOL §5).
+
+    The function raises Invalid where the custom_data cannot be run by.
+    """
+
+    def assign(stored: Stored) -> Assign:
+        prepared, timing = stored.transaction, tools.timing
+        options = submitted_options(prepared.options, request)
+        custom_data = request.custom_data or prepared.custom_data
+        steps = len({row.branch_id for row in stored.branches})
+        check_custom_data(request.trans_type, custom_data, options, steps)
+        if request.trans_type == TransType.MSG:
+            waited = (now - prepared.create_time).total_seconds()
+            custom_data = msg.delayed_further(custom_data, waited)
+        return Assign(
+            status=Status.SUBMITTED,
+            owner=owner,
+            options=options,
+            custom_data=custom_data,
+            next_cron_interval=timing.first_interval(options),
+            next_cron_time=timing.lease_end(options, now),
+        )
+
+    return assign
 
 
 def new_transaction(

@@ -3,24 +3,22 @@
 from dataclasses import replace
 from random import Random
 
-from coordinator.engine.drives import Engine
+from coordinator.engine.drives import Engine, payload_bytes
 from coordinator.errors import Failure, Invalid
 from coordinator.model import Branch, Status, Transaction, TransactionRequest, TransType
-from coordinator.patterns import msg
 from coordinator.service.gid import new_gid
 from coordinator.service.lookup import RACES_MAX, Lookup, lost_races, refuse_other_type
-from coordinator.service.new_transaction import new_transaction, submitted_options
+from coordinator.service.new_transaction import new_transaction, submission
 from coordinator.service.rounds import Rounds
 from coordinator.service.topics import Topics
 from coordinator.service.validate import (
-    check_custom_data,
     require_gid,
     require_text,
     topics_of,
     validated_branches,
 )
 from coordinator.service.workflows import Workflows
-from coordinator.store.base import Assign, Change, Changed, Store, Stored, assigned
+from coordinator.store.base import Assign, Change, Changed, Move, Moved, Store, Stored, assigned
 
 _PREPARED = frozenset({Status.PREPARED})
 _ABORTING = frozenset({Status.ABORTING})
@@ -64,7 +62,8 @@ class Transactions:
         submitting, Invalid, Conflict, Busy, StoreUnavailable. A workflow's submit says how it ended.
         """
         if request.trans_type == TransType.WORKFLOW:
-            return await self._workflows.submit(request)
+            await self._workflows.submit(request)
+            return
         try:
             subscribers = await self._topics.subscribers(topics_of(request))
         except Invalid:
@@ -72,13 +71,18 @@ class Transactions:
                 raise
             # Of what was prepared the stored branches count, whoever has unsubscribed since.
             validated_branches(replace(request, steps=(), payloads=()), {}, self._timing)
-            return await self._submit_existing(request)
+            if not await self._submit_stored(request):
+                raise
+            return
         branches = validated_branches(request, subscribers, self._timing)
-        if not await self._begin(request, branches):
-            return await self._submit_existing(request)
-        if request.options.wait_result:
-            return await self._rounds.answer(request.gid, Status.SUCCEED)
-        return None
+        if _is_likely_prepared(request) and await self._submit_stored(request):
+            return
+        if await self._begin(request, branches):
+            if request.options.wait_result:
+                await self._rounds.answer(request.gid, Status.SUCCEED)
+        elif not await self._submit_stored(request):
+            await self._lookup.find_conflicting(request.gid)  # says what is in the way
+            raise lost_races(request.gid)
 
     async def prepare(self, request: TransactionRequest) -> None:
         """Store the transaction without driving it. Again while it is prepared: success.
@@ -138,44 +142,39 @@ class Transactions:
                 engine.start(Stored(transaction, branches), lease, entry)
             return True
 
-    async def _submit_existing(self, request: TransactionRequest) -> None:
+    async def _submit_stored(self, request: TransactionRequest) -> bool:
+        """Submit what is stored under this gid, or join its round; False where nothing is."""
+        wait = request.options.wait_result
         for _ in range(RACES_MAX):
-            stored = await self._lookup.find_conflicting(request.gid)
-            transaction = stored.transaction
+            moved = await self._take_over(request)
+            if moved.stored is None:
+                return False
+            transaction = moved.stored.transaction
             refuse_other_type(transaction, request.trans_type, "sumbmit")
-            match transaction.status:
-                case Status.PREPARED:
-                    done = await self._submit_prepared(stored, request)
-                case Status.SUBMITTED:
-                    wait = request.options.wait_result
-                    done = await self._rounds.join(stored, wait=wait, wanted=Status.SUCCEED)
-                case _:
-                    raise Failure(f"current status '{transaction.status}', cannot sumbmit.")
-            if done:
-                return
+            if moved.changed is Changed.APPLIED:
+                if wait:
+                    await self._rounds.answer(request.gid, Status.SUCCEED)
+                return True
+            if transaction.status not in (Status.PREPARED, Status.SUBMITTED):
+                raise Failure(f"current status '{transaction.status}', cannot sumbmit.")
+            if await self._rounds.join(moved.stored, wait=wait, wanted=Status.SUCCEED):
+                return True
         raise lost_races(request.gid)
 
-    async def _submit_prepared(self, stored: Stored, request: TransactionRequest) -> bool:
-        """prepared → submitted: what the submit gives counts, the stored branches are used (PROTOCOL §5)."""
-        prepared = stored.transaction
-        options = submitted_options(prepared.options, request)
-        custom_data = request.custom_data or prepared.custom_data
-        request = replace(request, options=options)
-        steps = len({row.branch_id for row in stored.branches})
-        check_custom_data(request.trans_type, custom_data, options, steps)
-        submitted = new_transaction(self._engine.tools, request, Status.SUBMITTED, self._engine.new_owner())
-        if request.trans_type == TransType.MSG:
-            waited = submitted.create_time - prepared.create_time
-            custom_data = msg.delayed_further(custom_data, waited.total_seconds())
-        assign = Assign(
-            status=Status.SUBMITTED,
-            owner=submitted.owner,
-            options=options,
-            custom_data=custom_data,
-            next_cron_interval=submitted.next_cron_interval,
-            next_cron_time=submitted.next_cron_time,
-        )
-        return await self._move(stored, _PREPARED, assign, wait=options.wait_result, wanted=Status.SUCCEED)
+    async def _take_over(self, request: TransactionRequest) -> Moved:
+        """prepared → submitted, and driven, in the commit that reads it; the stored branches are used."""
+        engine = self._engine
+        clock = engine.tools.clock
+        with engine.entry(()) as entry:
+            owner, before = engine.new_owner(), clock.monotonic()
+            assign = submission(engine.tools, request, owner, clock.now())
+            move = Move(request.gid, request.trans_type, _PREPARED, assign)
+            moved = await self._store.move(move, timeout=self._write_seconds)
+            if moved.changed is Changed.APPLIED and moved.stored is not None:
+                entry.weigh(payload_bytes(moved.stored.branches))
+                lease = engine.lease(owner, moved.stored.transaction.options, since=before)
+                engine.start(moved.stored, lease, entry)
+        return moved
 
     async def _abort_prepared(self, stored: Stored, request: TransactionRequest) -> bool:
         timing, now = self._engine.tools.timing, self._engine.tools.clock.now()
@@ -231,3 +230,10 @@ class Transactions:
     @property
     def _store(self) -> Store:
         return self._engine.tools.store
+
+
+def _is_likely_prepared(request: TransactionRequest) -> bool:
+    """Whether most requests of this kind are the second phase of something that was prepared."""
+    if request.trans_type == TransType.MSG:
+        return bool(request.query_prepared)
+    return request.trans_type in _REGISTERED_LATER

@@ -6,7 +6,7 @@ with the same owner token is safe. Owner tokens are fresh for each submit and cl
 write.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -61,6 +61,19 @@ class Change:
     by_driver: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A change whose values depend on what is stored: read, compared and written in one commit.
+
+    It stands only if the row has one of the statuses `expected` and that trans_type.
+    """
+
+    gid: str
+    trans_type: str
+    expected: frozenset[Status]
+    assign: Callable[["Stored"], Assign]  # pure, and run anywhere; its DtmErrors refuse this move alone
+
+
 class Changed(Enum):
     """How a change ended."""
 
@@ -76,6 +89,14 @@ class Stored:
 
     transaction: Transaction
     branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How a move ended, and the transaction as it stands since; None where it is missing."""
+
+    changed: Changed
+    stored: Stored | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +214,13 @@ class Store(KeyValues, Protocol):
 
     async def change(self, change: Change, *, timeout: float) -> Changed:
         """Apply a change; a repeat of one that already stands is APPLIED again."""
+        ...
+
+    async def move(self, move: Move, *, timeout: float) -> Moved:
+        """Apply a move; APPLIED, REFUSED or MISSING. A repeat of one that already stands is APPLIED again.
+
+        Raises what `assign` raises, and Invalid as find does.
+        """
         ...
 
     async def find(self, gid: str) -> Stored | None:

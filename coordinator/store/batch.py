@@ -5,14 +5,15 @@ held by whom. What is refused is left out; the rest is a handful of statements h
 are.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from coordinator.errors import DtmError
 from coordinator.model import Status
-from coordinator.store.base import Change, Changed
+from coordinator.store.base import Assign, Change, Changed, Move, Moved, Stored, assigned
 from coordinator.store.fence import Verdict, verdict
-from coordinator.store.statements import Cursor, Statements, Values
+from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Cursor, Statements, Values
 
 # The columns that a change may assign, in the order of AssignedValues. finish_time and rollback_time follow
 # status.
@@ -43,15 +44,32 @@ class Update:
     branch_rows: tuple[Values, ...] = ()  # of the branches it adds
 
 
-Work = Insertion | Update
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A move, and how it reads and writes rows: `stored` of full rows, `values` of an assignment."""
 
+    gid: str
+    move: Move
+    stored: Callable[[Values, Sequence[Values]], Stored]
+    values: Callable[[Assign], AssignedValues]
+
+
+Work = Insertion | Update | Takeover
+Outcome = Changed | Moved | DtmError
+
+_NOT_FOUND: Final = Moved(Changed.MISSING, None)
+_GLOBAL_GID: Final = GLOBAL_COLUMNS.index("gid")
+_BRANCH_GID: Final = BRANCH_COLUMNS.index("gid")
 _CHANGE_BYTES: Final = 512  # about, in a statement, of a row beside what may be long in it
 _RESULT_BYTES: Final = 128
+_TAKEOVER_BYTES: Final = 8192  # of options and custom_data, which are bounded
 _BYTES_A_CHARACTER: Final = 4  # at most
 
 
 def size_of(work: Work) -> int:
     """How many bytes it makes in the statements, about: payloads become two digits a byte."""
+    if isinstance(work, Takeover):
+        return _TAKEOVER_BYTES
     size = sum([_CHANGE_BYTES + 2 * len(row[2]) + _bytes_of(row[1]) for row in work.branch_rows])
     if isinstance(work, Insertion):
         _, _, _, query_prepared, _, options, custom_data, _, _, _, ext_data = work.row
@@ -82,7 +100,8 @@ class _Writes:
     rows: list[Values] = field(default_factory=list)
     branch_rows: list[Values] = field(default_factory=list)
     results: dict[str, list[Values]] = field(default_factory=dict)  # by branch status
-    assignments: dict[AssignedValues, list[str]] = field(default_factory=dict)  # gids by the same values
+    # Gids and their values, by the columns that they assign and the status.
+    assignments: dict[tuple[Any, ...], list[tuple[str, AssignedValues]]] = field(default_factory=dict)
 
     def add_insertion(self, work: Insertion) -> None:
         self.rows.append(work.row)
@@ -93,7 +112,11 @@ class _Writes:
         for (branch_id, op), status in work.change.results:
             self.results.setdefault(status, []).append((work.gid, branch_id, op))
         if work.values:
-            self.assignments.setdefault(work.values, []).append(work.gid)
+            self.assign(work.gid, work.values)
+
+    def assign(self, gid: str, values: AssignedValues) -> None:
+        kind = (values[0], *[value is None for value in values])
+        self.assignments.setdefault(kind, []).append((gid, values))
 
     def write(self, cursor: Cursor, statements: Statements, now: str) -> None:
         if self.rows:
@@ -102,19 +125,21 @@ class _Writes:
             statements.insert_branches(cursor, self.branch_rows, now)
         for status, keys in self.results.items():
             statements.record_results(cursor, status, keys, now)
-        for values, gids in self.assignments.items():
-            statements.update_globals(cursor, _assignments(values, now), gids, now)
+        for rows in self.assignments.values():
+            gids = [gid for gid, _ in rows]
+            statements.update_globals(cursor, _assignments([values for _, values in rows], now), gids, now)
 
 
 def write_batch(
     cursor: Cursor, statements: Statements, works: Sequence[Work], now: str, *, wait: bool = False
-) -> list[Changed | None]:
+) -> list[Outcome | None]:
     """Write the batch and return, in its order, how each work ended.
 
     works: in order of gid, no two whose gids a database might compare as equal. now: wall-clock text. wait:
     for whoever holds a row, so that nothing is overlooked. An insertion is APPLIED or REFUSED (the gid
     exists); a change may be MISSING or CLASHES, too, and is None when it was left out because somebody else
-    holds the row. Raises the driver's error when the database refuses a value; nothing may be committed then.
+    holds the row; of a move it is told how the row stands now, or why it cannot be made. Raises the driver's
+    error when the database refuses a value; nothing may be committed then.
     """
     found = {
         gid: _Row(*columns)
@@ -122,29 +147,81 @@ def write_batch(
     }
     in_the_way = _look_alikes(works, found) if found else ()
     registered = _registered(cursor, statements, works)
+    stored = _stored(cursor, statements, works, found)
     writes = _Writes()
-    outcomes: list[Changed | None] = [
-        _judge_insertion(work, found.get(work.gid), in_the_way, writes)
-        if isinstance(work, Insertion)
-        else _judge_update(work, found.get(work.gid), registered, writes)
-        for work in works
-    ]
+    outcomes: list[Outcome | None] = []
+    for work in works:
+        match work:
+            case Insertion():
+                outcomes.append(_judge_insertion(work, found.get(work.gid), in_the_way, writes))
+            case Update():
+                outcomes.append(_judge_update(work, found.get(work.gid), registered, writes))
+            case Takeover():
+                outcomes.append(_judge_takeover(work, stored.get(work.gid), writes))
     writes.write(cursor, statements, now)
-    if Changed.MISSING in outcomes:
+    if Changed.MISSING in outcomes or _NOT_FOUND in outcomes:
         return _without_held(cursor, statements, works, outcomes)
     return outcomes
 
 
 def _without_held(
-    cursor: Cursor, statements: Statements, works: Sequence[Work], outcomes: Sequence[Changed | None]
-) -> list[Changed | None]:
+    cursor: Cursor, statements: Statements, works: Sequence[Work], outcomes: Sequence[Outcome | None]
+) -> list[Outcome | None]:
     """Tell what is missing from what was only passed over by the lock."""
-    missing = [work.gid for work, outcome in zip(works, outcomes, strict=True) if outcome is Changed.MISSING]
+    not_found = (Changed.MISSING, _NOT_FOUND)
+    missing = [work.gid for work, outcome in zip(works, outcomes, strict=True) if outcome in not_found]
     held = statements.existing(cursor, missing)
     return [
-        None if outcome is Changed.MISSING and work.gid in held else outcome
+        None if outcome in not_found and work.gid in held else outcome
         for work, outcome in zip(works, outcomes, strict=True)
     ]
+
+
+def _stored(
+    cursor: Cursor, statements: Statements, works: Sequence[Work], found: Collection[str]
+) -> dict[str, Stored | DtmError]:
+    """What the moves of the batch begin with, by gid; an error where nobody understands the rows."""
+    takeovers = {work.gid: work for work in works if isinstance(work, Takeover) and work.gid in found}
+    if not takeovers:
+        return {}
+    gids = list(takeovers)
+    branches: dict[str, list[Values]] = {gid: [] for gid in gids}
+    for row in statements.full_branches(cursor, gids):
+        if row[_BRANCH_GID] in branches:
+            branches[row[_BRANCH_GID]].append(tuple(row))
+    stored: dict[str, Stored | DtmError] = {}
+    for row in statements.full_globals(cursor, gids):
+        gid = row[_GLOBAL_GID]
+        if gid in takeovers:
+            try:
+                stored[gid] = takeovers[gid].stored(tuple(row), branches[gid])
+            except DtmError as error:
+                stored[gid] = error
+    return stored
+
+
+def _judge_takeover(work: Takeover, stored: Stored | DtmError | None, writes: _Writes) -> Outcome:
+    if stored is None:
+        return _NOT_FOUND
+    if isinstance(stored, DtmError):
+        return stored
+    transaction, move = stored.transaction, work.move
+    if transaction.trans_type != move.trans_type:
+        return Moved(Changed.REFUSED, stored)
+    try:
+        assign = move.assign(stored)
+        values = work.values(assign)
+    except DtmError as error:
+        return error if transaction.status in move.expected else Moved(Changed.REFUSED, stored)
+    change = Change(move.gid, move.expected, None, assign=assign)
+    match verdict(change, transaction.status, transaction.owner):
+        case Verdict.APPLY:
+            writes.assign(work.gid, values)
+            return Moved(Changed.APPLIED, Stored(assigned(transaction, assign), stored.branches))
+        case Verdict.STANDS:
+            return Moved(Changed.APPLIED, stored)
+        case Verdict.REFUSE:
+            return Moved(Changed.REFUSED, stored)
 
 
 def _judge_insertion(
@@ -209,9 +286,13 @@ def _look_alikes(works: Sequence[Work], found: Collection[str]) -> Collection[st
     return {work.gid for work in works if work.gid.casefold() in folded}
 
 
-def _assignments(values: AssignedValues, now: str) -> dict[str, Any]:
-    assignments = {
-        column: value for column, value in zip(ASSIGNED_COLUMNS, values, strict=True) if value is not None
+def _assignments(rows: Sequence[AssignedValues], now: str) -> dict[str, Any]:
+    """The values by column: one for all rows, or a list where they differ."""
+    columns = zip(ASSIGNED_COLUMNS, zip(*rows, strict=True), strict=True)
+    assignments: dict[str, Any] = {
+        column: values[0] if values.count(values[0]) == len(values) else list(values)
+        for column, values in columns
+        if values[0] is not None
     }
     match assignments.get("status"):
         case Status.SUCCEED:

@@ -1,19 +1,20 @@
 """Between the model and stored rows, both ways: values as columns hold them, times as wall clock."""
 
+from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row
-
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Branch, BranchStatus, Status, Transaction
-from coordinator.store.base import Assign, Change
-from coordinator.store.batch import AssignedValues, Insertion, Update
+from coordinator.store.base import Assign, Change, Move, Stored
+from coordinator.store.batch import AssignedValues, Insertion, Takeover, Update
 from coordinator.store.limits import check_branches, check_texts, check_transaction
 from coordinator.store.options import decode_options, encode_options
-from coordinator.store.statements import Values
+from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Values
 from coordinator.store.wall_clock import WallClock
 
+_GlobalRow = namedtuple("_GlobalRow", GLOBAL_COLUMNS)  # type: ignore[misc]  # as the statements have them
+_BranchRow = namedtuple("_BranchRow", BRANCH_COLUMNS)  # type: ignore[misc]
 _INTERVAL_MAX: Final = 2**31 - 1  # seconds: what the column holds on a server
 
 
@@ -41,6 +42,16 @@ def insertion_of(transaction: Transaction, branches: Sequence[Branch], clock: Wa
         ),
         branch_rows_of(branches),
     )
+
+
+def takeover_of(move: Move, clock: WallClock) -> Takeover:
+    """Return the move with what it needs to read and write rows."""
+
+    def stored(row: Values, branches: Sequence[Values]) -> Stored:
+        transaction = transaction_of(_GlobalRow._make(row), clock)
+        return Stored(transaction, tuple([branch_of(_BranchRow._make(one), clock) for one in branches]))
+
+    return Takeover(move.gid, move, stored, lambda assign: assigned_values(assign, clock))
 
 
 def branch_rows_of(branches: Sequence[Branch]) -> tuple[Values, ...]:
@@ -86,7 +97,7 @@ def assigned_values(assign: Assign, clock: WallClock) -> AssignedValues:
     return values
 
 
-def transaction_of(row: Row[Any], clock: WallClock) -> Transaction:
+def transaction_of(row: Any, clock: WallClock) -> Transaction:
     """Return the transaction of a full row of trans_global.
 
     Any program may have written it, and a SQLite column holds values of any kind: what is not of the
@@ -121,7 +132,7 @@ def transaction_of(row: Row[Any], clock: WallClock) -> Transaction:
     )
 
 
-def branch_of(row: Row[Any], clock: WallClock) -> Branch:
+def branch_of(row: Any, clock: WallClock) -> Branch:
     """Return the branch of a full row of trans_branch_op; raises Invalid as transaction_of does."""
     try:
         status = BranchStatus(row.status)

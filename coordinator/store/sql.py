@@ -23,9 +23,11 @@ from coordinator.store.base import (
     Due,
     Filter,
     KeyValue,
+    Move,
+    Moved,
     Stored,
 )
-from coordinator.store.batch import Work, size_of, write_batch
+from coordinator.store.batch import Outcome, Work, size_of, write_batch
 from coordinator.store.commits import Observer, SilentObserver, failure_of
 from coordinator.store.database import Database
 from coordinator.store.faults import STORE_ERRORS, Fault
@@ -39,7 +41,7 @@ from coordinator.store.limits import (
     without_nul,
 )
 from coordinator.store.nodes import NodeTable
-from coordinator.store.rows import insertion_of, update_of
+from coordinator.store.rows import insertion_of, takeover_of, update_of
 from coordinator.store.runner import Runner, attempted
 from coordinator.store.statements import Cursor
 from coordinator.store.waiting import Limits
@@ -70,7 +72,7 @@ class SqlStore:
         self._clock = clock
         self._wall_clock = wall_clock
         self._closed = False
-        self._group_commit: GroupCommit[Work, Changed] = GroupCommit(
+        self._group_commit: GroupCommit[Work, Outcome] = GroupCommit(
             self._write_batch, limits=limits, observer=observer or SilentObserver()
         )
         ask_time = (
@@ -129,9 +131,11 @@ class SqlStore:
                 log.warning("{}; stored with plainer words: {}", refused, change.assign, gid=change.gid)
             work = update_of(attempt, self._wall_clock)
             try:
-                return await self._group_commit.submit(
+                outcome = await self._group_commit.submit(
                     work, key=change.gid.casefold(), size=size_of(work), timeout=timeout
                 )
+                assert isinstance(outcome, Changed), "a change's outcome"
+                return outcome
             except Invalid as error:
                 if is_unfit(change.gid, columns):
                     return Changed.MISSING
@@ -139,12 +143,25 @@ class SqlStore:
         assert refused is not None, "there is one attempt at least"
         raise refused
 
-    async def _write_batch(self, works: Sequence[Work], closely: bool) -> Sequence[Changed | None]:
+    async def move(self, move: Move, *, timeout: float) -> Moved:
+        """See Store."""
+        if not self._database.nul_in_text and NUL in move.gid:
+            return Moved(Changed.MISSING, None)
+        work = takeover_of(move, self._wall_clock)
+        outcome = await self._group_commit.submit(
+            work, key=move.gid.casefold(), size=size_of(work), timeout=timeout
+        )
+        if isinstance(outcome, DtmError):
+            raise outcome
+        assert isinstance(outcome, Moved), "a move's outcome"
+        return outcome
+
+    async def _write_batch(self, works: Sequence[Work], closely: bool) -> Sequence[Outcome | None]:
         now = self._wall_clock.text(self._clock.now())
         statements = self._database.statements
         began = False
 
-        def write(cursor: Cursor) -> Sequence[Changed | None]:
+        def write(cursor: Cursor) -> Sequence[Outcome | None]:
             nonlocal began
             began = True
             return write_batch(cursor, statements, works, now, wait=closely)

@@ -9,9 +9,19 @@ Times are text (see wall_clock); `now` is the second in which the batch is writt
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 Values = tuple[Any, ...]
+
+GLOBAL_COLUMNS: Final = (
+    "id", "gid", "trans_type", "status", "query_prepared", "protocol", "options", "custom_data", "result",
+    "rollback_reason", "create_time", "update_time", "finish_time", "rollback_time", "next_cron_interval",
+    "next_cron_time", "owner", "ext_data",
+)  # fmt: skip
+BRANCH_COLUMNS: Final = (
+    "id", "gid", "url", "data", "bin_data", "branch_id", "op", "status", "finish_time", "rollback_time",
+    "create_time", "update_time",
+)  # fmt: skip
 
 
 class Cursor(Protocol):
@@ -68,5 +78,16 @@ class Statements(Protocol):
     def update_globals(
         self, cursor: Cursor, values: Mapping[str, Any], gids: Sequence[str], now: str
     ) -> None:
-        """Assign the same values, keyed by column, and now as update_time, to these rows."""
+        """Assign values, keyed by column, and now as update_time, to these rows.
+
+        A list has a value for each row; anything else is the value of all.
+        """
+        ...
+
+    def full_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """Return the rows, which are locked, with the columns of GLOBAL_COLUMNS."""
+        ...
+
+    def full_branches(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """Return the branch rows of these transactions, first registered first, as BRANCH_COLUMNS."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from coordinator.model import BranchKey
-from coordinator.store.statements import Cursor, Values
+from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Cursor, Values
 
 
 def text_literal(value: str) -> str:
@@ -73,9 +73,14 @@ UPDATE trans_global
 SET {assignments}update_time = '{now}'
 WHERE gid IN ({gids})"""
 
+# By the unique keys that begin with gid; nobody adds branches without the lock on their global row.
+_FULL_GLOBALS: Final = "SELECT {columns} FROM trans_global WHERE gid IN ({gids})"
+_FULL_BRANCHES: Final = "SELECT {columns} FROM trans_branch_op WHERE gid IN ({gids}) ORDER BY id"
+
 # One statement stays below 4 MiB, the smallest usual max_allowed_packet, although bytes become two digits
 # each.
 _ROWS_MAX: Final = 256
+_ASSIGNED_MAX: Final = 64  # rows with values of their own, each found by comparing gids
 _KEYS_MAX: Final = 1024  # of branches
 _BYTES_MAX: Final = 524_288  # of payloads or ext_data
 
@@ -133,12 +138,26 @@ class MySQLStatements:
         self, cursor: Cursor, values: Mapping[str, Any], gids: Sequence[str], now: str
     ) -> None:
         """See Statements."""
-        assignments = [
-            f"{column} = {text_literal(value) if isinstance(value, str) else int(value)}, "
-            for column, value in values.items()
-        ]
-        statement = _UPDATE_GLOBALS.format(assignments="".join(assignments), now=now, gids=_list(gids))
-        _run(cursor, statement)
+        for start in range(0, len(gids), _ASSIGNED_MAX):
+            some = slice(start, start + _ASSIGNED_MAX)
+            assignments = []
+            for column, value in values.items():
+                own = _cases(gids[some], value[some]) if isinstance(value, list) else _literal(value)
+                assignments.append(f"{column} = {own}, ")
+            _run(
+                cursor,
+                _UPDATE_GLOBALS.format(assignments="".join(assignments), now=now, gids=_list(gids[some])),
+            )
+
+    def full_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        _run(cursor, _FULL_GLOBALS.format(columns=",".join(GLOBAL_COLUMNS), gids=_list(gids)))
+        return cursor.fetchall()
+
+    def full_branches(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        _run(cursor, _FULL_BRANCHES.format(columns=",".join(BRANCH_COLUMNS), gids=_list(gids)))
+        return cursor.fetchall()
 
 
 def _these_branches(keys: Sequence[Values]) -> str:
@@ -150,6 +169,15 @@ def _these_branches(keys: Sequence[Values]) -> str:
         for (branch_id, op), gids in gids_of.items()
     ]
     return " OR ".join(branches)
+
+
+def _literal(value: str | int) -> str:
+    return text_literal(value) if isinstance(value, str) else str(int(value))
+
+
+def _cases(gids: Sequence[str], values: Sequence[str | int]) -> str:
+    cases = zip(gids, values, strict=True)
+    return "CASE gid" + "".join([f" WHEN {text_literal(g)} THEN {_literal(v)}" for g, v in cases]) + " END"
 
 
 def _run(cursor: Cursor, statement: str) -> None:

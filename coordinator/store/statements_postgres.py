@@ -7,7 +7,7 @@ however many rows: columns travel as arrays. Times are texts that the database r
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from coordinator.store.statements import Cursor, Values
+from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Cursor, Values
 
 # By the unique key on gid. With SKIP LOCKED a gid that somebody else holds is not returned, nor waited for.
 _LOCK: Final = (
@@ -61,11 +61,22 @@ UPDATE trans_global
 SET {assignments}update_time = $2
 WHERE gid = ANY($1::text[])"""
 
+_UPDATE_EACH: Final = """
+UPDATE trans_global AS stored
+SET {assignments}update_time = $2
+FROM unnest($1::text[], {arrays}) AS new (gid, {columns})
+WHERE stored.gid = new.gid"""
+
+# By the unique keys that begin with gid; nobody adds branches without the lock on their global row.
+_FULL_GLOBALS: Final = "SELECT {columns} FROM trans_global WHERE gid = ANY($1::text[])"
+_FULL_BRANCHES: Final = "SELECT {columns} FROM trans_branch_op WHERE gid = ANY($1::text[]) ORDER BY id"
+
 
 class PostgresStatements:
     """For PostgreSQL. time_type: of the column next_cron_time, with or without time zone."""
 
     def __init__(self, *, time_type: str) -> None:
+        self._time_type = time_type
         self._insert_globals = _INSERT_GLOBALS.format(time_type=time_type)
 
     def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
@@ -99,6 +110,34 @@ class PostgresStatements:
         self, cursor: Cursor, values: Mapping[str, Any], gids: Sequence[str], now: str
     ) -> None:
         """See Statements."""
-        assignments = [f"{column} = ${number}, " for number, column in enumerate(values, start=3)]
-        statement = _UPDATE_GLOBALS.format(assignments="".join(assignments))
-        cursor.execute(statement, (gids, now, *values.values()))
+        own = {column: value for column, value in values.items() if isinstance(value, list)}
+        assignments, parameters = [], [gids, now]
+        for column, value in values.items():
+            parameters.append(value)
+            mine = f"new.{column}{self._cast(column)}" if column in own else f"${len(parameters)}"
+            assignments.append(f"{column} = {mine}, ")
+        if not own:
+            cursor.execute(_UPDATE_GLOBALS.format(assignments="".join(assignments)), tuple(parameters))
+            return
+        arrays = [
+            f"${number}::{'int' if column == 'next_cron_interval' else 'text'}[]"
+            for number, column in enumerate(values, start=3)
+            if column in own
+        ]
+        statement = _UPDATE_EACH.format(
+            assignments="".join(assignments), arrays=", ".join(arrays), columns=", ".join(own)
+        )
+        cursor.execute(statement, tuple(parameters))
+
+    def full_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        cursor.execute(_FULL_GLOBALS.format(columns=",".join(GLOBAL_COLUMNS)), (gids,))
+        return cursor.fetchall()
+
+    def full_branches(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        cursor.execute(_FULL_BRANCHES.format(columns=",".join(BRANCH_COLUMNS)), (gids,))
+        return cursor.fetchall()
+
+    def _cast(self, column: str) -> str:
+        return f"::{self._time_type}" if column.endswith("_time") else ""

@@ -7,7 +7,7 @@ file.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from coordinator.store.statements import Cursor, Values
+from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Cursor, Values
 
 _LOCK: Final = "SELECT gid, status, owner, trans_type FROM trans_global WHERE gid IN (%s)"
 _INSERT_GLOBALS: Final = """
@@ -27,6 +27,9 @@ UPDATE trans_branch_op
 SET status = ?, finish_time = ?, update_time = ?
 WHERE gid = ? AND branch_id = ? AND op = ?"""
 _UPDATE_GLOBAL: Final = "UPDATE trans_global SET {assignments}update_time = ? WHERE gid = ?"
+
+_FULL_GLOBALS: Final = "SELECT {columns} FROM trans_global WHERE gid IN ({gids})"
+_FULL_BRANCHES: Final = "SELECT {columns} FROM trans_branch_op WHERE gid IN ({gids}) ORDER BY id"
 
 
 class SqliteStatements:
@@ -66,5 +69,17 @@ class SqliteStatements:
     ) -> None:
         """See Statements."""
         statement = _UPDATE_GLOBAL.format(assignments="".join([f"{column} = ?, " for column in values]))
-        assigned = tuple(values.values())
-        cursor.executemany(statement, [(*assigned, now, gid) for gid in gids])
+        columns = [value if isinstance(value, list) else [value] * len(gids) for value in values.values()]
+        cursor.executemany(statement, [(*row[:-1], now, row[-1]) for row in zip(*columns, gids, strict=True)])
+
+    def full_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        places = ",".join("?" * len(gids))
+        cursor.execute(_FULL_GLOBALS.format(columns=",".join(GLOBAL_COLUMNS), gids=places), gids)
+        return cursor.fetchall()
+
+    def full_branches(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """See Statements."""
+        places = ",".join("?" * len(gids))
+        cursor.execute(_FULL_BRANCHES.format(columns=",".join(BRANCH_COLUMNS), gids=places), gids)
+        return cursor.fetchall()

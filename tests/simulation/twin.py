@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TypeVar
 
-from coordinator.errors import StoreUnavailable
+from coordinator.errors import DtmError, StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Status, Transaction, TransType
 from coordinator.owner import is_a_drivers
 from coordinator.store.base import (
@@ -26,8 +26,11 @@ from coordinator.store.base import (
     Due,
     Filter,
     KeyValue,
+    Move,
+    Moved,
     Stored,
 )
+from coordinator.store.fence import Verdict, verdict
 from coordinator.store.limits import check_key_value
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,6 +97,31 @@ class TwinStore:
 
     async def change(self, change: Change, *, timeout: float) -> Changed:
         return await self._write(lambda: self._apply(change), timeout)
+
+    async def move(self, move: Move, *, timeout: float) -> Moved:
+        def commit() -> Moved:
+            row = self.rows.transactions.get(move.gid)
+            if row is None:
+                return Moved(Changed.MISSING, None)
+            stored = Stored(row, self.rows.branches[move.gid])
+            if row.trans_type != move.trans_type:
+                return Moved(Changed.REFUSED, stored)
+            try:
+                assign = move.assign(stored)
+            except DtmError:
+                if row.status in move.expected:
+                    raise
+                return Moved(Changed.REFUSED, stored)
+            match verdict(Change(move.gid, move.expected, None, assign=assign), row.status, row.owner):
+                case Verdict.APPLY:
+                    return Moved(Changed.APPLIED, Stored(self._put(row, assign), stored.branches))
+                case Verdict.STANDS:
+                    return Moved(Changed.APPLIED, stored)
+                case Verdict.REFUSE:
+                    self.rows.refused += 1
+                    return Moved(Changed.REFUSED, stored)
+
+        return await self._write(commit, timeout)
 
     async def find(self, gid: str) -> Stored | None:
         await self._delay()

@@ -15,8 +15,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from coordinator.errors import Invalid
 from coordinator.model import Branch, BranchKey, BranchStatus, Options, Status, Transaction
-from coordinator.store.base import Assign, Change, Changed, Claim, Deferral, Filter, Store, Stored
+from coordinator.store.base import (
+    Assign,
+    Change,
+    Changed,
+    Claim,
+    Deferral,
+    Filter,
+    Move,
+    Moved,
+    Store,
+    Stored,
+)
 
 TIMEOUT = 20.0  # seconds; nothing comes near it
 UNFINISHED = frozenset({Status.PREPARED, Status.SUBMITTED, Status.ABORTING})
@@ -63,6 +75,16 @@ async def prepared(store: Store, gid: str, *, trans_type: str = "tcc") -> None:
     """Store a prepared transaction without branches."""
     row = transaction(gid, trans_type=trans_type, status=Status.PREPARED)
     assert await store.insert(row, [], timeout=TIMEOUT)
+
+
+def move(gid: str, *, owner: str = "a/1/1", trans_type: str = "tcc", text: str = "") -> Move:
+    """prepared → submitted, with custom_data that tells from what."""
+
+    def assign(stored: Stored) -> Assign:
+        said = f"was {stored.transaction.status} with {len(stored.branches) // 2} branches"
+        return Assign(status=Status.SUBMITTED, owner=owner, custom_data=text or said)
+
+    return Move(gid, trans_type, frozenset({Status.PREPARED}), assign)
 
 
 async def register(store: Store, gid: str, branch_id: str, *, payload: bytes = b"\x00\xff") -> Changed:
@@ -512,6 +534,66 @@ class StoreContract:
         assert await listed(create_time_start=saga.create_time + minute) == []
         assert await listed(create_time_end=saga.create_time - minute) == []
         assert len(await listed(create_time_end=saga.create_time + minute)) == 3
+
+    # --- moves ---
+
+    async def test_a_move_is_worked_out_from_what_is_stored_and_tells_how_it_stands(
+        self, stores: Stores
+    ) -> None:
+        await prepared(stores.first, "moved")
+        for branch_id in ("02", "01"):
+            await register(stores.first, "moved", branch_id)
+        moved = await stores.first.move(move("moved", owner="a/1/1"), timeout=TIMEOUT)
+        assert moved.changed is Changed.APPLIED
+        found = await stored(stores.first, "moved")
+        assert moved.stored is not None
+        assert moved.stored.branches == found.branches
+        assert [b.branch_id for b in found.branches] == ["02", "02", "01", "01"]
+        assert (
+            replace(moved.stored.transaction, update_time=found.transaction.update_time) == found.transaction
+        )
+        assert (found.transaction.status, found.transaction.owner) == (Status.SUBMITTED, "a/1/1")
+        assert found.transaction.custom_data == "was prepared with 2 branches"
+        again = await stores.first.move(move("moved", owner="a/1/1"), timeout=TIMEOUT)
+        assert again.changed is Changed.APPLIED, "it stands already"
+        other = await stores.first.move(move("moved", owner="a/1/2"), timeout=TIMEOUT)
+        assert (other.changed, other.stored) == (Changed.REFUSED, found)
+
+    async def test_a_move_of_nothing_and_of_another_type(self, stores: Stores) -> None:
+        await prepared(stores.first, "a-tcc")
+        nothing = await stores.first.move(move("nothing"), timeout=TIMEOUT)
+        assert (nothing.changed, nothing.stored) == (Changed.MISSING, None)
+        refused = await stores.first.move(move("a-tcc", trans_type="xa"), timeout=TIMEOUT)
+        assert (refused.changed, refused.stored) == (Changed.REFUSED, await stored(stores.first, "a-tcc"))
+
+    async def test_moves_at_once_have_values_of_their_own(self, stores: Stores) -> None:
+        """More than one statement may assign; texts that could end one are none's end."""
+        texts = ["it's", 'a "b"', "\\", "%s {x}", "ok", "é😀"]
+        gids = [f"move-{number:03d}-{texts[number % len(texts)]}" for number in range(150)]
+        await asyncio.gather(*(prepared(stores.first, gid) for gid in gids))
+        moves = [move(gid, owner=f"a/1/{gid}", text=f"{gid}'\\") for gid in gids]
+        moved = await asyncio.gather(*(stores.first.move(one, timeout=TIMEOUT) for one in moves))
+        assert {it.changed for it in moved} == {Changed.APPLIED}
+        for gid in gids:
+            row = (await stored(stores.first, gid)).transaction
+            assert (row.owner, row.custom_data) == (f"a/1/{gid}", f"{gid}'\\")
+            assert row.status is Status.SUBMITTED
+
+    async def test_a_move_that_cannot_be_worked_out_is_refused_alone(self, stores: Stores) -> None:
+        gids = [f"m{number}" for number in range(5)]
+        await asyncio.gather(*(prepared(stores.first, gid) for gid in gids))
+
+        def refuse(_stored: Stored) -> Assign:
+            raise Invalid("custom_data is not JSON")
+
+        moves = [move(gid) for gid in gids]
+        moves[2] = replace(moves[2], assign=refuse)
+        said = await asyncio.gather(
+            *(stores.first.move(one, timeout=TIMEOUT) for one in moves), return_exceptions=True
+        )
+        assert isinstance(said[2], Invalid)
+        assert [type(it) for it in said].count(Moved) == 4
+        assert (await stored(stores.first, "m2")).transaction.status is Status.PREPARED
 
     # --- what is due ---
 
