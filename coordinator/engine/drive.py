@@ -6,7 +6,7 @@ Every write is fenced by the owner token: a driver that finds the row not its ow
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from coordinator.backoff import after_round
 from coordinator.calls.base import Answer
@@ -162,8 +162,18 @@ class Drive:
             return await self._release(Wait(not_after=tools.timing.fails_at(transaction, now)))
         self._deferred = True
         seconds = tools.admission.defer(tools.caller.endpoint(transaction, branch))
-        until = tools.timing.deferred_until(transaction, seconds, now)
-        return await self._write(Assign(owner="", next_cron_time=until))
+        return await self._let_go(tools.timing.deferred_until(transaction, seconds, now))
+
+    async def _let_go(self, until: datetime) -> None:
+        """The round did not fail: only what succeeded in it counts, as it does at the end of every round."""
+        interval, ext_data = None, None
+        if self._succeeded:
+            interval = self._tools.timing.first_interval(self._transaction.options)
+            ext_data = noted(self._transaction.ext_data, failed=0, alerted=False)
+        changed = None if ext_data == self._transaction.ext_data else ext_data
+        await self._write(
+            Assign(owner="", next_cron_interval=interval, next_cron_time=until, ext_data=changed)
+        )
 
     async def _write_before(self, let_in: Sequence[LetIn]) -> None:
         """Promise 2: a result is durable before the next step that depends on it starts."""
@@ -226,8 +236,7 @@ class Drive:
     async def _release(self, wait: Wait) -> None:
         tools, transaction = self._tools, self._transaction
         if wait.until is not None:
-            await self._write(Assign(owner="", next_cron_time=wait.until))
-            return
+            return await self._let_go(wait.until)
         unknown = self._failing is not None and wait.doubles
         interval = tools.timing.retry_interval
         if wait.doubles or failed_rounds(transaction.ext_data):  # else at its own pace, however often

@@ -82,17 +82,29 @@ class Recovery:
             return self._interval
         page = _Page(tools.clock.now())
         tools.admission.look_again()
-        self._take_from_shelf(page)
-        found = await tools.store.find_due(now=page.now, limit=self._page)
-        unknown = [due for due in found if due.id not in page.claims and not self._defer_known(due, page)]
-        for candidate in await tools.store.look_at(unknown) if unknown else ():
-            self._judge(candidate, page)
-        await self._write(page)
+        try:
+            found = await self._decide(page)
+            claims = len(page.claims)
+            await self._write(page)
+        finally:
+            for _, entry in page.claims.values():  # whatever is not driven
+                entry.leave()
+        await asyncio.sleep(0)  # each asks for its place: the next look must count them
         if page.is_house_full:
             return self._interval  # whoever leaves wakes us
-        if len(found) == self._page:
-            return 0.0 if 2 * len(page.claims) >= len(found) else _PAUSE_SECONDS
+        if found == self._page:
+            return 0.0 if 2 * claims >= found else _PAUSE_SECONDS
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
+
+    async def _decide(self, page: _Page) -> int:
+        """Judge what is at hand and what is due; return how many were due."""
+        store = self._engine.tools.store
+        self._take_from_shelf(page)
+        found = await store.find_due(now=page.now, limit=self._page)
+        unknown = [due for due in found if due.id not in page.claims and not self._defer_known(due, page)]
+        for candidate in await store.look_at(unknown) if unknown else ():
+            self._judge(candidate, page)
+        return len(found)
 
     def _judge(self, candidate: Candidate, page: _Page) -> None:
         """Decide about one row that is due."""
@@ -164,15 +176,10 @@ class Recovery:
         owner = engine.new_owner()
         before = clock.monotonic()
         claims = [claim for claim, _ in page.claims.values()]
-        try:
-            claimed = await engine.tools.store.claim(claims, page.deferrals, owner=owner, now=page.now)
-            for stored in claimed:
-                lease = engine.lease(owner, stored.transaction.options, since=before)
-                engine.start(stored, lease, page.claims.pop(stored.transaction.id)[1])
-        finally:
-            for _, entry in page.claims.values():
-                entry.leave()
-        await asyncio.sleep(0)  # each asks for its place: the next look must count them
+        claimed = await engine.tools.store.claim(claims, page.deferrals, owner=owner, now=page.now)
+        for stored in claimed:
+            lease = engine.lease(owner, stored.transaction.options, since=before)
+            engine.start(stored, lease, page.claims.pop(stored.transaction.id)[1])
 
     async def _rest(self, seconds: float) -> None:
         try:

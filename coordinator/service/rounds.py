@@ -4,10 +4,12 @@ import asyncio
 
 from coordinator.engine.drive import Lease
 from coordinator.engine.drives import Engine
+from coordinator.errors import Busy
 from coordinator.model import Status, Transaction
 from coordinator.service.answers import raise_unless_done
 from coordinator.service.lookup import Lookup
 from coordinator.store.base import Assign, Change, Changed, Stored
+from coordinator.telemetry.log import log
 
 _WAIT_BEYOND_CALL = 2  # seconds that an answer with wait_result may take beyond RequestTimeout
 _FIRST_LOOK_SECONDS = 0.1  # until a row that is driven elsewhere is looked at again
@@ -24,23 +26,37 @@ class Rounds:
     async def join(self, stored: Stored, *, wait: bool, wanted: Status) -> bool:
         """Wait for whoever drives it, or drive it from its stored rows if nobody does.
 
-        Returns False when the row moved meanwhile: look again. Raises Busy when nobody drives it and too many
-        are running here.
+        Returns False when the row moved meanwhile: look again.
         """
         transaction, engine = stored.transaction, self._engine
         if self._is_held(transaction) and not engine.is_running(transaction.gid):
             if wait:
                 await self._answer_from_elsewhere(transaction.gid, wanted)
             return True
-        if not engine.is_running(transaction.gid) and engine.tools.may_start(stored):
+        if not engine.is_running(transaction.gid) and not await self._drive(stored):
+            return False
+        if wait:
+            await self.answer(transaction.gid, wanted)
+        return True
+
+    async def _drive(self, stored: Stored) -> bool:
+        """Claim it and drive it here, if there is room; False when the row moved meanwhile.
+
+        It is stored, and may have been changed for this very caller: where there is no room it is left to
+        recovery rather than refused.
+        """
+        engine = self._engine
+        if not engine.tools.may_start(stored):
+            return True
+        try:
             with engine.entry(stored.branches) as entry:
-                lease = await self._claim(transaction)
+                lease = await self._claim(stored.transaction)
                 if lease is None:
                     return False
                 # Read again: between the first look and the claim another driver may have come and gone.
-                engine.start(await self._lookup.find(transaction.gid), lease, entry)
-        if wait:
-            await self.answer(transaction.gid, wanted)
+                engine.start(await self._lookup.find(stored.transaction.gid), lease, entry)
+        except Busy:
+            log.debug("no room to drive it here now; recovery will", gid=stored.transaction.gid)
         return True
 
     async def _claim(self, transaction: Transaction) -> Lease | None:

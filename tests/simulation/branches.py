@@ -1,4 +1,4 @@
-"""Simulated branches: slow, hanging, losing answers, refusing, by their seed."""
+"""Simulated branches: slow, hanging, losing answers, refusing, by their seed and their endpoint's."""
 
 import asyncio
 from dataclasses import replace
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from coordinator.calls.base import Answer
 from coordinator.model import Branch, Op, Result, Transaction, TransType
 from coordinator.patterns.msg import QUERY_BRANCH_ID
+from tests.simulation.pressure import SLOWEST_SECONDS, endpoint_of
 from tests.simulation.seen import Call
+from tests.simulation.watch import Watch
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -25,32 +27,36 @@ class SimulatedBranches:
     still open. A workflow's call back makes its client go on.
     """
 
-    def __init__(self, world: "World", random: Random, name: str, *, healthy: bool) -> None:
+    def __init__(self, world: "World", random: Random, name: str, watch: Watch, *, healthy: bool) -> None:
         self._world = world
         self._random = random
         self._name = name
-        self._healthy = healthy
+        self._watch = watch
+        self.healthy = healthy
 
     def endpoint(self, transaction: Transaction, branch: Branch) -> str:
-        return branch.url
+        return endpoint_of(branch)
 
     async def call(self, transaction: Transaction, branch: Branch, *, timeout: float) -> Answer:
         loop = asyncio.get_running_loop()
         seen = self._world.seen
         if self._name in seen.dead:
             await asyncio.Event().wait()
-        call = Call(branch.gid, branch.key, transaction.owner, self._name, loop.time())
+        endpoint = endpoint_of(branch)
+        call = Call(branch.gid, branch.key, transaction.owner, self._name, endpoint, loop.time())
         index = len(seen.calls)
         seen.calls.append(call)
         result: Result | None = None
-        try:
-            result = await self._answer(transaction, branch, timeout)
-        finally:
-            seen.calls[index] = replace(call, ended=loop.time(), result=result)
-        if not self._healthy and self._random.random() < 0.02:
-            seen.marks["paused"] += 1  # as a process that is not scheduled: its lease runs out meanwhile
-            await asyncio.sleep(_PAUSE_SECONDS * (0.5 + self._random.random()))
-        return Answer(result, f"{branch.key} said {result}")
+        with self._watch.calling(endpoint):
+            try:
+                result = await self._answer(transaction, branch, timeout)
+            finally:
+                seen.calls[index] = replace(call, ended=loop.time(), result=result)
+            if not self.healthy and self._random.random() < 0.02:
+                seen.marks["paused"] += 1  # as a process that is not scheduled: its lease runs out meanwhile
+                await asyncio.sleep(_PAUSE_SECONDS * (0.5 + self._random.random()))
+        status = 500 if result is Result.UNKNOWN and self._random.random() < 0.5 else None
+        return Answer(result, f"{branch.key} said {result}", http_status=status)
 
     async def close(self) -> None:
         pass
@@ -58,14 +64,23 @@ class SimulatedBranches:
     async def _answer(self, transaction: Transaction, branch: Branch, timeout: float) -> Result:
         drawn = self._random.random()
         marks = self._world.seen.marks
-        await asyncio.sleep(self._random.random() * 0.2)
-        if not self._healthy and drawn < 0.05:
+        endpoint = self._world.pressure.endpoints[endpoint_of(branch)]
+        trouble = None if self.healthy else endpoint.trouble(asyncio.get_running_loop().time())
+        if trouble is not None and trouble.hangs:
+            marks["endpoint hung"] += 1
+            await asyncio.sleep(timeout)
+            return Result.UNKNOWN
+        slowest = SLOWEST_SECONDS if self.healthy else endpoint.slowest
+        await asyncio.sleep(self._random.random() * slowest)
+        if trouble is not None:
+            return Result.UNKNOWN
+        if not self.healthy and drawn < 0.05:
             marks["hung"] += 1
             await asyncio.sleep(timeout)
             return Result.UNKNOWN
-        if not self._healthy and drawn < 0.12:
+        if not self.healthy and drawn < 0.12:
             return Result.ONGOING
-        if not self._healthy and drawn < 0.22:
+        if not self.healthy and drawn < 0.22:
             return Result.UNKNOWN
         if transaction.trans_type == TransType.WORKFLOW:
             result = await self._resume(branch, timeout)
@@ -73,11 +88,11 @@ class SimulatedBranches:
             result = self._asked(branch.gid)
         else:
             result = self._fate(transaction.trans_type, branch)
-        if not self._healthy and drawn < 0.3:
+        if not self.healthy and drawn < 0.3:
             marks["answer lost"] += 1
             return Result.UNKNOWN
         must_succeed = branch.branch_id != QUERY_BRANCH_ID and not _may_refuse(transaction.trans_type, branch)
-        if not self._healthy and must_succeed and drawn < 0.4:
+        if not self.healthy and must_succeed and drawn < 0.4:
             return Result.FAILURE  # for the moment: it is asked again
         return result
 
@@ -97,7 +112,7 @@ class SimulatedBranches:
 
     async def _resume(self, branch: Branch, timeout: float) -> Result:
         """The client goes on by itself, also when its coordinator does not wait any longer."""
-        resumed = self._world.resume(branch.gid, healthy=self._healthy)
+        resumed = self._world.resume(branch.gid, healthy=self.healthy)
         await asyncio.wait({resumed}, timeout=timeout)
         return Result.SUCCESS if resumed.done() and resumed.result() else Result.UNKNOWN
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from coordinator.errors import (
     BranchConflict,
+    Busy,
     DtmError,
     Failure,
     NoResult,
@@ -22,6 +23,7 @@ from coordinator.errors import (
 from coordinator.model import BranchRequest, Result, TransactionRequest, TransType
 from coordinator.service import Operations
 from coordinator.store.base import Stored
+from tests.simulation.pressure import url
 from tests.simulation.seen import Story
 from tests.simulation.world import Lost, World
 
@@ -156,8 +158,9 @@ class Client:
         """True when it is registered, False when the transaction takes no more branches."""
         trans_type = self._story.request.trans_type
         ops = ("cancel", "confirm") if trans_type == TransType.TCC else ("rollback", "commit")
-        urls = {op: f"http://branch/{op}" for op in ops} | {"url": "http://branch/xa"}
-        request = BranchRequest(self._gid, trans_type, branch_id, b"{}", urls)
+        random = Random(f"{self._world.seed}/{self._gid}/{branch_id}")  # the same when it is asked again
+        urls = {name: url(random, self._world.pressure.endpoints, name) for name in (*ops, "url")}
+        request = BranchRequest(self._gid, trans_type, branch_id, self._story.payload, urls)
         try:
             await self._ask(lambda it: it.branches.register(request))
         except Failure:
@@ -168,6 +171,8 @@ class Client:
     async def _tell(self, wish: str, request: TransactionRequest | None = None) -> None:
         """submit, prepare or abort; a round without result is not its end: the client stops asking."""
         asked = request or self._story.request
+        if wish == "abort":
+            asked = replace(asked, rollback_reason=self._random.choice(["", "out of stock", "too late"]))
         marks = self._world.seen.marks
         self._note("asked", wish)
         try:
@@ -189,7 +194,7 @@ class Client:
             except BranchConflict as error:
                 self._problem(f"an identical branch clashed: {error}")
                 raise
-            except (Lost, StoreUnavailable):
+            except (Busy, Lost, StoreUnavailable):
                 if attempt == attempts - 1:
                     raise
                 await asyncio.sleep(1 + self._random.random() * 3)

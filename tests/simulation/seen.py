@@ -14,6 +14,7 @@ class Call:
     key: BranchKey
     owner: str
     coordinator: str
+    endpoint: str
     started: float
     ended: float | None = None
     result: Result | None = None
@@ -26,7 +27,8 @@ class Seen:
     calls: list[Call] = field(default_factory=list)
     marks: Counter[str] = field(default_factory=Counter)
     dead: set[str] = field(default_factory=set)  # coordinators that crashed
-    problems: list[str] = field(default_factory=list)  # what a client must never be told
+    problems: list[str] = field(default_factory=list)  # what must never be, seen while it was
+    turned_away: set[int] = field(default_factory=set)  # questions answered with Busy, by their number
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Story:
 
     request: TransactionRequest
     steps: int = 0  # of a workflow; branches of a TCC or XA
+    payload: bytes = b"{}"  # of each of those branches
     asked: dict[str, float] = field(default_factory=dict)  # submit, abort, prepare: first asked
     acknowledged: dict[str, float] = field(default_factory=dict)  # and first answered with success
     registered: set[BranchKey] = field(default_factory=set)  # branches whose registration was

@@ -21,6 +21,13 @@ REACHED = (
     "queried: committed",
     "queried: not committed",
     "workflow went on",
+    "endpoint hung",
+    "window full",
+    "house full",
+    "turned away",
+    "deferred",
+    "claimed before it was due",
+    "stranger left alone",
     *(f"{wish}: success" for wish in ("prepare", "submit", "abort")),
     *(f"{kind} client died" for kind in ("msg", "tcc", "xa", "workflow")),
     *(

@@ -2,14 +2,13 @@
 
 Faults it draws from its seed, at every write: a delay; a stall longer than any lease, after which the commit
 is still tried; a crash of the writing coordinator before the commit; a crash after it, so that the commit
-stands and nobody was told; StoreUnavailable before or after the commit.
+stands and nobody was told; StoreUnavailable before or after the commit. And StoreUnavailable at a read.
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from random import Random
 from typing import TypeVar
 
@@ -32,30 +31,9 @@ from coordinator.store.base import (
 )
 from coordinator.store.fence import Verdict, verdict
 from coordinator.store.limits import check_key_value
+from tests.simulation.rows import START, Rows, ceil, floor, virtual_now
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def virtual_now() -> datetime:
-    """The simulated world's wall clock."""
-    return START + timedelta(seconds=asyncio.get_running_loop().time())
-
-
-@dataclass
-class Rows:
-    """The database: what has been committed. Outlives coordinators."""
-
-    transactions: dict[str, Transaction] = field(default_factory=dict)
-    branches: dict[str, tuple[Branch, ...]] = field(default_factory=dict)
-    values: dict[tuple[str, str], KeyValue] = field(default_factory=dict)
-    history: list[tuple[float, Transaction]] = field(default_factory=list)  # every committed state, when
-    next_id: int = 1
-    refused: int = 0  # changes that found the row somebody else's
-
-    def commit(self, transaction: Transaction, branches: tuple[Branch, ...]) -> None:
-        self.transactions[transaction.gid] = transaction
-        self.branches[transaction.gid] = branches
-        self.history.append((asyncio.get_running_loop().time(), transaction))
+__all__ = ["START", "Faults", "Rows", "TwinStore", "virtual_now"]
 
 
 @dataclass
@@ -66,6 +44,7 @@ class Faults:
     crash_after: float = 0.0
     unavailable_before: float = 0.0
     unavailable_after: float = 0.0
+    unavailable_reads: float = 0.0
     stall: float = 0.0
     slowest: float = 0.0  # seconds; each write takes a random part of it
 
@@ -87,7 +66,7 @@ class TwinStore:
     ) -> None:
         self.rows = rows
         self._random = random
-        self._faults = faults or Faults()
+        self.faults = faults or Faults()
         self._crash = crash
         self._dead = False
         self._writes: set[asyncio.Task[object]] = set()
@@ -124,31 +103,36 @@ class TwinStore:
         return await self._write(commit, timeout)
 
     async def find(self, gid: str) -> Stored | None:
-        await self._delay()
+        await self._read()
         transaction = self.rows.transactions.get(gid)
         return Stored(transaction, self.rows.branches[gid]) if transaction else None
 
     async def list(self, wanted: Filter) -> Sequence[Transaction]:
-        await self._delay()
+        await self._read()
         newest = sorted(self.rows.transactions.values(), key=lambda t: -t.id)
         return [t for t in newest if _wanted(t, wanted)][: wanted.limit]
 
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
-        await self._delay()
+        await self._read()
         return [_found(row) for row in self._due(now)[:limit]]
 
     async def look_at(self, due: Sequence[Due]) -> Sequence[Candidate]:
-        await self._delay()
+        await self._read()
         by_id = {row.id: row for row in self.rows.transactions.values()}
         return [
             Candidate(
                 one,
-                Stored(row, tuple(replace(it, payload=b"") for it in self.rows.branches[row.gid])),
+                self._readable(row),
                 sum(len(it.payload) for it in self.rows.branches[row.gid]),
             )
             for one in due
             if (row := by_id.get(one.id)) is not None
         ]
+
+    def _readable(self, row: Transaction) -> Stored | None:
+        if row.gid in self.rows.unreadable:
+            return None
+        return Stored(row, tuple(replace(it, payload=b"") for it in self.rows.branches[row.gid]))
 
     async def claim(
         self, claims: Sequence[Claim], deferrals: Sequence[Deferral], *, owner: str, now: datetime
@@ -158,20 +142,20 @@ class TwinStore:
             for deferral in deferrals:
                 row = by_id[deferral.due.id]
                 if row.status in UNFINISHED and row.next_cron_time <= now:
-                    self._put(row, Assign(owner="", next_cron_time=deferral.until))
+                    self._put(row, Assign(owner="", next_cron_time=deferral.until), by="defer")
             claimed = []
             for one in claims:
                 row = by_id[one.due.id]
                 if _found(row) == one.due:
-                    mine = self._put(row, Assign(owner=owner, next_cron_time=one.until))
+                    mine = self._put(row, Assign(owner=owner, next_cron_time=one.until), by="claim")
                     claimed.append(Stored(mine, self.rows.branches[mine.gid]))
             return claimed
 
         return await self._write(claim, CLAIM_SECONDS)
 
-    def _put(self, row: Transaction, assign: Assign) -> Transaction:
+    def _put(self, row: Transaction, assign: Assign, *, by: str) -> Transaction:
         changed = _assigned(row, assign)
-        self.rows.commit(changed, self.rows.branches[row.gid])
+        self.rows.commit(changed, self.rows.branches[row.gid], by=by)
         return changed
 
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
@@ -179,7 +163,9 @@ class TwinStore:
             excepted = bool(except_prefix) and row.owner.startswith(except_prefix)
             return is_a_drivers(row.owner) and row.owner.startswith(owner_prefix) and not excepted
 
-        return await self._write(lambda: len(self._make_due(mine, now, owner="")), CLAIM_SECONDS)
+        return await self._write(
+            lambda: len(self._make_due(mine, now, owner="", by="take_back")), CLAIM_SECONDS
+        )
 
     async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
         def waits(row: Transaction) -> bool:
@@ -187,7 +173,7 @@ class TwinStore:
             return row.next_cron_time > later_than and not is_a_drivers(row.owner) and not waits_for_client
 
         def reset() -> tuple[int, bool]:
-            changed = self._make_due(waits, now, limit)
+            changed = self._make_due(waits, now, limit, by="reset_cron_time")
             more = any(r.status in UNFINISHED and waits(r) for r in self.rows.transactions.values())
             return len(changed), more
 
@@ -243,16 +229,8 @@ class TwinStore:
     def _insert(self, transaction: Transaction, branches: Sequence[Branch]) -> bool:
         existing = self.rows.transactions.get(transaction.gid)
         if existing is None:
-            now = _floor(virtual_now())
-            stored = replace(
-                transaction,
-                id=self.rows.next_id,
-                create_time=now,
-                update_time=now,
-                next_cron_time=_ceil(transaction.next_cron_time),
-            )
-            self.rows.next_id += 1
-            self.rows.commit(stored, tuple(replace(b, id=i + 1) for i, b in enumerate(branches)))
+            now = floor(virtual_now())
+            self.rows.add(replace(transaction, create_time=now, update_time=now), branches, by="insert")
         return existing is None or existing.owner == transaction.owner != ""
 
     def _apply(self, change: Change) -> Changed:
@@ -277,7 +255,7 @@ class TwinStore:
             for b in self.rows.branches[change.gid]
         )
         added = tuple(b for b in change.added if b.key not in stored)
-        self.rows.commit(_assigned(row, change.assign), branches + added)
+        self.rows.commit(_assigned(row, change.assign), branches + added, by="change")
         return Changed.APPLIED
 
     def _due(self, now: datetime) -> Sequence[Transaction]:
@@ -292,15 +270,21 @@ class TwinStore:
         limit: int | None = None,
         *,
         owner: str | None = None,
+        by: str,
     ) -> Sequence[str]:
         rows = [r for r in self.rows.transactions.values() if r.status in UNFINISHED and which(r)][:limit]
         for row in rows:
-            due = replace(row, next_cron_time=_floor(now), owner=row.owner if owner is None else owner)
-            self.rows.commit(due, self.rows.branches[row.gid])
+            due = replace(row, next_cron_time=floor(now), owner=row.owner if owner is None else owner)
+            self.rows.commit(due, self.rows.branches[row.gid], by=by)
         return [row.gid for row in rows]
 
     async def _delay(self) -> None:
-        await asyncio.sleep(self._random.random() * self._faults.slowest)
+        await asyncio.sleep(self._random.random() * self.faults.slowest)
+
+    async def _read(self) -> None:
+        await self._delay()
+        if self._random.random() < self.faults.unavailable_reads:
+            raise StoreUnavailable("the simulated store did not answer")
 
     async def _write(self, commit: Callable[[], W], timeout: float) -> W:
         """Commit, whatever the caller hears: one that gives up waiting leaves the write to go on."""
@@ -315,11 +299,11 @@ class TwinStore:
 
     async def _commit(self, commit: Callable[[], W]) -> W:
         await self._delay()
-        if self._random.random() < self._faults.stall:
+        if self._random.random() < self.faults.stall:
             await asyncio.sleep(STALL_SECONDS * (0.5 + self._random.random()))
-        await self._fail(self._faults.crash_before, self._faults.unavailable_before)
+        await self._fail(self.faults.crash_before, self.faults.unavailable_before)
         committed = commit()
-        await self._fail(self._faults.crash_after, self._faults.unavailable_after)
+        await self._fail(self.faults.crash_after, self.faults.unavailable_after)
         return committed
 
     async def _fail(self, crash: float, unavailable: float) -> None:
@@ -344,8 +328,8 @@ def _same(one: Branch, other: Branch) -> bool:
 def _assigned(row: Transaction, assign: Assign) -> Transaction:
     values = {n: v for n in Assign.__dataclass_fields__ if (v := getattr(assign, n)) is not None}
     if "next_cron_time" in values:
-        values["next_cron_time"] = _ceil(values["next_cron_time"])
-    return replace(row, update_time=_floor(virtual_now()), **values)
+        values["next_cron_time"] = ceil(values["next_cron_time"])
+    return replace(row, update_time=floor(virtual_now()), **values)
 
 
 def _wanted(transaction: Transaction, wanted: Filter) -> bool:
@@ -358,11 +342,3 @@ def _wanted(transaction: Transaction, wanted: Filter) -> bool:
         and (wanted.create_time_end is None or transaction.create_time <= wanted.create_time_end)
         and (wanted.before_id is None or transaction.id < wanted.before_id)
     )
-
-
-def _ceil(time: datetime) -> datetime:
-    return START + timedelta(seconds=math.ceil((time - START).total_seconds()))
-
-
-def _floor(time: datetime) -> datetime:
-    return START + timedelta(seconds=math.floor((time - START).total_seconds()))

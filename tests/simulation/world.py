@@ -2,24 +2,26 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 from typing import Any, TypeVar
 
-from coordinator.backoff import Timing
-from coordinator.engine.admission import Admission, Bounds
+from coordinator.engine.admission import Admission
 from coordinator.engine.drives import Engine
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Pattern, Tools
-from coordinator.errors import DtmError
+from coordinator.errors import Busy, DtmError
 from coordinator.model import BranchKey, Result, Status, TransType
 from coordinator.patterns import msg, saga, tcc, workflow, xa
 from coordinator.service import Operations, build_operations
 from tests.simulation.branches import SimulatedBranches
+from tests.simulation.pressure import Figures, Pressure
+from tests.simulation.rows import QUESTION
 from tests.simulation.seen import Seen, Story
 from tests.simulation.twin import Faults, Rows, TwinStore, virtual_now
+from tests.simulation.watch import Watch
 
 __all__ = ["Coordinator", "CountingObserver", "Lost", "Place", "Seen", "VirtualClock", "World"]
 
@@ -32,7 +34,7 @@ PATTERNS: dict[str, Pattern] = {
     TransType.WORKFLOW: workflow,
 }
 _RESTART_SECONDS = 5.0
-BOUNDS = Bounds(transactions_max=1000)
+HEALTHY = Faults(slowest=0.05)
 
 
 class Lost(Exception):
@@ -69,11 +71,15 @@ class World:
 
     seed: int
     faults: Faults
+    pressure: Pressure
     rows: Rows = field(default_factory=Rows)
     seen: Seen = field(default_factory=Seen)
     fates: dict[tuple[str, BranchKey], Result] = field(default_factory=dict)
     stories: dict[str, Story] = field(default_factory=dict)
     places: list["Place"] = field(default_factory=list)
+    strangers: set[str] = field(default_factory=set)  # gids of rows that nobody can drive
+    questions: int = 0  # asked so far
+    healed_at: float = 0.0  # virtual seconds
     clients: set[asyncio.Task[Any]] = field(default_factory=set)
     go_on: Callable[[str, bool], Coroutine[Any, Any, bool]] | None = None  # a workflow's client, called back
 
@@ -93,27 +99,29 @@ class World:
 class Coordinator:
     """One start of one coordinator over the shared rows. Dies where its store crashes it."""
 
-    def __init__(self, world: World, instance: str, start: int, *, healthy: bool) -> None:
+    def __init__(self, world: World, instance: str, start: int, figures: Figures, *, healthy: bool) -> None:
         self.name = f"{instance}/{start}"
         self.died = asyncio.Event()
         random = Random(f"{world.seed}/{self.name}")
-        faults = Faults(slowest=0.05) if healthy else world.faults
+        faults = HEALTHY if healthy else world.faults
         self._tasks: set[asyncio.Task[Any]] = set()
         self._world = world
         self.store = TwinStore(world.rows, random, faults, self._crash)
         clock = VirtualClock()
+        self.watch = Watch(self.name, figures.bounds, world.rows, world.seen, self._driven)
+        self._branches = SimulatedBranches(world, random, self.name, self.watch, healthy=healthy)
         self.tools = Tools(
             self.store,
-            SimulatedBranches(world, random, self.name, healthy=healthy),
+            self._branches,
             clock,
             random,
-            Timing(),
+            figures.timing,
             PATTERNS,
             CountingObserver(world.seen.marks),
-            Admission(BOUNDS, monotonic=clock.monotonic, random=random),
+            Admission(figures.bounds, monotonic=clock.monotonic, random=random),
         )
         self.engine = Engine(self.tools, instance=instance, start=str(start))
-        self.recovery = Recovery(self.engine, interval=3)
+        self.recovery = Recovery(self.engine, interval=3, page=figures.page)
         self.operations = build_operations(
             self.engine,
             random=random,
@@ -131,7 +139,9 @@ class Coordinator:
         """What a client is answered. Raises DtmError, and Lost when this coordinator dies first."""
         if self.died.is_set():
             raise Lost
-        task = self._keep(operation(self.operations))
+        self._world.questions += 1
+        number = self._world.questions
+        task = self._keep(self._answer(operation, number))
         died = asyncio.create_task(self.died.wait())
         await asyncio.wait({task, died}, return_when=asyncio.FIRST_COMPLETED)
         died.cancel()
@@ -139,12 +149,30 @@ class Coordinator:
             raise Lost
         return task.result()
 
+    def heal(self) -> None:
+        """From now on its store and its branches are well; what it knows and does goes on."""
+        self.store.faults = HEALTHY
+        self._branches.healthy = True
+
+    async def _answer(self, operation: Callable[[Operations], Coroutine[Any, Any, T]], number: int) -> T:
+        QUESTION.set(number)
+        try:
+            return await operation(self.operations)
+        except Busy:
+            self._world.seen.turned_away.add(number)
+            self._world.seen.marks["turned away"] += 1
+            raise
+
+    def _driven(self) -> Sequence[str]:
+        return list(self.engine._by_gid)  # what is driven, not what the house thinks is
+
     async def stop(self) -> None:
         await self.engine.stop(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
+        self.watch.is_over(self.tools.admission)
 
     async def _recover(self) -> None:
         while True:
@@ -173,10 +201,11 @@ class Coordinator:
 class Place:
     """Where a coordinator lives: starts it, and starts it again some seconds after it died."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, figures: Figures) -> None:
         self.name = name
         self.healthy = False
         self._world = world
+        self._figures = figures
         self._starts = 0
         self.coordinator = self._start()
 
@@ -187,15 +216,18 @@ class Place:
             await asyncio.sleep(_RESTART_SECONDS)
             self.coordinator = self._start()
 
-    async def restart(self) -> None:
-        """Replace a healthy coordinator cleanly, so that the world's healing counts for it."""
-        if not self.coordinator.died.is_set():
+    async def heal(self, *, restarts: bool) -> None:
+        """Let all be well from now on, for a new coordinator or for the one that is here."""
+        self.healthy = True
+        if not restarts:
+            self.coordinator.heal()
+        elif not self.coordinator.died.is_set():
             await self.coordinator.stop()
             self._world.seen.dead.add(self.coordinator.name)
             self.coordinator = self._start()
 
     def _start(self) -> Coordinator:
         self._starts += 1
-        coordinator = Coordinator(self._world, self.name, self._starts, healthy=self.healthy)
+        coordinator = Coordinator(self._world, self.name, self._starts, self._figures, healthy=self.healthy)
         coordinator.run()
         return coordinator

@@ -4,7 +4,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 from coordinator.model import Result, Status, TransType
-from tests.simulation.invariants import confirming, msg, saga, workflow
+from tests.simulation.invariants import admission, confirming, msg, saga, strangers, workflow
 from tests.simulation.invariants.record import CALLED_BACK, LEASE_SECONDS, Record
 from tests.simulation.seen import Call, Seen
 from tests.simulation.world import World
@@ -36,6 +36,7 @@ _BESIDE = {
 def check(world: World) -> None:
     """Assert every promise; the message names the gid."""
     assert not world.seen.problems, world.seen.problems[0]
+    strangers.check(world)
     records = _records(world)
     for gid, story in world.stories.items():
         for wish in ("prepare", "submit"):
@@ -47,17 +48,23 @@ def check(world: World) -> None:
         _what_was_acknowledged_stands(record)
         _OWN[TransType(record.end.trans_type)](record)
         assert gid == record.gid
+    admission.check(world, records)
 
 
 def _records(world: World) -> dict[str, Record]:
     records: dict[str, Record] = {}
-    for at, state in world.rows.history:
+    hurried = world.seen.marks["operator: asked"] > 0
+    for write in world.rows.history:
+        state = write.after
+        if state.gid in world.strangers:
+            continue
         record = records.get(state.gid)
         if record is None:
             story = world.stories[state.gid]
-            record = Record(state.gid, story, world.fates, hurried=world.seen.marks["operator: asked"] > 0)
+            pace = world.pressure.first_intervals
+            record = Record(state.gid, story, world.fates, hurried=hurried, first_intervals=pace)
             records[state.gid] = record
-        record.states.append((at, state))
+        record.states.append((write.at, state))
     calls: dict[str, list[Call]] = defaultdict(list)
     for call in world.seen.calls:
         calls[call.gid].append(call)

@@ -19,6 +19,7 @@ class Record:
     story: Story
     fates: Mapping[tuple[str, BranchKey], Result]
     hurried: bool  # an operator made things due
+    first_intervals: set[int]  # of the coordinators, for what brings none of its own
     states: list[tuple[float, Transaction]] = field(default_factory=list)  # every committed one, when
     branches: tuple[Branch, ...] = ()  # as they stand at the end
     calls: list[Call] = field(default_factory=list)  # in order of their start

@@ -23,10 +23,13 @@ def check(record: Record) -> None:
 
 
 def _is_called_back_in_time(record: Record) -> None:
-    first = record.story.request.options.retry_interval or record.story.request.options.timeout_to_fail or 10
+    first = record.story.request.options.retry_interval or record.story.request.options.timeout_to_fail
+    first = first or min(record.first_intervals)
     intervals = {state.next_cron_interval for _, state in record.states}
     unknown = sum(call.result in (Result.UNKNOWN, None) for call in record.calls)
-    backed_off = {base << doublings for base in (first, 10) for doublings in range(unknown + 1)} | {300}
+    backed_off = {
+        base << doublings for base in {first, *record.first_intervals} for doublings in range(unknown + 1)
+    } | {300}
     assert intervals <= backed_off, (
         f"{record.gid}: the interval became {sorted(intervals)} after {unknown} calls without a result"
     )

@@ -21,9 +21,8 @@ ROLLED_BACK = {
 }
 
 
-@pytest.mark.parametrize("status", [Status.PREPARED, Status.ABORTING])
 @virtually
-async def test_aborts_beyond_what_a_coordinator_drives_are_not_taken(status: Status) -> None:
+async def test_aborts_beyond_what_a_coordinator_drives_are_not_taken() -> None:
     """Everything is bounded: as many as came were driven, and a coordinator that stops began new ones."""
     released = asyncio.Event()
 
@@ -33,11 +32,31 @@ async def test_aborts_beyond_what_a_coordinator_drives_are_not_taken(status: Sta
 
     bench = Bench(slow, bounds=Bounds(transactions_max=1))
     await bench.transactions.submit(replace(request(), gid="running"))
-    await bench.put("tcc", status)
+    await bench.put("tcc", Status.PREPARED)
     before = bench.row
     with pytest.raises(Busy, match="the coordinator is full: it drives 1 of 1 transactions"):
         await bench.transactions.abort(request("tcc"))
     assert bench.row == before
+    released.set()
+    await asyncio.sleep(1)
+    await bench.transactions.abort(request("tcc", wait_result=True))
+    assert bench.row.status is Status.FAILED
+
+
+@virtually
+async def test_an_abort_again_that_finds_no_room_is_kept_with_its_reason() -> None:
+    """What changed the row is not answered as if it had not been taken: who has room will drive it."""
+    released = asyncio.Event()
+
+    async def slow(_branch: Branch) -> Answer:
+        await released.wait()
+        return SUCCESS
+
+    bench = Bench(slow, bounds=Bounds(transactions_max=1))
+    await bench.transactions.submit(replace(request(), gid="running"))
+    await bench.put("tcc", Status.ABORTING)
+    await bench.transactions.abort(replace(request("tcc"), rollback_reason="too late"))
+    assert (bench.row.status, bench.row.rollback_reason) == (Status.ABORTING, "too late")
     released.set()
     await asyncio.sleep(1)
     await bench.transactions.abort(request("tcc", wait_result=True))
