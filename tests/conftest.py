@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import hypothesis
 import pytest
 
 from tests.support import programs
@@ -43,6 +44,10 @@ __all__ = [
 ]
 
 # ---- seeds ---------------------------------------------------------------------------------------
+
+# A machine that others use is not a failing test.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

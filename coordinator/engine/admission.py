@@ -46,15 +46,19 @@ class Entry:
 
     __slots__ = ("_give_back", "_size", "_take_more", "is_handed_over")
 
-    def __init__(self, size: int, give_back: Callable[[int], None], take_more: Callable[[int], int]) -> None:
+    def __init__(
+        self, size: int, give_back: Callable[[int], None], take_more: Callable[[int], int | None]
+    ) -> None:
         self.is_handed_over = False  # to the drive, which will leave
         self._size = size
         self._give_back: Callable[[int], None] | None = give_back
         self._take_more = take_more
 
-    def weigh(self, payload_bytes: int) -> None:
-        """Count so many bytes more, known only now; they are let in, and keep others out."""
-        self._size += self._take_more(payload_bytes)
+    def weigh(self, payload_bytes: int) -> bool:
+        """Take in so many bytes more, known only now; False when there is no room for them."""
+        more = self._take_more(payload_bytes)
+        self._size += more or 0
+        return more is not None
 
     def leave(self) -> None:
         """Give the place back."""
@@ -123,8 +127,11 @@ class Admission:
     def _weight(self, payload_bytes: int) -> int:
         return min(payload_bytes, self._bounds.bytes_max // _LARGEST_SHARE)
 
-    def _more(self, payload_bytes: int) -> int:
+    def _more(self, payload_bytes: int) -> int | None:
         weight = self._weight(payload_bytes)
+        if self._inside > 1 and self._bytes + weight > self._bounds.bytes_max:
+            self._was_full = True
+            return None
         self._bytes += weight
         return weight
 

@@ -236,7 +236,8 @@ class Drive:
     async def _release(self, wait: Wait) -> None:
         tools, transaction = self._tools, self._transaction
         if wait.until is not None:
-            return await self._let_go(wait.until)
+            await self._let_go(wait.until)
+            return
         unknown = self._failing is not None and wait.doubles
         interval = tools.timing.retry_interval
         if wait.doubles or failed_rounds(transaction.ext_data):  # else at its own pace, however often

@@ -1,9 +1,11 @@
 """Submit, prepare, abort: how a transaction begins, and how a client ends it (PROTOCOL §5)."""
 
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 
 from coordinator.engine.drives import Engine, payload_bytes
+from coordinator.engine.endpoint import DEFERRED_SECONDS_MIN
 from coordinator.errors import Failure, Invalid
 from coordinator.model import Branch, Status, Transaction, TransactionRequest, TransType
 from coordinator.service.gid import new_gid
@@ -171,10 +173,19 @@ class Transactions:
             move = Move(request.gid, request.trans_type, _PREPARED, assign)
             moved = await self._store.move(move, timeout=self._write_seconds)
             if moved.changed is Changed.APPLIED and moved.stored is not None:
-                entry.weigh(payload_bytes(moved.stored.branches))
                 lease = engine.lease(owner, moved.stored.transaction.options, since=before)
-                engine.start(moved.stored, lease, entry)
+                if entry.weigh(payload_bytes(moved.stored.branches)):
+                    engine.start(moved.stored, lease, entry)
+                else:
+                    await self._leave_to_recovery(moved.stored.transaction)
         return moved
+
+    async def _leave_to_recovery(self, transaction: Transaction) -> None:
+        """Let go of what turned out to be too large to be driven just now."""
+        soon = self._engine.tools.clock.now() + timedelta(seconds=DEFERRED_SECONDS_MIN)
+        assign = Assign(owner="", next_cron_time=soon)
+        change = Change(transaction.gid, frozenset({transaction.status}), transaction.owner, assign=assign)
+        await self._store.change(change, timeout=self._write_seconds)
 
     async def _abort_prepared(self, stored: Stored, request: TransactionRequest) -> bool:
         timing, now = self._engine.tools.timing, self._engine.tools.clock.now()

@@ -17,6 +17,7 @@ from coordinator.clock import SystemClock
 from coordinator.config.settings import Settings, Store
 from coordinator.errors import StartError, StoreUnavailable
 from coordinator.server import server as server_module
+from coordinator.server.handed_out import store_config
 from coordinator.server.server import Server
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
@@ -84,7 +85,7 @@ async def test_a_life_without_end_keeps_a_writers_connection(
             conn_max_life_time=0,
         )
     )
-    made = server_module._store_config(settings)
+    made = store_config(settings)
     assert made.connection_lifetime_seconds == math.inf
     async with opened(made) as store:
         await insert(store, gid="first")

@@ -93,7 +93,7 @@ class TwinStore:
                 return Moved(Changed.REFUSED, stored)
             match verdict(Change(move.gid, move.expected, None, assign=assign), row.status, row.owner):
                 case Verdict.APPLY:
-                    return Moved(Changed.APPLIED, Stored(self._put(row, assign), stored.branches))
+                    return Moved(Changed.APPLIED, Stored(self._put(row, assign, by="move"), stored.branches))
                 case Verdict.STANDS:
                     return Moved(Changed.APPLIED, stored)
                 case Verdict.REFUSE:

@@ -13,7 +13,7 @@ from coordinator.engine.admission import Bounds
 from coordinator.errors import Failure
 from coordinator.model import Branch, Options, Result, Status, Step, Transaction
 from tests.simulation.twin import virtual_now
-from tests.unit.service.bench import Bench, Told, request, succeed, virtually
+from tests.unit.service.bench import Bench, Told, branch, request, succeed, virtually
 
 INTERVAL = 3  # seconds, TransCronInterval of the bench
 
@@ -240,3 +240,23 @@ async def test_a_stop_gives_back_what_is_held() -> None:
     await bench.first.engine.stop(1)
     assert bench.row.owner == ""
     assert bench.row.next_cron_time <= virtual_now()
+
+
+@virtually
+async def test_what_is_too_large_to_be_driven_now_is_left_to_recovery() -> None:
+    """How large a prepared transaction is shows when it is submitted: it is stored all the same."""
+    bench = Bench(seconds_of, bounds=Bounds(bytes_max=10_000))
+    for gid, size in (("g1", 2_000), ("g2", 2_000), ("g3", 2_000), ("g4", 2_000)):
+        asked = replace(request("tcc"), gid=gid)
+        await bench.transactions.prepare(asked)
+        payload = b"x" * size
+        await bench.branches.register(
+            replace(branch("tcc", payload=payload, confirm="http://1s-each/confirm"), gid=gid)
+        )
+        await bench.transactions.submit(asked)
+    assert bench.tools.admission.bytes_inside <= 10_000
+    assert bench.rows.transactions["g4"].owner == ""
+    assert bench.rows.transactions["g4"].status is Status.SUBMITTED
+    looking = asyncio.create_task(bench.recovery.run())
+    await ended(bench, ["g1", "g2", "g3", "g4"], within=30)
+    looking.cancel()
