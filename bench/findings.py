@@ -68,14 +68,15 @@ def from_json(text: str) -> Findings:
     """Read what `as_json` wrote."""
     read: dict[str, Any] = json.loads(text)
     cells: Sequence[Mapping[str, Any]] = read["cells"]
+    matrix: dict[str, Any] = {
+        key: tuple(it) if isinstance(it, list) else it for key, it in read["matrix"].items()
+    }
     return Findings(
         date=read["date"],
         busy=read["busy"],
         machine=read["machine"],
         servers=read["servers"],
-        matrix=Matrix(
-            **{key: tuple(it) if isinstance(it, list) else it for key, it in read["matrix"].items()}
-        ),
+        matrix=Matrix(**matrix),
         limits=[
             Limit(it["what"], {int(key): rate for key, rate in it["rates"].items()}) for it in read["limits"]
         ],

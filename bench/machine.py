@@ -53,7 +53,7 @@ def described() -> dict[str, str]:
     return {
         "processor": f"{os.cpu_count()} cores, {model[1] if model else platform.machine()}",
         "memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "not known",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "Python": platform.python_version(),
         "MariaDB": version("mariadbd", "--version"),
         "PostgreSQL": version("postgres", "--version"),

@@ -71,7 +71,8 @@ What the machine itself can do, measured before:
 {markdown(limits_table(findings.limits), words=1)}
 
 - *per second*: transactions answered as ended, all of them found in the store afterwards.
-- *± %*: half the distance between the best run and the worst. *errors*: answers in all runs that were none.
+- *± %*: half the distance between the best run and the worst. *errors*: answers
+  of all runs that were errors.
 - *server µs*, *database µs*: processor time of a transaction; an embedded store's is in the server's.
 - *commands*, *connections*: what MariaDB counted for 1,000 transactions: statements, and new connections.
 - *rate ratio*: {next(iter(findings.servers))}'s rate over the other server's. *CPU ratio*: the same of all
