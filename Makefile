@@ -105,7 +105,7 @@ chaos: $(DEV_STAMP) servers  ## kill -9 and servers that go away, for real; SEED
 	@$(PYTEST) $(SEED_OPTION) tests/chaos
 
 .PHONY: bench
-bench: $(RUN_STAMP)  ## throughput and CPU per saga; see bench/README.md
+bench: $(DEV_STAMP)  ## throughput and CPU per transaction, beside other servers; see bench/README.md
 	@$(BIN)/python -m bench $(BENCH)
 
 .PHONY: proto

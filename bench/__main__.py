@@ -1,221 +1,161 @@
-"""`make bench`: sagas a second, latency and CPU a saga of `dtm` on a throw-away MariaDB; see README.md."""
+"""`make bench`: how many transactions a second `dtm` completes, and what each costs; see README.md."""
 
 import argparse
 import os
 import sys
-import tempfile
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
-import yaml
-
-from bench.branch import BranchProcess
-from bench.load import grpc_load, http_load, require_wrk
-from bench.sample import (
-    HEADING,
-    BenchError,
-    Load,
-    Sample,
-    cpu_ratio,
-    cpu_seconds,
-    line,
-    machine_busy,
-    middle,
-    ratio,
-)
-from tests.support.ports import HOST, free_port, is_listening
-from tests.support.processes import Process, ProcessFailed
+from bench.findings import Findings, from_json, save
+from bench.load import require_wrk
+from bench.machine import described, machine_busy
+from bench.matrix import PROTOCOLS, STORES, Matrix, addresses, choices, named, numbers
+from bench.report import write
+from bench.run import WARM_UP_SECONDS, measure
+from bench.sample import BenchError
+from bench.subjects import Asked
+from bench.transactions import PATTERNS
+from tests.support.processes import ProcessFailed
 from tests.support.programs import MissingProgram
-from tests.support.servers import Database, MariaDBServer
-from tests.support.under_test import ROOT, CoordinatorProcess, store_settings
+from tests.support.under_test import ROOT
 
-_YARDSTICKS = {"http": ("bare_http.py", 36789), "grpc": ("bare_grpc.py", 36890)}  # their ports are fixed
-_YARDSTICK_DATABASE = "dtm"  # so is its name
-_WARM_UP_SECONDS = 2
 _LOOK_SECONDS = 1.0  # how long the machine is looked at before the start
 _BUSY_SHARE = 0.1  # of all cores
+_DOCUMENTS = ROOT / "docs"
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A server that is measured."""
+def run(options: argparse.Namespace) -> int:
+    """Measure, print, and write what was asked for; return the exit code."""
+    if options.findings is not None:
+        _report(from_json(options.findings.read_text(encoding="utf-8")), _DOCUMENTS)
+        return 0
+    matrix = Matrix(
+        patterns=options.patterns,
+        protocols=("grpc",) if options.grpc else options.protocols,
+        stores=options.stores,
+        at_a_time=options.at_a_time,
+        rounds=options.rounds,
+        seconds=options.seconds,
+    )
+    asked = Asked(
+        against={name: Path(it).resolve() for name, it in options.against},
+        references={name: Path(it).resolve() for name, it in options.reference},
+        running=options.url,
+        traced=options.traced,
+        tolerated=options.tolerate,
+        yardstick=options.yardstick and options.yardstick.resolve(),
+    )
+    if "http" in matrix.protocols:
+        require_wrk()
+    findings = Findings(
+        date=date.today().isoformat(),  # noqa: DTZ011 - the date on the wall
+        busy=machine_busy(_LOOK_SECONDS),
+        machine=described(),
+        servers=asked.described(),
+        matrix=matrix,
+    )
+    _announce(findings)
 
-    name: str
-    process: Process
-    target: str  # host:port
-    database: Database
+    def keep() -> None:
+        if options.keep is not None:
+            save(findings, options.keep)
 
-
-class Bench:
-    """Everything that runs, and how one measurement is made."""
-
-    def __init__(self, options: argparse.Namespace, opened: ExitStack) -> None:
-        """Start the servers; `opened` ends them."""
-        self._protocol = "grpc" if options.grpc else "http"
-        self._load: Callable[..., Load] = grpc_load if options.grpc else http_load
-        if not options.grpc:
-            require_wrk()
-        self._at_a_time: int = options.at_a_time
-        self._opened = opened
-        self._folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="dtm-bench-")))
-        self._server = opened.enter_context(MariaDBServer())
-        self.branch = opened.enter_context(BranchProcess(self._protocol, self._folder))
-        self.subjects = [self._coordinator("dtm", _YARDSTICK_DATABASE, None)]
-        if options.traced:
-            self.subjects.append(self._traced())
-        if options.against is not None:
-            self.subjects.append(self._coordinator("other dtm", "other", options.against.resolve()))
-        if options.yardstick is not None:
-            self.subjects.append(self._yardstick(options.yardstick.resolve()))
-        if options.reference is not None:
-            self.subjects.append(self._reference(options.reference.resolve()))
-
-    def measure(self, subject: Subject, seconds: int) -> Sample:
-        """Drive the subject on empty tables for so long."""
-        subject.database.execute("TRUNCATE trans_global; TRUNCATE trans_branch_op")
-        pids = (subject.process.pid, self._server.process().pid)
-        before = [cpu_seconds(pid) for pid in pids]
-        load = self._load(
-            subject.target,
-            self.branch.address,
-            uuid.uuid4().hex[:12],
-            at_a_time=self._at_a_time,
-            seconds=seconds,
-        )
-        server_cpu, database_cpu = (cpu_seconds(pid) - used for pid, used in zip(pids, before, strict=True))
-        self._check(subject, load)
-        return Sample(load, 1e6 * server_cpu / load.sagas, 1e6 * database_cpu / load.sagas)
-
-    def _check(self, subject: Subject, load: Load) -> None:
-        if load.errors or not load.sagas:
-            raise BenchError(
-                f"{subject.name}: {load.errors} errors, {load.sagas} sagas\n{subject.process.output()}"
-            )
-        counted = subject.database.execute("SELECT COUNT(*) FROM trans_global WHERE status = 'succeed'")
-        if int(str(counted[0][0])) < load.sagas:
-            raise BenchError(f"{subject.name}: answered {load.sagas} sagas, stored {counted[0][0]}")
-
-    def _traced(self) -> Subject:
-        """A dtm that records every transaction and sends the spans to somebody who throws them away."""
-        sink = self._opened.enter_context(BranchProcess("http", self._folder / "sink"))
-        telemetry = {"Endpoint": sink.address, "Batcher": "otlphttp", "Sampler": 1.0}
-        return self._coordinator("dtm traced", "traced", None, {"Telemetry": telemetry})
-
-    def _coordinator(
-        self,
-        name: str,
-        database_name: str,
-        checkout: Path | None,
-        settings: Mapping[str, object] | None = None,
-    ) -> Subject:
-        database = self._server.create_database(database_name)
-        process = CoordinatorProcess(
-            self._folder / database_name,
-            store=database,
-            settings=settings,
-            environment={} if checkout is None else {"PYTHONPATH": str(checkout)},
-        )
-        self._opened.enter_context(process)
-        target = process.grpc_address if self._protocol == "grpc" else f"{HOST}:{process.http_port}"
-        return Subject(name, process, target, database)
-
-    def _yardstick(self, folder: Path) -> Subject:
-        program, port = _YARDSTICKS[self._protocol]
-        if not (folder / program).is_file():
-            raise BenchError(f"{folder} has no {program}")
-        if is_listening(port):
-            raise BenchError(f"port {port}, which {program} needs, is taken")
-        process = Process(
-            [sys.executable, str(folder / program)],
-            name=program,
-            environment={**os.environ, "MYSQL_PORT": str(self._server.port)},
-            folder=self._folder,
-            ready=lambda: is_listening(port),
-        )
-        self._opened.enter_context(process)
-        return Subject("yardstick", process, f"{HOST}:{port}", self._server.database(_YARDSTICK_DATABASE))
-
-    def _reference(self, program: Path) -> Subject:
-        """A Go dtm server over the same MariaDB, its settings its own but for the ports and the store."""
-        database = self._server.create_database("reference", schema=ROOT / "sql" / "coordinator.mysql.sql")
-        ports = {name: free_port() for name in ("HttpPort", "GrpcPort", "JsonRpcPort")}
-        folder = self._folder / "reference"
-        folder.mkdir()
-        settings = {"Store": store_settings(database), "LogLevel": "warn", **ports}
-        (folder / "conf.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        process = Process(
-            [str(program), "-c", "conf.yml"],
-            name=program.name,
-            environment=dict(os.environ),
-            folder=folder,
-            ready=lambda: is_listening(ports["HttpPort"]) and is_listening(ports["GrpcPort"]),
-        )
-        self._opened.enter_context(process)
-        port = ports["GrpcPort" if self._protocol == "grpc" else "HttpPort"]
-        return Subject("reference", process, f"{HOST}:{port}", database)
+    measure(findings, asked, lambda text: print(text, flush=True), keep=keep)
+    if options.write:
+        _report(findings, _DOCUMENTS)
+    for cell, failed in findings.failures.items():
+        for name, why in failed.items():
+            print(f"{name} failed in {cell}:\n{why}", file=sys.stderr)
+    return 1 if findings.failures else 0
 
 
-def run(options: argparse.Namespace) -> None:
-    """Measure and print."""
-    busy = machine_busy(_LOOK_SECONDS)
-    if busy > _BUSY_SHARE:
+def _announce(findings: Findings) -> None:
+    if findings.busy > _BUSY_SHARE:
         print(
-            f"others use {busy:.0%} of this machine:"
+            f"others use {findings.busy:.0%} of this machine:"
             " rates mean little, and every µs is dearer than on a quiet one"
         )
-    with ExitStack() as opened:
-        bench = Bench(options, opened)
-        print(
-            f"two-step {'gRPC' if options.grpc else 'HTTP'} sagas with wait_result,"
-            f" {options.at_a_time} at a time, {options.seconds} s a run;"
-            f" branch: {bench.branch.name}; {os.cpu_count()} cores"
-        )
-        for subject in bench.subjects:
-            bench.measure(subject, _WARM_UP_SECONDS)
-        samples: dict[str, list[Sample]] = {subject.name: [] for subject in bench.subjects}
-        print(HEADING)
-        for _ in range(options.rounds):
-            for subject in bench.subjects:
-                sample = bench.measure(subject, options.seconds)
-                samples[subject.name].append(sample)
-                print(line(subject.name, sample), flush=True)
-        print("median")
-        for name, taken in samples.items():
-            print(line(name, middle(taken)))
-        ours, *others = samples.items()
-        for name, taken in others:
-            print(
-                f"{ours[0]} / {name}: {ratio(ours[1], taken):.2f} of the sagas a second,"
-                f" {cpu_ratio(ours[1], taken):.2f} of the server µs"
-            )
+    for name, what in findings.servers.items():
+        print(f"{name}: {what}")
+    seconds = findings.matrix.estimated_seconds(len(findings.servers), warm_up_seconds=WARM_UP_SECONDS)
+    print(f"{os.cpu_count()} cores; about {max(1, round(seconds / 60))} min", flush=True)
+
+
+def _report(findings: Findings, folder: Path) -> None:
+    for path in write(findings, folder):
+        print(f"written: {path.relative_to(ROOT)}")
+
+
+def _reading(read: Callable[[str], T]) -> Callable[[str], T]:
+    """The function as argparse wants it, with the sentence of its ValueError."""
+
+    def read_argument(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read_argument
+
+
+def _among(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    return _reading(lambda text: choices(text, known))
+
+
+def _at_least_one(text: str) -> int:
+    [number] = numbers(text)
+    return number
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--grpc", action="store_true", help="gRPC sagas to a gRPC branch instead of HTTP")
-    parser.add_argument("--seconds", type=int, default=8, help="length of one run (8)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each server, taking turns (3)")
-    parser.add_argument("--at-a-time", type=int, default=32, help="sagas at a time (32)")
-    parser.add_argument(
-        "--traced", action="store_true", help="measure a dtm that traces every transaction too, and the ratio"
+    add = parser.add_argument
+    add(
+        "--patterns",
+        type=_among(PATTERNS),
+        default=PATTERNS[:3],
+        help="of saga,tcc,msg,xa,workflow (first three)",
     )
-    parser.add_argument(
+    add("--protocols", type=_among(PROTOCOLS), default=PROTOCOLS, help="of http,grpc (both)")
+    add("--grpc", action="store_true", help="the same as --protocols grpc")
+    add("--stores", type=_among(STORES), default=STORES[:2], help="of mariadb,sqlite,postgres (first two)")
+    add("--at-a-time", type=_reading(numbers), default=(1, 16, 64), help="transactions at a time (1,16,64)")
+    add("--rounds", type=_reading(_at_least_one), default=5, help="runs of each server, taking turns (5)")
+    add("--seconds", type=_reading(_at_least_one), default=8, help="length of one run (8)")
+    add(
+        "--against", type=_reading(named), action="append", default=[], metavar="[NAME=]CHECKOUT",
+        help="the dtm of another checkout, run by its own .venv",
+    )  # fmt: skip
+    add(
+        "--reference", type=_reading(named), action="append", default=[], metavar="[NAME=]PROGRAM",
+        help="a Go dtm server, with UPDATE_BRANCH_SYNC=1; in place of SQLite on BoltDB",
+    )  # fmt: skip
+    add(
+        "--url", type=_reading(addresses), action="append", default=[], metavar="NAME=http://…[,grpc://…]",
+        help="a server that runs already, on whatever store",
+    )  # fmt: skip
+    add(
+        "--tolerate", type=float, default=0.0, metavar="SHARE",
+        help="of the answers of a --reference or --url that may be errors; the table says how many were (0)",
+    )  # fmt: skip
+    add("--traced", action="store_true", help="a dtm that traces every transaction")
+    add(
         "--yardstick",
         type=Path,
         metavar="DIR",
-        help="measure the bare program in DIR too, bare_http.py or bare_grpc.py, and print the ratio",
+        help="the bare programs in DIR, bare_http.py and bare_grpc.py",
     )
-    parser.add_argument(
-        "--reference", type=Path, metavar="PROGRAM", help="measure a Go dtm server too, and the ratio"
-    )
-    parser.add_argument(
-        "--against",
+    add("--write", action="store_true", help="write docs/performance.md and its charts")
+    add("--keep", type=Path, metavar="FILE", help="keep the findings as JSON after each measurement")
+    add(
+        "--findings",
         type=Path,
-        metavar="CHECKOUT",
-        help="measure the dtm of another checkout too, and the ratio",
+        metavar="FILE",
+        help="measure nothing; write the documents from kept findings",
     )
     return parser.parse_args(arguments)
 
@@ -223,11 +163,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code."""
     try:
-        run(_options(arguments))
+        return run(_options(arguments))
     except (BenchError, MissingProgram, ProcessFailed) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Branches that do nothing: `python -m bench.branch http|grpc PORT`; for HTTP nginx, if it is there."""
+"""Branches that do nothing: nginx where it is there, else `python -m bench.branch http|grpc PORT`."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _ROOT = Path(__file__).parents[1]
 _ANSWER = '{"dtm_result":"SUCCESS"}'
 _NGINX_CONF = """\
 daemon off;
+{user}
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log stderr;
@@ -31,12 +33,23 @@ http {{
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
   server {{
-    listen {host}:{port};
-    default_type application/json;
-    location / {{ return 200 '{answer}'; }}
+    {server}
   }}
 }}
 """
+_NGINX_SERVERS = {
+    "http": """listen {host}:{port};
+    default_type application/json;
+    location / {{ return 200 '{answer}'; }}""",
+    # An empty message is five zero bytes. They stand in a file, which only GET reads: the POST is refused,
+    # and what answers a refusal is asked for by GET.
+    "grpc": """listen {host}:{port} http2;
+    root {folder};
+    default_type application/grpc;
+    etag off;
+    location / {{ error_page 405 =200 /empty; return 405; }}
+    location = /empty {{ add_trailer grpc-status 0; }}""",
+}
 
 
 class BranchProcess(Process):
@@ -46,22 +59,36 @@ class BranchProcess(Process):
         """protocol: http or grpc. folder: for nginx's files."""
         self.port = free_port()
         self.address = f"{HOST}:{self.port}"
-        nginx = programs.find("nginx") if protocol == "http" else None
+        nginx = programs.find("nginx")
         if nginx is None:
             command = [sys.executable, "-m", "bench.branch", protocol, str(self.port)]
         else:
-            folder.mkdir(exist_ok=True)
-            configuration = folder / "nginx.conf"
-            configuration.write_text(
-                _NGINX_CONF.format(folder=folder, host=HOST, port=self.port, answer=_ANSWER), encoding="utf-8"
-            )
-            command = [nginx, "-p", str(folder), "-e", "stderr", "-c", str(configuration)]
+            command = [
+                nginx,
+                "-p",
+                str(folder),
+                "-e",
+                "stderr",
+                "-c",
+                str(self._configured(protocol, folder)),
+            ]
         super().__init__(
             command,
             name="nginx" if nginx else f"{protocol} branch in Python",
             folder=_ROOT,
             ready=lambda: is_listening(self.port),
         )
+
+    def _configured(self, protocol: str, folder: Path) -> Path:
+        """Write nginx's files. As root, its worker would be somebody else and could not read them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "empty").write_bytes(bytes(5))
+        values = {"folder": folder, "host": HOST, "port": self.port, "answer": _ANSWER}
+        values["user"] = "user root;" if os.geteuid() == 0 else ""
+        server = _NGINX_SERVERS[protocol].format(**values)
+        configuration = folder / "nginx.conf"
+        configuration.write_text(_NGINX_CONF.format(server=server, **values), encoding="utf-8")
+        return configuration
 
 
 async def _serve_http(port: int) -> None:
@@ -81,7 +108,7 @@ class _GrpcBranch:
 
     def __mapping__(self) -> dict[str, Handler]:
         handler = Handler(self._answer, Cardinality.UNARY_UNARY, bytes, bytes)
-        names = ("TransOut", "TransOutRevert", "TransIn", "TransInRevert")
+        names = [f"Trans{way}{suffix}" for way in ("Out", "In") for suffix in ("", "Confirm", "Revert")]
         return {f"/bench.Branch/{name}": handler for name in names}
 
 

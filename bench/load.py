@@ -1,4 +1,4 @@
-"""The load: two-step sagas with wait_result, a fixed number at a time, each answered before the next."""
+"""The load: one transaction after the other, a fixed number at a time, each answered before the next."""
 
 import json
 import subprocess
@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 from bench.sample import BenchError, Load
+from bench.transactions import GID, http_calls
 from tests.support import programs
 
 _FOLDER = Path(__file__).parent
-_GRACE_SECONDS = 20  # for a load generator to start and to end
+_GRACE_SECONDS = 30  # for a load generator to start and to end
+_ANSWER_SECONDS = 10  # an answer that takes longer is an error
 
 
 def require_wrk() -> None:
@@ -17,29 +19,30 @@ def require_wrk() -> None:
     programs.require(programs.WRK)
 
 
-def http_load(target: str, branch: str, run: str, *, at_a_time: int, seconds: int) -> Load:
+def http_load(target: str, branch: str, run: str, *, pattern: str, at_a_time: int, seconds: int) -> Load:
     """Drive the server at `target` (host:port) with wrk. run: makes the gids unique."""
+    calls = http_calls(pattern, f"http://{branch}")
+    threads = 1 if len(calls) == 1 else at_a_time  # see calls.lua
     output = _run(
         [
-            *(programs.find("wrk") or "wrk", "--threads=1", f"--connections={at_a_time}"),
-            *(f"--duration={seconds}s", "--latency", f"--script={_FOLDER / 'saga.lua'}", f"http://{target}"),
-            *("--", f"http://{branch}", run),
+            *(programs.find("wrk") or "wrk", f"--threads={threads}", f"--connections={at_a_time}"),
+            *(f"--duration={seconds}s", f"--timeout={_ANSWER_SECONDS}s", "--latency"),
+            *(f"--script={_FOLDER / 'calls.lua'}", f"http://{target}", "--", run, GID),
+            *(word for call in calls for word in (call.path, call.body.decode())),
         ],
         seconds,
     )
     for text in output.splitlines():
-        if text.startswith("saga-result "):
-            sagas, duration, errors, p50, p99 = map(int, text.split()[1:])
-            return Load(sagas - errors, duration / 1e6, errors, p50 / 1e3, p99 / 1e3)
+        if text.startswith("result "):
+            transactions, duration, errors, p50, p99 = map(int, text.split()[1:])
+            return Load(transactions, duration / 1e6, errors, p50 / 1e3, p99 / 1e3)
     raise BenchError(f"wrk printed no result:\n{output}")
 
 
-def grpc_load(target: str, branch: str, run: str, *, at_a_time: int, seconds: int) -> Load:
+def grpc_load(target: str, branch: str, run: str, *, pattern: str, at_a_time: int, seconds: int) -> Load:
     """Drive the server at `target` (host:port) with a gRPC client in a process of its own."""
-    output = _run(
-        [sys.executable, "-m", "bench.grpc_client", target, branch, run, str(at_a_time), str(seconds)],
-        seconds,
-    )
+    words = [target, branch, run, pattern, str(at_a_time), str(seconds)]
+    output = _run([sys.executable, "-m", "bench.grpc_client", *words], seconds)
     return Load(**json.loads(output.splitlines()[-1]))
 
 

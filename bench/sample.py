@@ -1,14 +1,8 @@
-"""One measurement: what the load generator saw, and what the processes used meanwhile."""
+"""One measurement, and what many of them say together. Pure."""
 
-import os
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
-
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_USER_TIME_FIELD = 11  # of /proc/<pid>/stat, counted behind the program's name; system time follows
 
 
 class BenchError(Exception):
@@ -19,82 +13,87 @@ class BenchError(Exception):
 class Load:
     """What a load generator saw."""
 
-    sagas: int
+    transactions: int
     seconds: float
     errors: int
     p50_ms: float
     p99_ms: float
 
+    @property
+    def rate(self) -> float:
+        """Transactions a second."""
+        return self.transactions / self.seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run against one server. CPU: microseconds a saga."""
+    """One run against one server: a Load's figures, and what was used meanwhile for each transaction.
 
-    load: Load
-    server_cpu: float
-    database_cpu: float
+    CPU: microseconds a transaction, user and system; None where it cannot be seen. counters: what the
+    database counted for 1,000 transactions, by its own names.
+    """
 
-    @property
-    def rate(self) -> float:
-        """Sagas a second."""
-        return self.load.sagas / self.load.seconds
-
-
-def cpu_seconds(pid: int) -> float:
-    """What the process has used so far, all its threads, user and system time."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return sum(map(int, fields[_USER_TIME_FIELD : _USER_TIME_FIELD + 2])) / _TICKS_PER_SECOND
-
-
-def machine_busy(seconds: float) -> float:
-    """Which share of all cores somebody uses during the next seconds: 0 to 1. Blocks."""
-    total, idle = _machine_ticks()
-    time.sleep(seconds)
-    total_then, idle_then = _machine_ticks()
-    return 1 - (idle_then - idle) / max(1, total_then - total)
-
-
-def _machine_ticks() -> tuple[int, int]:
-    """Of all cores since the start of the machine: all time, and time without work."""
-    ticks = [
-        int(word) for word in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]
-    ]
-    return sum(ticks), ticks[3] + ticks[4]  # idle, and waiting for a disk
-
-
-def line(name: str, sample: Sample) -> str:
-    """The sample for people; aligned with HEADING."""
-    load = sample.load
-    return (
-        f"{name:<12} {sample.rate:>8.0f} {load.p50_ms:>8.1f} {load.p99_ms:>8.1f}"
-        f" {sample.server_cpu:>10.0f} {sample.database_cpu:>12.0f}"
-    )
-
-
-HEADING = f"{'':<12} {'sagas/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'server µs':>10} {'database µs':>12}"
+    transactions: int
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    errors: int = 0
+    server_cpu: float | None = None
+    database_cpu: float | None = None
+    counters: Mapping[str, float] = field(default_factory=dict)
 
 
 def middle(samples: Sequence[Sample]) -> Sample:
-    """The median of every figure."""
-    seconds = median([sample.load.seconds for sample in samples])
+    """The median of every figure by itself; of the errors, the sum."""
+    names = [name for name in samples[0].counters if all(name in it.counters for it in samples)]
     return Sample(
-        Load(
-            sagas=round(median([sample.rate for sample in samples]) * seconds),
-            seconds=seconds,
-            errors=0,
-            p50_ms=median([sample.load.p50_ms for sample in samples]),
-            p99_ms=median([sample.load.p99_ms for sample in samples]),
-        ),
-        median([sample.server_cpu for sample in samples]),
-        median([sample.database_cpu for sample in samples]),
+        transactions=round(median([it.transactions for it in samples])),
+        rate=median([it.rate for it in samples]),
+        p50_ms=median([it.p50_ms for it in samples]),
+        p99_ms=median([it.p99_ms for it in samples]),
+        errors=sum(it.errors for it in samples),
+        server_cpu=_median_if_known([it.server_cpu for it in samples]),
+        database_cpu=_median_if_known([it.database_cpu for it in samples]),
+        counters={name: median([it.counters[name] for it in samples]) for name in names},
     )
 
 
-def ratio(ours: Sequence[Sample], others: Sequence[Sample]) -> float:
-    """Our rate over the other's: the median over neighbouring runs, which had the same machine."""
-    return median([one.rate / other.rate for one, other in zip(ours, others, strict=True)])
+def spread(values: Sequence[float]) -> float:
+    """How far apart they lie: the widest distance, as a share of their median."""
+    return (max(values) - min(values)) / median(values)
 
 
-def cpu_ratio(ours: Sequence[Sample], others: Sequence[Sample]) -> float:
-    """Our server's processor time a saga over the other's, in the same way."""
-    return median([one.server_cpu / other.server_cpu for one, other in zip(ours, others, strict=True)])
+def ratio(
+    ours: Sequence[Sample], others: Sequence[Sample], figure: Callable[[Sample], float | None]
+) -> float | None:
+    """Our figure over the other's: the median over neighbouring runs, which had the same machine.
+
+    None where one of the two is not known, or a run of one is missing.
+    """
+    if len(ours) != len(others):
+        return None
+    quotients = []
+    for one, other in zip(map(figure, ours), map(figure, others), strict=True):
+        if one is None or not other:
+            return None
+        quotients.append(one / other)
+    return median(quotients) if quotients else None
+
+
+def percentile(taken: Sequence[float], share: float) -> float:
+    """The smallest value that this share of them does not exceed. taken: sorted, not empty. share: 0 to 1."""
+    return taken[max(0, -int(-len(taken) * share // 1) - 1)]
+
+
+def per_thousand(before: Mapping[str, int], after: Mapping[str, int], transactions: int) -> dict[str, float]:
+    """How far each counter went for 1,000 transactions; one that stood still is left out."""
+    return {
+        name: 1000 * (value - before[name]) / transactions
+        for name, value in after.items()
+        if name in before and value != before[name]
+    }
+
+
+def _median_if_known(values: Sequence[float | None]) -> float | None:
+    known = [it for it in values if it is not None]
+    return median(known) if len(known) == len(values) else None

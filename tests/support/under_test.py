@@ -53,11 +53,12 @@ class CoordinatorProcess(Process):
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        python: Path | str = sys.executable,
     ) -> None:
         """Write `folder`/conf.yml; nothing is started yet.
 
         store: None is a SQLite file in `folder`. settings: further keys of conf.yml, over ours.
-        environment: added to the inherited one. arguments: more for the command line.
+        environment: added to the inherited one. arguments: more for the command line. python: that runs it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.configuration: dict[str, Any] = {
@@ -72,7 +73,7 @@ class CoordinatorProcess(Process):
         self.configuration_file = folder / "conf.yml"
         self.configuration_file.write_text(yaml.safe_dump(self.configuration), encoding="utf-8")
         super().__init__(
-            [sys.executable, "-m", "coordinator", "-c", str(self.configuration_file), *arguments],
+            [str(python), "-m", "coordinator", "-c", str(self.configuration_file), *arguments],
             name="coordinator",
             environment=_environment(environment),
             folder=folder,
