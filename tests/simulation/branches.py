@@ -49,7 +49,10 @@ class SimulatedBranches:
         result: Result | None = None
         with self._watch.calling(endpoint):
             try:
-                result = await self._answer(transaction, branch, timeout)
+                async with asyncio.timeout(timeout):
+                    result = await self._answer(transaction, branch)
+            except TimeoutError:
+                result = Result.UNKNOWN
             finally:
                 seen.calls[index] = replace(call, ended=loop.time(), result=result)
             if not self.healthy and self._random.random() < 0.02:
@@ -61,29 +64,27 @@ class SimulatedBranches:
     async def close(self) -> None:
         pass
 
-    async def _answer(self, transaction: Transaction, branch: Branch, timeout: float) -> Result:
+    async def _answer(self, transaction: Transaction, branch: Branch) -> Result:
         drawn = self._random.random()
         marks = self._world.seen.marks
         endpoint = self._world.pressure.endpoints[endpoint_of(branch)]
         trouble = None if self.healthy else endpoint.trouble(asyncio.get_running_loop().time())
         if trouble is not None and trouble.hangs:
             marks["endpoint hung"] += 1
-            await asyncio.sleep(timeout)
-            return Result.UNKNOWN
+            await asyncio.Event().wait()
         slowest = SLOWEST_SECONDS if self.healthy else endpoint.slowest
         await asyncio.sleep(self._random.random() * slowest)
         if trouble is not None:
             return Result.UNKNOWN
         if not self.healthy and drawn < 0.05:
             marks["hung"] += 1
-            await asyncio.sleep(timeout)
-            return Result.UNKNOWN
+            await asyncio.Event().wait()
         if not self.healthy and drawn < 0.12:
             return Result.ONGOING
         if not self.healthy and drawn < 0.22:
             return Result.UNKNOWN
         if transaction.trans_type == TransType.WORKFLOW:
-            result = await self._resume(branch, timeout)
+            result = await self._resume(branch)
         elif branch.branch_id == QUERY_BRANCH_ID:
             result = self._asked(branch.gid)
         else:
@@ -110,11 +111,11 @@ class SimulatedBranches:
         self._world.seen.marks[f"queried: {'committed' if committed else 'not committed'}"] += 1
         return Result.SUCCESS if committed else Result.FAILURE
 
-    async def _resume(self, branch: Branch, timeout: float) -> Result:
+    async def _resume(self, branch: Branch) -> Result:
         """The client goes on by itself, also when its coordinator does not wait any longer."""
         resumed = self._world.resume(branch.gid, healthy=self.healthy)
-        await asyncio.wait({resumed}, timeout=timeout)
-        return Result.SUCCESS if resumed.done() and resumed.result() else Result.UNKNOWN
+        await asyncio.wait({resumed})
+        return Result.SUCCESS if resumed.result() else Result.UNKNOWN
 
 
 def _may_refuse(trans_type: str, branch: Branch) -> bool:

@@ -18,7 +18,7 @@ from tests.simulation.world import Place, World
 ALL_TYPES = "saga saga saga tcc tcc xa msg msg workflow workflow"
 Endpoints = dict[str, Endpoint]
 _STORM_SECONDS = 120.0
-_HEALING_SECONDS = 4000.0  # the longest back-off, several times
+_HEALING_SECONDS = 900.0  # the longest back-off, three times
 
 
 def run_history(seed: int, *, transactions: int = 14, trans_types: str = ALL_TYPES) -> World:
