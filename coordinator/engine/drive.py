@@ -124,7 +124,7 @@ class Drive:
         """Make these calls, or those that have a place; False when the row was let go for want of any."""
         if run.delay and not await self._pause(run.delay):
             return True  # a call that was in flight has ended: the pattern may think otherwise now
-        await self._hold_lease()
+        await self._hold_lease(QUEUE_SECONDS + self._call_seconds)
         let_in = await self._let_in(run.branches)
         if not let_in:
             if self._calls:
@@ -181,6 +181,7 @@ class Drive:
             return
         try:
             await self._write(_NOTHING)
+            await self._hold_lease(self._call_seconds)  # the store may have taken its time
         except BaseException:
             self._calls.give_back(let_in)
             raise
@@ -224,10 +225,9 @@ class Drive:
         elif not self._round.failure_reason:
             self._round.failure_reason = rollback_reason(branch.url, answer.text)
 
-    async def _hold_lease(self) -> None:
-        """Renew unless the lease outlasts the wait for a place and the call, its time-out included."""
+    async def _hold_lease(self, longest: float) -> None:
+        """Renew unless the lease lasts for so many seconds: what comes before the call, and its time-out."""
         clock, timing = self._tools.clock, self._tools.timing
-        longest = QUEUE_SECONDS + self._call_seconds
         while self._lease.expires_at - (asked_at := clock.monotonic()) <= longest:
             until = timing.lease_end(self._transaction.options, clock.now())
             await self._write(Assign(next_cron_time=until))
