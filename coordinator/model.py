@@ -179,3 +179,19 @@ class Branch:
     def key(self) -> "BranchKey":
         """(branch_id, op), unique within the transaction."""
         return (self.branch_id, self.op)
+
+    def with_status(self, status: BranchStatus) -> "Branch":
+        """The same row with this status; written out, since `replace` takes three times as long."""
+        return Branch(
+            self.gid,
+            self.branch_id,
+            self.op,
+            self.url,
+            self.payload,
+            status,
+            self.create_time,
+            self.update_time,
+            self.finish_time,
+            self.rollback_time,
+            self.id,
+        )

@@ -5,7 +5,7 @@ Every write is fenced by the owner token: a driver that finds the row not its ow
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from coordinator.backoff import after_round
@@ -210,7 +210,7 @@ class Drive:
         self._tools.observer.branch_called(transaction.trans_type, branch.branch_id, branch.op, ok)
         status = self._pattern.recorded(branch, result)
         if status is not None:
-            self._branches[self._position[branch.key]] = replace(branch, status=status)
+            self._branches[self._position[branch.key]] = branch.with_status(status)
             self._unwritten.append((branch.key, status))
         else:
             self._round.unrecorded[branch.key] = result

@@ -103,15 +103,17 @@ class Engine:
 
         None when none did within so many seconds, or nobody knows how.
         """
-        ended: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Ended | None] = loop.create_future()
         self._waiting.setdefault(gid, []).append(ended)
+        give_up = loop.call_later(seconds, _tell, ended, None)
         try:
-            await asyncio.wait({ended}, timeout=seconds)
+            return await ended
         finally:
+            give_up.cancel()
             self._waiting[gid].remove(ended)
             if not self._waiting[gid]:
                 del self._waiting[gid]
-        return ended.result() if ended.done() else None
 
     def refuse_new(self) -> None:
         """From now on `entry` raises Stopping."""
@@ -157,8 +159,12 @@ class Engine:
         if ended is not None and ended.deferred:
             return  # a later round will tell
         for waiting in self._waiting.get(gid, ()):
-            if not waiting.done():
-                waiting.set_result(ended)
+            _tell(waiting, ended)
+
+
+def _tell(waiting: "asyncio.Future[Ended | None]", ended: Ended | None) -> None:
+    if not waiting.done():
+        waiting.set_result(ended)
 
 
 def payload_bytes(branches: Sequence[Branch]) -> int:

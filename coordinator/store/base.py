@@ -7,10 +7,10 @@ write.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Final, Protocol
+from typing import Protocol
 
 from coordinator.model import EPOCH, Branch, BranchKey, BranchStatus, Options, Status, Transaction
 
@@ -35,11 +35,27 @@ class Assign:
 
 def assigned(transaction: Transaction, assign: Assign) -> Transaction:
     """The transaction as it stands after the assignment was stored."""
-    values = {name: value for name in _ASSIGNABLE if (value := getattr(assign, name)) is not None}
-    return replace(transaction, **values) if values else transaction
-
-
-_ASSIGNABLE: Final = tuple(Assign.__dataclass_fields__)
+    now, new = transaction, assign  # written out, since `replace` takes three times as long
+    return Transaction(
+        now.gid,
+        now.trans_type,
+        now.status if new.status is None else new.status,
+        now.protocol,
+        now.query_prepared,
+        now.options if new.options is None else new.options,
+        now.custom_data if new.custom_data is None else new.custom_data,
+        now.result if new.result is None else new.result,
+        now.rollback_reason if new.rollback_reason is None else new.rollback_reason,
+        now.create_time,
+        now.update_time,
+        now.finish_time,
+        now.rollback_time,
+        now.next_cron_interval if new.next_cron_interval is None else new.next_cron_interval,
+        now.next_cron_time if new.next_cron_time is None else new.next_cron_time,
+        now.owner if new.owner is None else new.owner,
+        now.ext_data if new.ext_data is None else new.ext_data,
+        now.id,
+    )
 
 
 @dataclass(frozen=True, slots=True)
