@@ -57,7 +57,7 @@ def _opened(path: str, how: Mapping[str, Any]) -> FileSink:
             return
         opened.put(file)
         if given_up.is_set():
-            file.stop()
+            file.stop()  # type: ignore[no-untyped-call]
 
     threading.Thread(target=open_it, name="opening a log file", daemon=True).start()
     try:
