@@ -198,8 +198,6 @@ class HttpApi:
     async def _query(self, request: BaseRequest) -> Answer:
         gid = query_parameters(request).get("gid", "")
         stored = await self._operations.operators.query(gid)
-        if stored is None:
-            return self._json(request, render_query(None, self._zone))
         return self._json(request, await rendered(render_query, stored, self._zone))
 
     async def _all(self, request: BaseRequest) -> Answer:

@@ -15,10 +15,10 @@ _BRANCHES_AT_ONCE: Final = 100  # half a millisecond, or 7 with the longest payl
 
 
 async def rendered(
-    render: Callable[[Stored, tzinfo | None], dict[str, Any]], stored: Stored, zone: tzinfo | None
+    render: Callable[[Any, tzinfo | None], dict[str, Any]], stored: Stored | None, zone: tzinfo | None
 ) -> dict[str, Any]:
     """What `render` makes of a transaction; one of many branches in a thread, so that others are answered."""
-    if len(stored.branches) <= _BRANCHES_AT_ONCE:
+    if stored is None or len(stored.branches) <= _BRANCHES_AT_ONCE:
         return render(stored, zone)
     return await asyncio.to_thread(render, stored, zone)
 
