@@ -41,13 +41,13 @@ class Opened:
     def __init__(self, kind: str, store: SqlStore, runner: Runner, database: Database | None) -> None:
         self.store = store
         self.runner = runner
-        self.has_begun = threading.Event()
+        self.begun = threading.Semaphore(0)  # released by each long read
         self._kind = kind
         self._database = database
 
     def endless(self, connection: Connection) -> Any:
         """Begin what never ends by itself."""
-        self.has_begun.set()
+        self.begun.release()
         return connection.exec_driver_sql(ENDLESS[self._kind]).all()
 
     async def until_none_runs(self, *, seconds: float) -> None:
@@ -100,7 +100,7 @@ async def test_other_reads_go_on_beside_many_long_lists(
     monkeypatch.setattr(runner, "_SECONDS_MAX", 1.5)  # less than the server gives
     monkeypatch.setattr(queries, "list_transactions", lambda connection, **_: opened.endless(connection))
     lists = [asyncio.create_task(opened.store.list(Filter(limit=1))) for _ in range(MANY)]
-    assert await asyncio.to_thread(opened.has_begun.wait, 5)
+    assert await asyncio.to_thread(opened.begun.acquire, timeout=5)
     started = time.monotonic()
     await look_around(opened.store)
     assert time.monotonic() - started < 1.5
@@ -120,10 +120,11 @@ async def test_a_read_that_is_given_up_ends_in_the_database(opened: Opened) -> N
 
 async def test_a_read_whose_caller_is_gone_ends_in_the_database(opened: Opened) -> None:
     reads = [
-        asyncio.create_task(opened.runner.read(opened.endless, seconds=600, at_leisure=bool(number % 2)))
-        for number in range(MANY)
+        asyncio.create_task(opened.runner.read(opened.endless, seconds=600, at_leisure=at_leisure))
+        for at_leisure in (False, True)
     ]
-    assert await asyncio.to_thread(opened.has_begun.wait, 5)
+    for _ in reads:
+        assert await asyncio.to_thread(opened.begun.acquire, timeout=5)
     for read in reads:
         read.cancel()
     for outcome in await asyncio.gather(*reads, return_exceptions=True):
