@@ -23,7 +23,7 @@ from coordinator.api.http_server import HttpServer
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.listing import filter_from, one_more, page_of, page_size, position, reset_timeout
 from coordinator.api.openapi import openapi_document
-from coordinator.api.render import render_all, render_key_value, render_query, render_workflow
+from coordinator.api.render import render_all, render_key_value, render_query, render_workflow, rendered
 from coordinator.api.room import Room
 from coordinator.errors import DtmError, Invalid
 from coordinator.model import TransactionRequest
@@ -197,7 +197,8 @@ class HttpApi:
 
     async def _query(self, request: BaseRequest) -> Answer:
         gid = query_parameters(request).get("gid", "")
-        return self._json(request, render_query(await self._operations.operators.query(gid), self._zone))
+        stored = await self._operations.operators.query(gid)
+        return self._json(request, await rendered(render_query, stored, self._zone))
 
     async def _all(self, request: BaseRequest) -> Answer:
         wanted = filter_from(query_parameters(request))
@@ -225,9 +226,8 @@ class HttpApi:
     async def _prepare_workflow(self, request: BaseRequest) -> Answer:
         wanted = decode_transaction(await self._read(request))
         self._tracing.about(wanted.gid, wanted.trans_type)
-        return self._json(
-            request, render_workflow(await self._operations.workflows.prepare(wanted), self._zone)
-        )
+        stored = await self._operations.workflows.prepare(wanted)
+        return self._json(request, await rendered(render_workflow, stored, self._zone))
 
     async def _subscribe(self, request: BaseRequest) -> Answer:
         given = query_parameters(request)

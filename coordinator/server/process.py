@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,8 +12,10 @@ from coordinator.errors import StartError
 from coordinator.server.observing import secrets_of
 from coordinator.server.server import STOP_SECONDS, Server
 from coordinator.telemetry.log import log
-from coordinator.telemetry.log_output import configure_logging
+from coordinator.telemetry.log_output import Outputs, configure_logging
 
+_LOG_SECONDS: Final = 2.0  # for the last lines, at the end
+_LOG_SECONDS_IN_HASTE: Final = 0.2
 _COLLECTOR_THRESHOLDS: Final = (20_000, 20, 100)  # objects, and generations, between two looks
 
 
@@ -23,7 +24,7 @@ def run(settings: Settings, *, reset: bool, notices: Sequence[str], warnings: Se
 
     Raises StartError where it cannot start.
     """
-    configure_logging(
+    outputs = configure_logging(
         settings.log_level,
         settings.log.destinations,
         rotation=settings.log.rotation,
@@ -33,16 +34,19 @@ def run(settings: Settings, *, reset: bool, notices: Sequence[str], warnings: Se
         log.info(notice)
     for warning in warnings:
         log.warning(warning)
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(Server(settings, reset=reset)))
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(_serve(Server(settings, reset=reset), outputs))
+    finally:
+        outputs.flush(_LOG_SECONDS)  # before what is said of an error, in order
     return 0
 
 
-async def _serve(server: Server) -> None:
+async def _serve(server: Server, outputs: Outputs) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _asked_to_stop, stop)
+        loop.add_signal_handler(number, _asked_to_stop, stop, outputs)
     starting = asyncio.create_task(server.start())
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -51,7 +55,7 @@ async def _serve(server: Server) -> None:
         await asyncio.wait({starting})
         return
     try:
-        print(await starting, file=sys.stderr, flush=True)  # noqa: T201 - for the operator, whatever the log level
+        outputs.say(await starting)  # for the operator, whatever the log level
     except StartError:
         asked.cancel()
         raise
@@ -72,8 +76,9 @@ def _calm_collector() -> None:
     gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
-def _asked_to_stop(stop: asyncio.Event) -> None:
+def _asked_to_stop(stop: asyncio.Event, outputs: Outputs) -> None:
     if stop.is_set():  # asked twice: end now, which loses nothing that was acknowledged
+        outputs.flush(_LOG_SECONDS_IN_HASTE)
         os._exit(1)
     stop.set()
 

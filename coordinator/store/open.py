@@ -32,6 +32,7 @@ from coordinator.telemetry.log import log
 Facts_co = TypeVar("Facts_co", covariant=True)
 
 _SERVER_WRITERS: Final = 2  # while one waits for its commit, the other gathers and sends
+_READS_AT_LEISURE_MAX: Final = 4  # a database server's work goes to what drives
 _IDLE_CONNECTIONS_MAX: Final = 64  # more would never be used again
 _MYSQL_TIME: Final = "SELECT UTC_TIMESTAMP(6)"
 _POSTGRES_TIME: Final = "SELECT clock_timestamp()"
@@ -127,6 +128,7 @@ async def _open_mysql(
         server.engine,
         lifetime_seconds=config.connection_lifetime_seconds,
         cut=lambda connection: connection.close(),
+        at_leisure_max=_at_leisure_max(config),
     )
     set_up = partial(
         _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_MYSQL_TIME), offsets=False
@@ -161,6 +163,7 @@ async def _open_postgres(
         server.engine,
         lifetime_seconds=config.connection_lifetime_seconds,
         cut=lambda connection: connection.terminate(),
+        at_leisure_max=_at_leisure_max(config),
     )
     set_up = partial(
         _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_POSTGRES_TIME), offsets=True
@@ -176,6 +179,11 @@ async def _open_postgres(
         columns=facts.columns,
     )
     return runner, database, Limits(writers=_SERVER_WRITERS)
+
+
+def _at_leisure_max(config: StoreConfig) -> int:
+    """Half at most of what writers leave."""
+    return max(1, min(_READS_AT_LEISURE_MAX, (config.connections_max - _SERVER_WRITERS) // 2))
 
 
 class _Server(Protocol[Facts_co]):

@@ -37,8 +37,14 @@ class Runner(Protocol):
         """Run the function in a transaction that may write, and commit."""
         ...
 
-    async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
-        """Run the function on one consistent view; what it writes is lost."""
+    async def read(
+        self, function: Callable[[Connection], T], *, seconds: float, at_leisure: bool = False
+    ) -> T:
+        """Run the function on one consistent view; what it writes is lost.
+
+        at_leisure: for people, and perhaps long; however many there are, other reads go on. One that is given
+        up ends in the database as well, soon afterwards.
+        """
         ...
 
     def connections(self) -> Mapping[str, float]:
@@ -54,11 +60,20 @@ class AsyncRunner:
     """For a database server, through an asyncio driver.
 
     lifetime_seconds: a writer's connection of this age is closed and another opened; `math.inf` for never.
-    cut: closes the socket of a driver's connection without waiting for the server.
+    cut: closes the socket of a driver's connection without waiting for the server. at_leisure_max: reads at
+    leisure that run at once.
     """
 
-    def __init__(self, engine: AsyncEngine, *, lifetime_seconds: float, cut: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        lifetime_seconds: float,
+        cut: Callable[[Any], None],
+        at_leisure_max: int,
+    ) -> None:
         self._engine = engine
+        self._at_leisure = asyncio.Semaphore(at_leisure_max)
         self._cut = cut
         self._lifetime_seconds = lifetime_seconds
         self._idle: list[tuple[AsyncConnection, float]] = []  # writers', with the time they were opened
@@ -132,9 +147,17 @@ class AsyncRunner:
         async with self._lent(seconds) as connection, connection.begin():
             return await _saying_lost(connection.run_sync(function))
 
-    async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
+    async def read(
+        self, function: Callable[[Connection], T], *, seconds: float, at_leisure: bool = False
+    ) -> T:
         """See Runner."""
-        async with self._lent(seconds) as connection:
+        async with contextlib.AsyncExitStack() as stack:
+            if at_leisure:
+                started = time.monotonic()
+                async with asyncio.timeout(seconds):
+                    await stack.enter_async_context(self._at_leisure)
+                seconds -= time.monotonic() - started
+            connection = await stack.enter_async_context(self._lent(seconds))
             return await _saying_lost(connection.run_sync(function))
 
     def connections(self) -> Mapping[str, float]:

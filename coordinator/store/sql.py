@@ -180,7 +180,8 @@ class SqlStore:
     async def list(self, wanted: Filter) -> Sequence[Transaction]:
         """See Store."""
         listed = partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock)
-        return await self._read_of((wanted.gid, wanted.status, wanted.trans_type), [], listed)
+        texts = (wanted.gid, wanted.status, wanted.trans_type)
+        return await self._read_of(texts, [], listed, at_leisure=True)
 
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
         """See Store."""
@@ -256,17 +257,8 @@ class SqlStore:
         self, category: str, *, limit: int, before_id: int | None = None
     ) -> Sequence[KeyValue]:
         """See KeyValues."""
-        return await self._read_of(
-            (category,),
-            [],
-            partial(
-                key_values.list_values,
-                category=category,
-                limit=limit,
-                before_id=before_id,
-                clock=self._wall_clock,
-            ),
-        )
+        listed = partial(key_values.list_values, category=category, limit=limit, before_id=before_id)
+        return await self._read_of((category,), [], partial(listed, clock=self._wall_clock), at_leisure=True)
 
     async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
         """See KeyValues."""
@@ -290,22 +282,30 @@ class SqlStore:
         await self._group_commit.close(seconds=_CLOSE_SECONDS_MAX)
         await self._runner.close()
 
-    async def _read_of(self, texts: Collection[str], nothing: T, function: Callable[[Connection], T]) -> T:
+    async def _read_of(
+        self,
+        texts: Collection[str],
+        nothing: T,
+        function: Callable[[Connection], T],
+        *,
+        at_leisure: bool = False,
+    ) -> T:
         """What is found by these texts; nothing, where the database cannot even compare them."""
         if not self._database.nul_in_text and any(NUL in text for text in texts):
             return nothing
         try:
-            return await self._read(function)
+            return await self._read(function, at_leisure=at_leisure)
         except DtmError:
             if any(is_unfit(text, self._database.columns) for text in texts):
                 return nothing
             raise
 
-    async def _read(self, function: Callable[[Connection], T]) -> T:
+    async def _read(self, function: Callable[[Connection], T], *, at_leisure: bool = False) -> T:
         # A pooled connection may have died in its sleep: that is noticed by using it, and the next one is
         # new.
         self._check_open()
-        return await attempted(self._runner.read, function, again_after=(Fault.AWAY,))
+        read = partial(self._runner.read, at_leisure=at_leisure)
+        return await attempted(read, function, again_after=(Fault.AWAY,))
 
     async def _transact(self, function: Callable[[Connection], T]) -> T:
         self._check_open()

@@ -1,4 +1,4 @@
-"""How statements reach a SQLite file: one thread that writes, a few that read.
+"""How statements reach a SQLite file: one thread that writes, a few that read, others that read for people.
 
 A batch is one hop to the writer's thread. The file is locked against a second process by an exclusive
 transaction on an empty file beside it, `<path>.lock`: the operating system lets go of it when the process
@@ -7,6 +7,7 @@ ends, however it ends. No transaction succeeds once the file is not the one that
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,9 +22,11 @@ from coordinator.store.statements import Cursor
 T = TypeVar("T")
 
 MEMORY: Final = ":memory:"
-_READERS: Final = 2
 # One text that is not UTF-8 would fail every statement that meets its row.
 _LENIENT: Final = partial(str, encoding="utf-8", errors="replace")
+_READERS: Final = 3
+_READERS_AT_LEISURE: Final = 2
+_LOOK_EVERY: Final = 500_000  # steps of SQLite's machine, some 20 ms, between two looks whether to go on
 _BUSY_SECONDS: Final = 5.0  # for the lock of a tool that looks into the file, as `sqlite3 dtm.db`
 
 
@@ -37,10 +40,14 @@ class SqliteRunner:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._driver: sqlite3.Connection | None = None  # the writer's connection, once it is open
         self._reader_engine: Engine | None = None
-        self._readers = self._writer
+        self._readers = self._readers_at_leisure = self._writer
         if path != MEMORY:
-            self._reader_engine = _engine(url, "BEGIN", QueuePool, pool_size=_READERS, max_overflow=0)
+            size = _READERS + _READERS_AT_LEISURE
+            self._reader_engine = _engine(url, "BEGIN", QueuePool, pool_size=size, max_overflow=0)
             self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
+            self._readers_at_leisure = ThreadPoolExecutor(
+                _READERS_AT_LEISURE, thread_name_prefix="sqlite-leisure"
+            )
 
     async def write(self, function: Callable[[Cursor], T], *, seconds: float) -> T:
         """See Runner."""
@@ -75,14 +82,25 @@ class SqliteRunner:
         self._files.look()
         return result
 
-    async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
+    async def read(
+        self, function: Callable[[Connection], T], *, seconds: float, at_leisure: bool = False
+    ) -> T:
         """See Runner."""
-        engine = self._reader_engine or self._writer_engine
-        return await self._in_thread(self._readers, partial(self._run_reading, engine, function), seconds)
+        readers = self._readers_at_leisure if at_leisure else self._readers
+        is_over = threading.Event()
+        try:
+            return await self._in_thread(readers, partial(self._run_reading, function, is_over), seconds)
+        finally:
+            is_over.set()
 
-    def _run_reading(self, engine: Engine, function: Callable[[Connection], T]) -> T:
-        with engine.connect() as connection:
-            result = function(connection)
+    def _run_reading(self, function: Callable[[Connection], T], is_over: threading.Event) -> T:
+        with (self._reader_engine or self._writer_engine).connect() as connection:
+            driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+            driver.set_progress_handler(is_over.is_set, _LOOK_EVERY)
+            try:
+                result = function(connection)
+            finally:
+                driver.set_progress_handler(None, 0)
         self._files.look()
         return result
 
@@ -106,7 +124,8 @@ class SqliteRunner:
         """See Runner."""
         loop = asyncio.get_running_loop()
         if self._reader_engine is not None:
-            self._readers.shutdown(wait=False, cancel_futures=True)
+            for readers in (self._readers, self._readers_at_leisure):
+                readers.shutdown(wait=False, cancel_futures=True)
             self._reader_engine.dispose()
         await loop.run_in_executor(self._writer, self._writer_engine.dispose)
         self._writer.shutdown(wait=False)

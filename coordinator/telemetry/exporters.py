@@ -3,13 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import Final, TextIO
+from typing import IO, Final, TextIO, cast
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from coordinator.telemetry.log import log
 from coordinator.telemetry.span_target import SpanTarget
+from coordinator.telemetry.unlocked import unlocked
 
 EXPORT_SECONDS: Final = 5.0  # for one batch
 _OTLP_HTTP_PORT: Final = 4318
@@ -107,7 +108,8 @@ def _jaegers_otlp(endpoint: str) -> str:
 
 
 def _console(stream: TextIO) -> SpanExporter:
-    return ConsoleSpanExporter(out=stream, formatter=lambda span: f"{span.to_json(indent=None)}\n")
+    out = cast(IO[str], unlocked(stream))
+    return ConsoleSpanExporter(out=out, formatter=lambda span: f"{span.to_json(indent=None)}\n")
 
 
 class _FileSpanExporter(ConsoleSpanExporter):

@@ -3,6 +3,8 @@
 The file itself is loguru's: it opens a moved one anew, rotates and packs.
 """
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from coordinator.telemetry.guarded import Guarded
 
 _MEGABYTE: Final = 1024 * 1024
 _DAY: Final = 86_400  # seconds
+_OPEN_SECONDS: Final = 10.0
 _SIZE_DEFAULT: Final = 100  # megabytes, lumberjack's
 
 
@@ -24,16 +27,47 @@ def open_file(
     """Open a log file, appending. how: rotation, retention, compression or watch, as loguru takes them.
 
     say_lost: see Guarded. key: where the path was configured. Raises StartError for a file that cannot be
-    written.
+    written, or does not open in time.
     """
     try:
-        file = FileSink(path, encoding="utf-8", **how)  # type: ignore[no-untyped-call]
+        file = _opened(path, how)
+    except TimeoutError as error:
+        raise StartError(
+            f"the log file {path} does not open: nothing happened for {_OPEN_SECONDS:.0f} s",
+            f"look at {key} in the configuration: the disk hangs, or it is a pipe that nobody reads",
+        ) from error
     except OSError as error:
         raise StartError(
             f"the log file {path} cannot be written: {error.strerror or error}",
             f"look at {key} in the configuration, and at who may write there",
         ) from error
     return Guarded(file, close=file.stop, say_lost=say_lost)
+
+
+def _opened(path: str, how: Mapping[str, Any]) -> FileSink:
+    """Open it in a thread: a pipe that nobody reads never opens. Raises OSError, TimeoutError among them."""
+    opened: queue.SimpleQueue[FileSink | OSError] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def open_it() -> None:
+        try:
+            file = FileSink(path, encoding="utf-8", errors="backslashreplace", **how)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            opened.put(error)
+            return
+        opened.put(file)
+        if given_up.is_set():
+            file.stop()  # type: ignore[no-untyped-call]
+
+    threading.Thread(target=open_it, name="opening a log file", daemon=True).start()
+    try:
+        file = opened.get(timeout=_OPEN_SECONDS)
+    except queue.Empty:
+        given_up.set()
+        raise TimeoutError from None
+    if isinstance(file, OSError):
+        raise file
+    return file
 
 
 def rotating(rotation: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,12 @@ import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 from loguru import logger
 
-from coordinator.telemetry.guarded import Guarded
+from coordinator.telemetry.guarded import Guarded, drain_all
 from coordinator.telemetry.log import ALERT, SEVERE, STACK
 from coordinator.telemetry.log_files import open_file, rotating
 from coordinator.telemetry.secrets import Secrets
 from coordinator.telemetry.shown import shown, shown_json, shown_lines
+from coordinator.telemetry.unlocked import unlocked
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -61,7 +62,7 @@ def configure_logging(
     *,
     rotation: Mapping[str, Any] | None = None,
     secrets: Iterable[str] = (),
-) -> None:
+) -> "Outputs":
     """Send log lines of `level` and above to the outputs, in place of what was set up before.
 
     level: debug, info, warn or error. outputs: `stderr`, `stdout` or paths of files, which are appended to.
@@ -71,14 +72,32 @@ def configure_logging(
     """
     logger.remove()
     form, name = Form(Secrets(secrets)), LEVELS[level]
+    added: dict[str, Guarded] = {}
     for output in dict.fromkeys(outputs):
         if output in {"stderr", "stdout"}:
             stream = sys.stderr if output == "stderr" else sys.stdout
-            add_stream(stream, name, form, text=stream.isatty())
+            added[output] = add_stream(stream, name, form, text=stream.isatty())
         else:
             how: Mapping[str, Any] = {"watch": True} if rotation is None else rotating(rotation)
-            add_file(output, name, form, how)
+            added[output] = add_file(output, name, form, how)
     take_over_logging(name)
+    return Outputs(added)
+
+
+class Outputs:
+    """Where lines go, for who has to know that they have gone."""
+
+    def __init__(self, added: Mapping[str, Guarded]) -> None:
+        self._stderr = added.get("stderr") or _guarded(sys.stderr, text=True)
+        self._all = [*added.values(), self._stderr]
+
+    def say(self, text: str) -> None:
+        """Write the text to stderr, behind the lines that went there; waits for nobody."""
+        self._stderr.say(f"{text}\n")
+
+    def flush(self, seconds: float) -> None:
+        """Wait until all lines are written, for at most so long: before the process ends. Blocks."""
+        drain_all(self._all, seconds)
 
 
 class Form:
@@ -129,11 +148,16 @@ class Form:
         return {"error": hidden(repr(error.value)), "stacktrace": hidden(trace)}
 
 
-def add_stream(stream: TextIO, level: str, form: Form, *, text: bool, **how: Any) -> None:
+def add_stream(stream: TextIO, level: str, form: Form, *, text: bool, **how: Any) -> Guarded:
     """Write lines of the level and above to a stream. how: more for loguru's `add`."""
-    say_lost = _lost_as_text if text else _lost_as_json
-    sink = Guarded(stream, flush=stream.flush, say_lost=say_lost)
+    sink = _guarded(stream, text=text)
     _add(sink, level, form.as_text if text else form.as_json, colorize=text and stream.isatty(), **how)
+    return sink
+
+
+def _guarded(stream: TextIO, *, text: bool) -> Guarded:
+    output = unlocked(stream)
+    return Guarded(output, flush=output.flush, say_lost=_lost_as_text if text else _lost_as_json)
 
 
 def add_file(
@@ -145,13 +169,14 @@ def add_file(
     text: bool = False,
     key: str = "Log.Outputs",
     **how: Any,
-) -> None:
+) -> Guarded:
     """Write lines to a file. rotation: what loguru's file sinks take. key: where the path was configured.
 
     Raises StartError.
     """
     sink = open_file(path, rotation, say_lost=_lost_as_text if text else _lost_as_json, key=key)
     _add(sink, level, form.as_text if text else form.as_json, colorize=False, **how)
+    return sink
 
 
 def _add(sink: Any, level: str, form: "Callable[[Record], str]", **how: Any) -> None:
@@ -236,4 +261,4 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-__all__ = ["ALERT", "LEVELS", "Form", "add_file", "add_stream", "configure_logging", "shown_level"]
+__all__ = ["ALERT", "LEVELS", "Form", "Outputs", "add_file", "add_stream", "configure_logging", "shown_level"]

@@ -93,11 +93,13 @@ class WatchedRunner:
         finally:
             self._say_if_slow("transact", started)
 
-    async def read(self, function: Callable[[Connection], T], *, seconds: float) -> T:
+    async def read(
+        self, function: Callable[[Connection], T], *, seconds: float, at_leisure: bool = False
+    ) -> T:
         """See Runner."""
         started = perf_counter()
         try:
-            return await self._inner.read(function, seconds=seconds)
+            return await self._inner.read(function, seconds=seconds, at_leisure=at_leisure)
         finally:
             self._say_if_slow("read", started)
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import pytest
@@ -19,15 +19,27 @@ from tests.support.under_test import CoordinatorProcess
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-async def saga_to(coordinator: CoordinatorProcess, url: str, gid: str, **headers: str) -> Status:
+async def saga_to(
+    coordinator: CoordinatorProcess, url: str, gid: str, *, steps: int = 1, **headers: str
+) -> Status:
     async with Dtm(coordinator.http_url) as dtm:
-        saga = dtm.saga(gid, wait_result=True, branch_headers=headers)
-        return (await saga.add(url, url, {"a": 1}).submit()).status
+        saga = dtm.saga(gid, wait_result=True, concurrent=True, branch_headers=headers)
+        for _ in range(steps):
+            saga.add(url, url, {"a": 1})
+        return (await saga.submit()).status
 
 
-def lines(file: Path, gid: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in file.read_text().splitlines()]
-    return [line for line in found if line.get("gid") == gid]
+def whole_lines(file: Path) -> list[str]:
+    return file.read_text().rpartition("\n")[0].splitlines()
+
+
+async def lines(file: Path, gid: str) -> list[dict[str, Any]]:
+    """The lines about it; they are written beside the answer, so the first is waited for."""
+    async with asyncio.timeout(10):
+        while True:
+            if found := [line for line in map(json.loads, whole_lines(file)) if line.get("gid") == gid]:
+                return found
+            await asyncio.sleep(0.02)  # another process has no event for "written"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -37,20 +49,29 @@ async def test_a_full_disk_stops_no_transaction(start_coordinator: StartCoordina
     with pytest.raises(Ongoing):
         await saga_to(coordinator, f"http://{HOST}:{free_port()}", "nobody")
     assert await saga_to(coordinator, f"{coordinator.http_url}/api/ping", "fine") is Status.SUCCEED
-    [line] = lines(file, "nobody")
+    [line] = await lines(file, "nobody")
     assert (line["level"], line["branch"], line["op"]) == ("warn", "01", "action")
     assert "cannot connect" in line["msg"]
     assert "Logging error" not in coordinator.output()
 
 
-def start_on_a_pipe_that_closes(prepared: CoordinatorProcess) -> "subprocess.Popen[bytes]":
-    reading, writing = os.pipe()
-    child = subprocess.Popen(prepared._command, env=prepared._environment, stderr=writing)
-    os.close(writing)
+def answered(prepared: CoordinatorProcess) -> None:
     deadline = time.monotonic() + 30
     while not answers(f"{prepared.http_url}/api/ready"):
         assert time.monotonic() < deadline
         time.sleep(0.05)  # another process has no event for "ready"
+
+
+def start_on(prepared: CoordinatorProcess, writing: int) -> "subprocess.Popen[bytes]":
+    child = subprocess.Popen(prepared._command, env=prepared._environment, stderr=writing)
+    os.close(writing)
+    return child
+
+
+def start_on_a_pipe_that_closes(prepared: CoordinatorProcess) -> "subprocess.Popen[bytes]":
+    reading, writing = os.pipe()
+    child = start_on(prepared, writing)
+    answered(prepared)
     os.close(reading)
     return child
 
@@ -69,6 +90,47 @@ async def test_a_closed_pipe_stops_no_transaction(tmp_path: Path) -> None:
         prepared.close()
 
 
+def read_until(pipe: IO[str], sentence: str) -> list[str]:
+    """What comes up to and with the line that says so; without it, all that comes."""
+    read = []
+    for line in pipe:
+        read.append(line)
+        if sentence in line:
+            break
+    return read
+
+
+async def test_a_pipe_that_nobody_reads_stops_no_transaction_and_what_was_lost_is_said(
+    tmp_path: Path,
+) -> None:
+    prepared = CoordinatorProcess(tmp_path, settings={"LogLevel": "debug"})
+    reading, writing = os.pipe()
+    child = start_on(prepared, writing)
+    nobody = f"http://{HOST}:{free_port()}/{'x' * 900}"
+    try:
+        await asyncio.to_thread(answered, prepared)
+        for number in range(100):  # each says a line about every step: more than pipe and queue hold
+            async with asyncio.timeout(10):
+                with pytest.raises(Ongoing):
+                    await saga_to(prepared, nobody, f"unread-{number}", steps=80)
+                fine = await saga_to(prepared, f"{prepared.http_url}/api/ping", f"fine-{number}")
+            assert fine is Status.SUCCEED
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            lines = await asyncio.to_thread(read_until, pipe, "lost: nobody reads this output")
+            child.terminate()
+            last = await asyncio.to_thread(read_until, pipe, "stopping")
+            last += await asyncio.to_thread(pipe.readlines)
+        assert await asyncio.to_thread(child.wait, 30) == 0
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait(30)
+        prepared.close()
+    assert any("unread-0" in line for line in lines)
+    assert "lost: nobody reads this output, or too slowly" in json.loads(lines[-1])["msg"]
+    assert any("stopping" in line for line in last)
+
+
 async def test_no_line_shows_a_header_that_the_client_sends_to_its_branches(
     start_coordinator: StartCoordinator, tmp_path: Path
 ) -> None:
@@ -78,7 +140,7 @@ async def test_no_line_shows_a_header_that_the_client_sends_to_its_branches(
         await saga_to(
             coordinator, f"http://{HOST}:{free_port()}/x?token=s3cr3t-a", "secret", Authorization="s3cr3t-b"
         )
-    assert lines(file, "secret")
+    assert await lines(file, "secret")
     assert "s3cr3t" not in file.read_text() + coordinator.output()
 
 
@@ -101,5 +163,5 @@ async def test_lines_about_a_traced_transaction_name_its_trace(
         session.post(f"{coordinator.api_url}/submit", json=body) as answer,
     ):
         assert answer.status == 409
-    [line] = lines(file, "traced")
+    [line] = await lines(file, "traced")
     assert line["trace"] == TRACE

@@ -1,11 +1,13 @@
 """Stored rows → JSON, field by field as the reference prints them (PROTOCOL §3)."""
 
-from datetime import UTC, datetime, timedelta, timezone
+import threading
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import orjson
+import pytest
 
-from coordinator.api.render import render_all, render_query
+from coordinator.api.render import render_all, render_query, rendered
 from coordinator.model import Branch, BranchStatus, Options, Status, Transaction
 from coordinator.store.base import Stored
 
@@ -153,3 +155,18 @@ def test_times_at_the_ends_of_the_calendar_do_not_break_a_page() -> None:
         shown = render_all([odd], "", zone)["transactions"][0]
         assert shown["create_time"].startswith("0001-")
         assert shown["update_time"].startswith("9999-")
+
+
+@pytest.mark.parametrize(("count", "beside_the_loop"), [(0, False), (100, False), (101, True), (5000, True)])
+async def test_a_transaction_of_many_branches_is_rendered_beside_the_event_loop(
+    count: int, beside_the_loop: bool
+) -> None:
+    threads = []
+
+    def render(stored: Stored, zone: tzinfo | None) -> dict[str, Any]:
+        threads.append(threading.current_thread())
+        return render_query(stored, zone)
+
+    stored = Stored(TRANSACTION, (BRANCH,) * count)
+    assert await rendered(render, stored, UTC) == render_query(stored, UTC)
+    assert [thread is not threading.current_thread() for thread in threads] == [beside_the_loop]

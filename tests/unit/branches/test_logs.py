@@ -41,9 +41,11 @@ def write_every_level() -> None:
 def test_on_the_console_as_json_unless_it_is_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     configure_service_logging(section(), "user.rpc")
     log.info("hello", gid="g1")
+    logger.remove()
     assert json.loads(capsys.readouterr().err)["gid"] == "g1"
     configure_service_logging(section(Encoding="plain"), "user.rpc")
     log.info("hello", gid="g1")
+    logger.remove()
     assert "hello gid=g1" in capsys.readouterr().err
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 from opentelemetry.sdk.trace import TracerProvider
 
 from coordinator.telemetry.log import Stacks, in_call, log
@@ -25,6 +26,7 @@ class Lines:
         self.file = file
 
     def read(self) -> list[dict[str, Any]]:
+        logger.remove()  # what was logged is in the file once logging has ended
         return [json.loads(line) for line in self.file.read_text().splitlines()]
 
 
@@ -117,6 +119,7 @@ def test_secrets_are_hidden_in_sentence_fields_and_trace(capsys: pytest.CaptureF
     except ValueError as error:
         log.error("hunter2", exception=error, where="http://u:other@h/", password="x")
     logging.getLogger("a.library").warning("hunter2")
+    logger.remove()
     written = capsys.readouterr().err
     assert "hunter2" not in written
     assert "other@" not in written

@@ -31,13 +31,14 @@ def own_logging() -> Iterator[None]:
 
 
 class Captured:
-    """What was written to stderr so far."""
+    """What was written to stderr, once logging has ended."""
 
     def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
         self._captured = captured
         self._text = ""
 
     def getvalue(self) -> str:
+        logger.remove()
         self._text += self._captured.readouterr().err
         return self._text
 
@@ -109,6 +110,7 @@ def test_a_terminal_gets_readable_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logging("info", ["stderr"])
     logger.bind(gid="g1").info("rolling back <red>{}</red>", "{x}")
+    logger.remove()
     text = stream.getvalue()
     assert "info" in text
     assert "rolling back <red>{x}</red>" in text
@@ -165,8 +167,9 @@ def test_a_file_is_appended_to(stderr: Captured, tmp_path: Path) -> None:
 
 def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     file = tmp_path / "dtm.log"
-    configure_logging("info", [str(file)])
+    outputs = configure_logging("info", [str(file)])
     logger.info("one")
+    outputs.flush(5)
     file.rename(tmp_path / "dtm.log.1")
     logger.info("two")
     logger.remove()

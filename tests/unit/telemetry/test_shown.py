@@ -87,6 +87,7 @@ def test_what_others_wrote_is_shown_and_not_obeyed(
     configure_logging("info", ["stderr"])
     monkeypatch.undo()
     WAYS[way](f"before{HOSTILE[character]}{FAKE}")
+    logger.remove()
     written = capsys.readouterr().err
     lines = written.removesuffix("\n").split("\n")
     assert "before" in written

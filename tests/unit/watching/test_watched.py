@@ -41,7 +41,10 @@ class StillRunner:
     async def write(self, function: Any, *, seconds: float) -> Any:
         return function(None)
 
-    transact = read = write
+    async def read(self, function: Any, *, seconds: float, at_leisure: bool = False) -> Any:
+        return function(None)
+
+    transact = write
 
     def connections(self) -> Mapping[str, float]:
         return {"idle": 1}
