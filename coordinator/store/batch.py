@@ -5,15 +5,16 @@ held by whom. What is refused is left out; the rest is a handful of statements h
 are.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from coordinator.errors import DtmError
 from coordinator.model import Status
-from coordinator.store.base import Assign, Change, Changed, Move, Moved, Stored, assigned
+from coordinator.store.base import Change, Changed, Moved
 from coordinator.store.fence import Verdict, verdict
-from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Cursor, Statements, Values
+from coordinator.store.statements import AssignedValues, Cursor, Statements, Values
+from coordinator.store.takeovers import NOT_FOUND, Takeover, judge_takeover, read_stored
 
 # The columns that a change may assign, in the order of AssignedValues. finish_time and rollback_time follow
 # status.
@@ -21,7 +22,6 @@ ASSIGNED_COLUMNS: Final = (
     "status", "owner", "next_cron_interval", "next_cron_time", "rollback_reason", "result", "options",
     "custom_data", "ext_data",
 )  # fmt: skip
-AssignedValues = tuple[Any, ...]  # as stored, None leaves a column alone; empty: nothing assigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +44,9 @@ class Update:
     branch_rows: tuple[Values, ...] = ()  # of the branches it adds
 
 
-@dataclass(frozen=True, slots=True)
-class Takeover:
-    """A move, and how it reads and writes rows: `stored` of full rows, `values` of an assignment."""
-
-    gid: str
-    move: Move
-    stored: Callable[[Values, Sequence[Values]], Stored]
-    values: Callable[[Assign], AssignedValues]
-
-
 Work = Insertion | Update | Takeover
 Outcome = Changed | Moved | DtmError
 
-_NOT_FOUND: Final = Moved(Changed.MISSING, None)
-_GLOBAL_GID: Final = GLOBAL_COLUMNS.index("gid")
-_BRANCH_GID: Final = BRANCH_COLUMNS.index("gid")
 _CHANGE_BYTES: Final = 512  # about, in a statement, of a row beside what may be long in it
 _RESULT_BYTES: Final = 128
 _TAKEOVER_BYTES: Final = 8192  # of options and custom_data, which are bounded
@@ -147,7 +134,7 @@ def write_batch(
     }
     in_the_way = _look_alikes(works, found) if found else ()
     registered = _registered(cursor, statements, works)
-    stored = _stored(cursor, statements, works, found)
+    stored = read_stored(cursor, statements, works, found)
     writes = _Writes()
     outcomes: list[Outcome | None] = []
     for work in works:
@@ -157,9 +144,9 @@ def write_batch(
             case Update():
                 outcomes.append(_judge_update(work, found.get(work.gid), registered, writes))
             case Takeover():
-                outcomes.append(_judge_takeover(work, stored.get(work.gid), writes))
+                outcomes.append(judge_takeover(work, stored.get(work.gid), writes.assign))
     writes.write(cursor, statements, now)
-    if Changed.MISSING in outcomes or _NOT_FOUND in outcomes:
+    if Changed.MISSING in outcomes or NOT_FOUND in outcomes:
         return _without_held(cursor, statements, works, outcomes)
     return outcomes
 
@@ -168,60 +155,13 @@ def _without_held(
     cursor: Cursor, statements: Statements, works: Sequence[Work], outcomes: Sequence[Outcome | None]
 ) -> list[Outcome | None]:
     """Tell what is missing from what was only passed over by the lock."""
-    not_found = (Changed.MISSING, _NOT_FOUND)
+    not_found = (Changed.MISSING, NOT_FOUND)
     missing = [work.gid for work, outcome in zip(works, outcomes, strict=True) if outcome in not_found]
     held = statements.existing(cursor, missing)
     return [
         None if outcome in not_found and work.gid in held else outcome
         for work, outcome in zip(works, outcomes, strict=True)
     ]
-
-
-def _stored(
-    cursor: Cursor, statements: Statements, works: Sequence[Work], found: Collection[str]
-) -> dict[str, Stored | DtmError]:
-    """What the moves of the batch begin with, by gid; an error where nobody understands the rows."""
-    takeovers = {work.gid: work for work in works if isinstance(work, Takeover) and work.gid in found}
-    if not takeovers:
-        return {}
-    gids = list(takeovers)
-    branches: dict[str, list[Values]] = {gid: [] for gid in gids}
-    for row in statements.full_branches(cursor, gids):
-        if row[_BRANCH_GID] in branches:
-            branches[row[_BRANCH_GID]].append(tuple(row))
-    stored: dict[str, Stored | DtmError] = {}
-    for row in statements.full_globals(cursor, gids):
-        gid = row[_GLOBAL_GID]
-        if gid in takeovers:
-            try:
-                stored[gid] = takeovers[gid].stored(tuple(row), branches[gid])
-            except DtmError as error:
-                stored[gid] = error
-    return stored
-
-
-def _judge_takeover(work: Takeover, stored: Stored | DtmError | None, writes: _Writes) -> Outcome:
-    if stored is None:
-        return _NOT_FOUND
-    if isinstance(stored, DtmError):
-        return stored
-    transaction, move = stored.transaction, work.move
-    if transaction.trans_type != move.trans_type:
-        return Moved(Changed.REFUSED, stored)
-    try:
-        assign = move.assign(stored)
-        values = work.values(assign)
-    except DtmError as error:
-        return error if transaction.status in move.expected else Moved(Changed.REFUSED, stored)
-    change = Change(move.gid, move.expected, None, assign=assign)
-    match verdict(change, transaction.status, transaction.owner):
-        case Verdict.APPLY:
-            writes.assign(work.gid, values)
-            return Moved(Changed.APPLIED, Stored(assigned(transaction, assign), stored.branches))
-        case Verdict.STANDS:
-            return Moved(Changed.APPLIED, stored)
-        case Verdict.REFUSE:
-            return Moved(Changed.REFUSED, stored)
 
 
 def _judge_insertion(

@@ -7,10 +7,11 @@ from typing import Any, Final
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Branch, BranchStatus, Status, Transaction
 from coordinator.store.base import Assign, Change, Move, Stored
-from coordinator.store.batch import AssignedValues, Insertion, Takeover, Update
+from coordinator.store.batch import Insertion, Update
 from coordinator.store.limits import check_branches, check_texts, check_transaction
 from coordinator.store.options import decode_options, encode_options
-from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Values
+from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, AssignedValues, Values
+from coordinator.store.takeovers import Takeover
 from coordinator.store.wall_clock import WallClock
 
 _GlobalRow = namedtuple("_GlobalRow", GLOBAL_COLUMNS)  # type: ignore[misc]  # as the statements have them

@@ -1,15 +1,15 @@
 """The store on SQL databases: writes through group commit, everything else as single transactions."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
 from coordinator.clock import Clock
-from coordinator.errors import DtmError, Invalid, StoreUnavailable
+from coordinator.errors import DtmError, StoreUnavailable
 from coordinator.model import Branch, Transaction
 from coordinator.store import due as due_rows
 from coordinator.store import key_values, queries
@@ -27,30 +27,23 @@ from coordinator.store.base import (
     Moved,
     Stored,
 )
-from coordinator.store.batch import Outcome, Work, size_of, write_batch
-from coordinator.store.commits import Observer, SilentObserver, failure_of
+from coordinator.store.commits import Observer, SilentObserver
 from coordinator.store.database import Database
-from coordinator.store.faults import STORE_ERRORS, Fault
-from coordinator.store.fitting import attempts, is_unfit, named, without_unfit_trace
-from coordinator.store.group_commit import GroupCommit
+from coordinator.store.faults import Fault
+from coordinator.store.fitting import is_unfit
 from coordinator.store.limits import (
     NUL,
     check_key_value,
     check_key_value_without_nul,
-    check_no_nul,
-    without_nul,
 )
 from coordinator.store.nodes import NodeTable
-from coordinator.store.rows import insertion_of, takeover_of, update_of
 from coordinator.store.runner import Runner, attempted
-from coordinator.store.statements import Cursor
 from coordinator.store.waiting import Limits
 from coordinator.store.wall_clock import WallClock
-from coordinator.telemetry.log import log
+from coordinator.store.writes import Writes
 
 T = TypeVar("T")
 
-_BATCH_SECONDS_MAX: Final = 10.0  # after this a database counts as frozen and its connection is thrown away
 _CLOSE_SECONDS_MAX: Final = 10.0
 
 
@@ -72,8 +65,13 @@ class SqlStore:
         self._clock = clock
         self._wall_clock = wall_clock
         self._closed = False
-        self._group_commit: GroupCommit[Work, Outcome] = GroupCommit(
-            self._write_batch, limits=limits, observer=observer or SilentObserver()
+        self._writes = Writes(
+            runner,
+            database,
+            clock=clock,
+            wall_clock=wall_clock,
+            limits=limits,
+            observer=observer or SilentObserver(),
         )
         ask_time = (
             partial(queries.read_time, statement=database.utc_now)
@@ -96,80 +94,27 @@ class SqlStore:
     @property
     def trouble(self) -> str:
         """Why writes have been failing for some time; empty when they stand."""
-        return self._group_commit.trouble.lasting
+        return self._writes.trouble.lasting
 
     def others_write(self) -> None:
         """Note that a write of another kind than transactions' stands."""
-        self._group_commit.trouble.others_write(asyncio.get_running_loop().time())
+        self._writes.trouble.others_write(asyncio.get_running_loop().time())
 
     # --- the hot path ---
 
-    async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
+    def insert(
+        self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float
+    ) -> Coroutine[Any, Any, bool]:
         """See Store."""
-        if not self._database.nul_in_text:
-            check_no_nul(transaction, branches)
-        columns = self._database.columns
-        insertion = insertion_of(without_unfit_trace(transaction, columns), branches, self._wall_clock)
-        gid = transaction.gid
-        try:
-            outcome = await self._group_commit.submit(
-                insertion, key=gid.casefold(), size=size_of(insertion), timeout=timeout
-            )
-        except Invalid as error:
-            raise named(error, transaction, branches, columns) from error
-        return outcome is Changed.APPLIED
+        return self._writes.insert(transaction, branches, timeout=timeout)
 
-    async def change(self, change: Change, *, timeout: float) -> Changed:
+    def change(self, change: Change, *, timeout: float) -> Coroutine[Any, Any, Changed]:
         """See Store."""
-        if not self._database.nul_in_text:
-            if NUL in change.gid:
-                return Changed.MISSING
-            change = without_nul(change)
-        columns, refused = self._database.columns, None
-        for attempt in attempts(change, columns):
-            if refused is not None:
-                log.warning("{}; stored with plainer words: {}", refused, change.assign, gid=change.gid)
-            work = update_of(attempt, self._wall_clock)
-            try:
-                outcome = await self._group_commit.submit(
-                    work, key=change.gid.casefold(), size=size_of(work), timeout=timeout
-                )
-                assert isinstance(outcome, Changed), "a change's outcome"
-                return outcome
-            except Invalid as error:
-                if is_unfit(change.gid, columns):
-                    return Changed.MISSING
-                refused = named(error, attempt.assign, change.added, columns)
-        assert refused is not None, "there is one attempt at least"
-        raise refused
+        return self._writes.change(change, timeout=timeout)
 
-    async def move(self, move: Move, *, timeout: float) -> Moved:
+    def move(self, move: Move, *, timeout: float) -> Coroutine[Any, Any, Moved]:
         """See Store."""
-        if not self._database.nul_in_text and NUL in move.gid:
-            return Moved(Changed.MISSING, None)
-        work = takeover_of(move, self._wall_clock)
-        outcome = await self._group_commit.submit(
-            work, key=move.gid.casefold(), size=size_of(work), timeout=timeout
-        )
-        if isinstance(outcome, DtmError):
-            raise outcome
-        assert isinstance(outcome, Moved), "a move's outcome"
-        return outcome
-
-    async def _write_batch(self, works: Sequence[Work], closely: bool) -> Sequence[Outcome | None]:
-        now = self._wall_clock.text(self._clock.now())
-        statements = self._database.statements
-        began = False
-
-        def write(cursor: Cursor) -> Sequence[Outcome | None]:
-            nonlocal began
-            began = True
-            return write_batch(cursor, statements, works, now, wait=closely)
-
-        try:
-            return await self._runner.write(write, seconds=_BATCH_SECONDS_MAX)
-        except STORE_ERRORS as error:
-            raise failure_of(error, began=began) from error
+        return self._writes.move(move, timeout=timeout)
 
     # --- single transactions ---
 
@@ -237,7 +182,7 @@ class SqlStore:
 
     def waiting(self) -> int:
         """How many writes wait for a commit."""
-        return self._group_commit.waiting
+        return self._writes.waiting
 
     async def utc_now(self) -> datetime:
         """See Store."""
@@ -279,7 +224,7 @@ class SqlStore:
         if self._closed:
             return
         self._closed = True
-        await self._group_commit.close(seconds=_CLOSE_SECONDS_MAX)
+        await self._writes.close(seconds=_CLOSE_SECONDS_MAX)
         await self._runner.close()
 
     async def _read_of(

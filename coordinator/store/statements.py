@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 Values = tuple[Any, ...]
+AssignedValues = tuple[Any, ...]  # as stored, None leaves a column alone; empty: nothing assigned
 
 GLOBAL_COLUMNS: Final = (
     "id", "gid", "trans_type", "status", "query_prepared", "protocol", "options", "custom_data", "result",
