@@ -64,9 +64,11 @@ def run(options: argparse.Namespace) -> int:
         if options.keep is not None:
             save(findings, options.keep)
 
-    measure(findings, asked, lambda text: print(text, flush=True), keep=keep)
-    if options.write:
-        _report(findings, _DOCUMENTS)
+    try:
+        measure(findings, asked, lambda text: print(text, flush=True), keep=keep)
+    finally:  # what was found before something failed is worth as much
+        if options.write and findings.samples:
+            _report(findings, _DOCUMENTS)
     for cell, failed in findings.failures.items():
         for name, why in failed.items():
             print(f"{name} failed in {cell}:\n{why}", file=sys.stderr)

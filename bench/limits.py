@@ -58,7 +58,10 @@ def store_limits(store: str, database: DatabaseServer, folder: Path, seconds: in
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 path = Path(scratch)
                 return [
-                    Limit("fdatasync of 4 KiB more in a file", {1: _synced(path / "file", seconds)}),
+                    Limit("fdatasync, 4 KiB added to a file", {1: _synced(path / "more", seconds)}),
+                    Limit(
+                        "fdatasync, 4 KiB overwritten", {1: _synced(path / "same", seconds, overwrite=True)}
+                    ),
                     Limit("SQLite: one-row commits", {1: _sqlite_commits(path / "bench.db", seconds)}),
                 ]
     made = database.create_database("limits")
@@ -96,10 +99,13 @@ def _commits(database: Database, connections: int, seconds: int) -> float:
         return sum(threads.map(loop, range(connections))) / seconds
 
 
-def _synced(path: Path, seconds: float) -> float:
+def _synced(path: Path, seconds: float, *, overwrite: bool = False) -> float:
+    """A file that grows has its length written too, in the file system's journal."""
     with path.open("wb", buffering=0) as file:
 
         def write() -> None:
+            if overwrite:
+                file.seek(0)
             file.write(_BLOCK)
             os.fdatasync(file.fileno())
 

@@ -137,7 +137,11 @@ class Starting:
             dialect = "postgres" if self._store == "postgres" else "mysql"
             schema = _SCHEMAS / f"coordinator.{dialect}.sql"
             database = self._database.create_database(folder.name, schema)
-            settings["Store"] = {**store_settings(database), "Schema": "public"}
+            # An empty password swallows what follows it, in its address of PostgreSQL; nobody asks for one.
+            settings["Store"] = {
+                **store_settings(database),
+                "Password": "none" if dialect == "postgres" else "",
+            }
             rows = SqlRows(database)
         (folder / "conf.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         process = Process(
