@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from pymysql.constants import CLIENT
 from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -12,6 +13,7 @@ from coordinator.discovery.logins import mysql_password
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
 from coordinator.store.fitting import Columns, column_of
+from coordinator.store.packet import takes_packets
 from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
 from coordinator.telemetry.log import log
 
@@ -51,6 +53,7 @@ class Facts:
     """What this server can do."""
 
     skip_locked: bool
+    packets: bool  # several statements in one packet
     batch_bytes_max: int
     columns: Columns
 
@@ -93,7 +96,11 @@ class MySQLServer:
             connections_max=connections_max,
             idle_max=self._idle_max,
             lifetime_seconds=self._lifetime_seconds,
-            connect_args={"connect_timeout": CONNECT_SECONDS, "init_command": _session(_STATEMENT_SECONDS)},
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "init_command": _session(_STATEMENT_SECONDS),
+                "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
+            },
         )
 
     async def wait_until_usable(self, seconds: float) -> None:
@@ -138,7 +145,8 @@ class MySQLServer:
         if int(packet) < _PACKET_BYTES_LEAST:
             log.warning("max_allowed_packet of {} is {}; 4 MiB at least are needed", self._where, packet)
         columns = {str(row[0]).lower(): column_of(*row[1:]) for row in found}
-        return Facts(await self._can_skip_locked(), min(_BATCH_BYTES_MAX, int(packet) // 4), columns)
+        skip_locked, packets = await self._can_skip_locked(), await self._takes_packets()
+        return Facts(skip_locked, packets, min(_BATCH_BYTES_MAX, int(packet) // 4), columns)
 
     async def _can_skip_locked(self) -> bool:
         statement = "SELECT id FROM trans_global WHERE id = 0 FOR UPDATE SKIP LOCKED"
@@ -148,6 +156,17 @@ class MySQLServer:
         except STORE_ERRORS as error:
             if fault_of(error) is Fault.REFUSED:
                 return False  # a syntax error: MariaDB before 10.6, MySQL before 8
+            self.cannot(error)
+        return True
+
+    async def _takes_packets(self) -> bool:
+        """TiDB does not, unless it is told to."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
+                await connection.run_sync(lambda it: takes_packets(it.connection.cursor()))
+        except STORE_ERRORS as error:
+            if fault_of(error) is Fault.REFUSED:
+                return False
             self.cannot(error)
         return True
 

@@ -134,6 +134,7 @@ async def _open_mysql(
         _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_MYSQL_TIME), offsets=False
     )
     facts = await _facts_of(server, runner, set_up, wait_seconds=wait_seconds)
+    runner.packets = facts.packets
     limits = Limits(writers=_SERVER_WRITERS, batch_bytes_max=facts.batch_bytes_max)
     database = Database(
         MySQLStatements(skip_locked=facts.skip_locked),

@@ -17,6 +17,7 @@ from sqlalchemy.pool import QueuePool
 
 from coordinator.errors import StoreUnavailable
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, is_full, reason_of, refusal
+from coordinator.store.packet import Packet
 from coordinator.store.statements import Cursor
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class AsyncRunner:
         at_leisure_max: int,
     ) -> None:
         self._engine = engine
+        self.packets = False  # whether a batch is written in one packet with its commit
         self._at_leisure = asyncio.Semaphore(at_leisure_max)
         self._cut = cut
         self._lifetime_seconds = lifetime_seconds
@@ -85,7 +87,7 @@ class AsyncRunner:
             connection, opened_at = await self._writer_connection()
             usable = False
             try:
-                result = await _saying_lost(connection.run_sync(_run_and_commit, function))
+                result = await _saying_lost(connection.run_sync(_run_and_commit, function, self.packets))
                 usable = True
             except STORE_ERRORS as error:
                 # InnoDB undoes only the statement that waited too long for a lock: the rest must be rolled
@@ -181,15 +183,19 @@ async def _saying_lost(running: Awaitable[T]) -> T:
         raise ConnectionError(f"the connection was lost: {error}") from error
 
 
-def _run_and_commit(connection: Connection, function: Callable[[Cursor], T]) -> T:
+def _run_and_commit(connection: Connection, function: Callable[[Cursor], T], packets: bool) -> T:
     driver_connection = connection.connection.dbapi_connection
     assert driver_connection is not None
     cursor = driver_connection.cursor()
+    packet = Packet(cursor) if packets else None
     try:
-        result = function(cast(Cursor, cursor))
+        result = function(cast(Cursor, packet or cursor))
+        if packet is not None:
+            packet.commit()
     finally:
         cursor.close()
-    driver_connection.commit()
+    if packet is None:
+        driver_connection.commit()
     return result
 
 

@@ -25,7 +25,7 @@ async def test_a_write_that_breaks_the_connection_takes_no_other_with_it(
         store = await open_store(config, clock=SystemClock(), zone=None, wait_seconds=5.0)
         try:
             await insert(store, "before")
-            proxy.cut_at(b"poison")
+            proxy.cut_at(b"poison", arrives=False)
             poison = [replace(branches("bad", 1)[0], url="http://poison")]
             gids = [f"g-{n}" for n in range(100)]
             bad, *others = await asyncio.gather(

@@ -20,7 +20,7 @@ from coordinator.clock import SystemClock
 from coordinator.errors import StartError, StoreUnavailable
 from coordinator.model import BranchStatus, Status
 from coordinator.service.topics import CATEGORY, Topics
-from coordinator.store import runner, sql
+from coordinator.store import runner, writes
 from coordinator.store.base import Assign, Change, Changed, Store
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
@@ -152,7 +152,7 @@ async def test_a_commit_whose_answer_is_lost_stands_once(database: Database) -> 
         config = replace(config_of(database), host=proxy.host, port=proxy.port)
         async with opened(config) as store:
             load = Load(store, timeout=20.0)
-            proxy.cut_at(database.commit_words, every=5)  # opening a connection commits twice as well
+            proxy.cut_at(database.batch_commit_words, every=5)
             await load.run(concurrent=16, count=300)
             proxy.cut_nothing()
             assert proxy.cuts >= 10  # half of them stood already when they were tried again
@@ -280,7 +280,7 @@ async def test_callers_do_not_wait_for_a_server_that_is_away(
 async def test_a_frozen_server_keeps_nobody_beyond_the_timeout(
     server: MariaDBServer | PostgresServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql, "_BATCH_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(writes, "_BATCH_SECONDS_MAX", 1.0)
     monkeypatch.setattr(runner, "_SECONDS_MAX", 1.0)
     async with opened(config_of(database)) as store:
         load = Load(store, timeout=1.0)

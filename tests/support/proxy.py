@@ -33,13 +33,15 @@ class Proxy:
         self._cut_at = b""
         self._cut_every = 0
         self._seen = 0
+        self._arrives = True
 
-    def cut_at(self, words: bytes, *, every: int = 1) -> None:
+    def cut_at(self, words: bytes, *, every: int = 1, arrives: bool = True) -> None:
         """Cut the connection at each `every`-th packet of the program that holds these words.
 
-        By turns before it reaches the database and after it, before the answer comes back.
+        By turns before it reaches the database and after it, before the answer comes back; always before it
+        where it never `arrives`.
         """
-        self._cut_at, self._cut_every, self._seen = words, every, 0
+        self._cut_at, self._cut_every, self._seen, self._arrives = words, every, 0, arrives
 
     def cut_nothing(self) -> None:
         """End `cut_at`."""
@@ -100,7 +102,7 @@ class Proxy:
                 await self._passing.wait()
                 if self._is_to_be_cut(data):
                     self.cuts += 1
-                    if self.cuts % 2:
+                    if self._arrives and self.cuts % 2:
                         here.transport.abort()  # the answer finds nobody
                         there.write(data)
                         await there.drain()

@@ -163,6 +163,11 @@ class Database:
         """What stands in the packet that commits; for `Proxy.cut_at`."""
         return b"\x03COMMIT"
 
+    @property
+    def batch_commit_words(self) -> bytes:
+        """The same of a batch of the hot path."""
+        return b";COMMIT"
+
     def end_connections(self) -> None:
         """End every connection to the database but our own."""
         for (number,) in self.execute(
@@ -199,6 +204,11 @@ class PostgresDatabase(Database):
     def commit_words(self) -> bytes:
         """What stands in the packet that commits; for `Proxy.cut_at`."""
         return b"COMMIT;"
+
+    @property
+    def batch_commit_words(self) -> bytes:
+        """The same of a batch of the hot path."""
+        return self.commit_words
 
     def end_connections(self) -> None:
         """End every connection to the database but our own."""
