@@ -1,14 +1,14 @@
 """Urls of branches, as clients write them (PROTOCOL §10). Pure."""
 
 import re
-from base64 import b64encode
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, urlsplit
 
 from yarl import URL
 
+from coordinator.discovery.logins import basic_login
 from coordinator.discovery.target import SCHEME_ETCD, host_and_port, parse_target
 from coordinator.model import PROTOCOL_GRPC
 
@@ -86,6 +86,7 @@ def parse_http_url(url: str) -> HttpUrl:
     if port == 0:
         raise ValueError("has 0 for a port")
     login, _, place = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
     if _NOT_IN_HOST.search(place) or not place.removesuffix(":"):
         raise ValueError(f"has {parts.hostname!r} for a host")
     # Whatever the client has encoded stays as it is; yarl would decode and encode it again.
@@ -95,7 +96,7 @@ def parse_http_url(url: str) -> HttpUrl:
     parsed = URL.build(scheme=parts.scheme, authority=authority, path=path, query_string=query, encoded=True)
     _require_host(parsed.raw_host or "")
     endpoint = f"{parts.scheme}://{parsed.host_subcomponent}:{parsed.port}".lower()
-    return HttpUrl(endpoint, parsed, _basic(login) if login else "")
+    return HttpUrl(endpoint, parsed, basic_login(user, password) if login else "")
 
 
 def parse_grpc_url(url: str) -> GrpcUrl:
@@ -124,12 +125,6 @@ def _grpc_url(written: str, path: str) -> GrpcUrl:
             _require_host(host_and_port(host)[0])
     is_named = target.scheme != SCHEME_ETCD and len(target.hosts) == 1
     return GrpcUrl(str(target), path, target.hosts[0] if is_named else "")
-
-
-def _basic(login: str) -> str:
-    """The header that `user:password`, percent-encoded or not, means: RFC 7617, in UTF-8."""
-    user, _, password = login.partition(":")
-    return f"Basic {b64encode(unquote_to_bytes(user) + b':' + unquote_to_bytes(password)).decode()}"
 
 
 def _require_host(host: str) -> None:

@@ -13,7 +13,6 @@ from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 from yarl import URL
 
 HIDDEN: Final = "…"
-_PORT_MAX: Final = 65535
 
 _PARAMETERS: Final = re.compile(r"[\w.\[\]-]+=[^&]*(&[\w.\[\]-]+=[^&]*)*")
 _SECRET_PARAMETER: Final = re.compile(
@@ -99,8 +98,13 @@ def apart_from_login(url: URL) -> tuple[URL, str]:
     """The url without user and password, and the header `Authorization` that says them; empty without."""
     if url.raw_user is None and url.raw_password is None:
         return url, ""
-    login = unquote_to_bytes(url.raw_user or "") + b":" + unquote_to_bytes(url.raw_password or "")
-    return url.with_user(None), f"Basic {base64.b64encode(login).decode('ascii')}"
+    return url.with_user(None), basic_login(url.raw_user or "", url.raw_password or "")
+
+
+def basic_login(user: str, password: str) -> str:
+    """The header `Authorization` that says both, which may be percent-encoded: RFC 7617, in UTF-8."""
+    login = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return f"Basic {base64.b64encode(login).decode('ascii')}"
 
 
 def shown_url(url: str) -> str:

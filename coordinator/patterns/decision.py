@@ -1,4 +1,4 @@
-"""What a pattern may say, and what it is told of the round. Pure data (DESIGN, functional core).
+"""What a pattern may say, and what it is told of the round. Pure data.
 
 A round is one driver's turn on one transaction: from a submit or claim until it ends or must wait.
 """

@@ -1,9 +1,9 @@
 """All that is asked of a store, in the engine's verbs. The contract tests run on each one and on the twin.
 
-A write returns only after the commit that holds it (DESIGN, promise 1). Writes raise StoreUnavailable when
-the store did not confirm within `timeout` seconds; what was asked may then stand or not, and asking again
-with the same owner token is safe. Owner tokens are fresh for each submit and claim, and fence every later
-write.
+A write returns only after the commit that holds it (docs/architecture.md, promise 1). Writes raise
+StoreUnavailable when the store did not confirm within `timeout` seconds; what was asked may then stand or
+not, and asking again with the same owner token is safe. Owner tokens are fresh for each submit and claim, and
+fence every later write.
 """
 
 from collections.abc import Callable, Mapping, Sequence

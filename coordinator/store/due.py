@@ -33,6 +33,10 @@ _LIGHT_BRANCHES: Final = select(
     ),
 )
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
+# A prepared saga waits for its client; nobody drives it.
+_TO_BE_DRIVEN: Final = or_(
+    _GLOBAL.status != Status.PREPARED.value, _GLOBAL.trans_type != TransType.SAGA.value
+)
 
 
 def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock) -> list[Due]:
@@ -175,8 +179,7 @@ def reset_cron_time(
         .where(
             _GLOBAL.status.in_(UNFINISHED_STATUSES),
             _GLOBAL.next_cron_time > clock.text(later_than),
-            # A prepared saga waits for its client.
-            or_(_GLOBAL.status != Status.PREPARED.value, _GLOBAL.trans_type != TransType.SAGA.value),
+            _TO_BE_DRIVEN,
             not_(_DRIVEN),
         )
         .order_by(_GLOBAL.id)
@@ -204,11 +207,10 @@ def _make_due(
 
 def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Backlog:
     """Count the unfinished, by the key (status, next_cron_time); finished ones are never looked at."""
-    driven = or_(_GLOBAL.status != Status.PREPARED.value, _GLOBAL.trans_type != TransType.SAGA.value)
     rows = connection.execute(
         select(
             _GLOBAL.status,
-            driven.label("driven"),
+            _TO_BE_DRIVEN.label("driven"),
             func.count().label("number"),
             func.sum(case((_GLOBAL.next_cron_time <= clock.text(now), 1), else_=0)).label("due"),
             func.min(_GLOBAL.next_cron_time).label("first_due"),

@@ -71,9 +71,8 @@ class TextColumn:
         return min(length_max, self.bytes_max // (3 if self.character_set in _OF_16_BITS else 4))
 
 
-Columns = Mapping[
-    str, TextColumn
-]  # of trans_global, by name; one that is not there takes what PROTOCOL §14 says
+# Of trans_global, by name; one that is not there takes what PROTOCOL §14 says.
+Columns = Mapping[str, TextColumn]
 
 _WORDS: Final = TextColumn(TEXT_MAX)
 _ANYTHING: Final = TextColumn()

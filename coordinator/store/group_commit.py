@@ -1,4 +1,4 @@
-"""Group commit: what all running transactions want written, gathered into few commits (DESIGN, group commit).
+"""Group commit: what all running transactions want written, gathered into few commits.
 
 Knows no database. Callers queue their work; each writer takes what has gathered, without waiting for more,
 and hands it to `write`, which makes one commit of it. While that runs, the next batch gathers: an idle store

@@ -1,4 +1,4 @@
-"""What is asked beside the hot path: finding, listing, making due again. Synchronous, over a connection."""
+"""What is asked beside the hot path: finding, listing, the time. Synchronous, over a connection."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,7 +8,6 @@ from sqlalchemy import Connection, Row, select
 
 from coordinator.errors import Invalid, StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Transaction
-from coordinator.owner import SEPARATOR
 from coordinator.store.base import Filter, Stored
 from coordinator.store.rows import branch_of, transaction_of
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
@@ -17,7 +16,6 @@ from coordinator.telemetry.log import log
 
 _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
-_DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
 _UTC_COLUMN: Final = WallClock(UTC)
 _IDS_MAX: Final = 500  # in one statement
 

@@ -13,10 +13,8 @@ from typing import Final
 from coordinator.errors import StartError
 from coordinator.store.faults import FileReplaced
 
-_BESIDE: Final = (
-    "-wal",
-    "-shm",
-)  # SQLite makes them with the first transaction and keeps them while it is open
+# SQLite makes them with the first transaction and keeps them while the file is open.
+_BESIDE: Final = ("-wal", "-shm")
 
 _Identity = tuple[int, int] | None  # device and inode; None: no such file
 

@@ -71,9 +71,8 @@ class Guarded:
         lock = threading.Lock()
         self._changed = threading.Condition(lock)  # there is something to write, or the end has come
         self._emptied = threading.Condition(lock)
-        self._waiting: deque[tuple[str, datetime | None]] = (
-            deque()
-        )  # with the time of a line; a notice has none
+        # Each with the time of its line; a notice has none.
+        self._waiting: deque[tuple[str, datetime | None]] = deque()
         self._size = 0  # characters, of what waits and of what is being written
         self._dropped = 0  # lines, since the last that found room
         self._is_full = False

@@ -2,7 +2,6 @@
 
 import random
 import socket
-import time
 import urllib.error
 import urllib.request
 from http import HTTPStatus
@@ -53,12 +52,3 @@ def answers(url: str) -> bool:
             return bool(response.status == HTTPStatus.OK)
     except (OSError, urllib.error.URLError):
         return False
-
-
-def wait_for_port(port: int, *, timeout: float = 20) -> None:
-    """Return once somebody listens on the local `port`; raise TimeoutError after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not is_listening(port):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"nobody listens on port {port} after {timeout} s")
-        time.sleep(0.02)  # another process's socket has no event to wait for

@@ -1,4 +1,4 @@
-"""DESIGN's promises as assertions over one finished history: those of every pattern, then each one's own."""
+"""The promises (docs/architecture.md) as assertions over one history: every pattern's, then each one's."""
 
 from collections import defaultdict
 from itertools import pairwise

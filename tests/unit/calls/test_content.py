@@ -10,8 +10,6 @@ from coordinator.calls.answers import http_answer, json_rpc_answer
 from coordinator.calls.content import CannotUnpack, charset_of, decoded, unpacked
 from coordinator.model import Result
 
-SAID = "余额不足, Überzogen"
-
 
 @pytest.mark.parametrize(
     ("content_type", "text", "said"),
