@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypedDict, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -113,23 +113,8 @@ async def _open_sqlite(config: StoreConfig, *, reset: bool) -> tuple[Runner, Dat
 async def _open_mysql(
     config: StoreConfig, *, reset: bool, wait_seconds: float
 ) -> tuple[Runner, Database, Limits]:
-    server = MySQLServer(
-        host=config.host,
-        port=config.port,
-        user=config.user,
-        password=config.password,
-        database=config.database,
-        # Each writer keeps one; at least one is left for all else.
-        connections_max=max(config.connections_max, _SERVER_WRITERS + 1),
-        idle_max=min(config.idle_connections_max, _IDLE_CONNECTIONS_MAX),
-        lifetime_seconds=config.connection_lifetime_seconds,
-    )
-    runner = AsyncRunner(
-        server.engine,
-        lifetime_seconds=config.connection_lifetime_seconds,
-        cut=lambda connection: connection.close(),
-        at_leisure_max=_at_leisure_max(config),
-    )
+    server = MySQLServer(**_connecting(config))
+    runner = _runner_of(server, config, cut=lambda connection: connection.close())
     set_up = partial(
         _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_MYSQL_TIME), offsets=False
     )
@@ -149,23 +134,8 @@ async def _open_mysql(
 async def _open_postgres(
     config: StoreConfig, *, reset: bool, wait_seconds: float
 ) -> tuple[Runner, Database, Limits]:
-    server = PostgresServer(
-        host=config.host,
-        port=config.port,
-        user=config.user,
-        password=config.password,
-        database=config.database,
-        schema=config.schema,
-        connections_max=max(config.connections_max, _SERVER_WRITERS + 1),
-        idle_max=min(config.idle_connections_max, _IDLE_CONNECTIONS_MAX),
-        lifetime_seconds=config.connection_lifetime_seconds,
-    )
-    runner = AsyncRunner(
-        server.engine,
-        lifetime_seconds=config.connection_lifetime_seconds,
-        cut=lambda connection: connection.terminate(),
-        at_leisure_max=_at_leisure_max(config),
-    )
+    server = PostgresServer(**_connecting(config), schema=config.schema)
+    runner = _runner_of(server, config, cut=lambda connection: connection.terminate())
     set_up = partial(
         _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_POSTGRES_TIME), offsets=True
     )
@@ -182,9 +152,31 @@ async def _open_postgres(
     return runner, database, Limits(writers=_SERVER_WRITERS)
 
 
-def _at_leisure_max(config: StoreConfig) -> int:
-    """Half at most of what writers leave."""
-    return max(1, min(_READS_AT_LEISURE_MAX, (config.connections_max - _SERVER_WRITERS) // 2))
+class _Connecting(TypedDict):
+    """What every database server is told of its connections."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    connections_max: int
+    idle_max: int
+    lifetime_seconds: float
+
+
+def _connecting(config: StoreConfig) -> _Connecting:
+    return {
+        "host": config.host,
+        "port": config.port,
+        "user": config.user,
+        "password": config.password,
+        "database": config.database,
+        # Each writer keeps one; at least one is left for all else.
+        "connections_max": max(config.connections_max, _SERVER_WRITERS + 1),
+        "idle_max": min(config.idle_connections_max, _IDLE_CONNECTIONS_MAX),
+        "lifetime_seconds": config.connection_lifetime_seconds,
+    }
 
 
 class _Server(Protocol[Facts_co]):
@@ -195,6 +187,16 @@ class _Server(Protocol[Facts_co]):
     async def set_up(self, function: Callable[[Connection], None], *, seconds: float) -> None: ...
 
     async def facts(self) -> Facts_co: ...
+
+
+def _runner_of(server: _Server[Any], config: StoreConfig, *, cut: Callable[[Any], None]) -> AsyncRunner:
+    left = config.connections_max - _SERVER_WRITERS
+    return AsyncRunner(
+        server.engine,
+        lifetime_seconds=config.connection_lifetime_seconds,
+        cut=cut,
+        at_leisure_max=max(1, min(_READS_AT_LEISURE_MAX, left // 2)),
+    )
 
 
 async def _facts_of(
