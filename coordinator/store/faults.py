@@ -153,6 +153,8 @@ def refusal(error: BaseException) -> DtmError:
     """The error for the caller whose value or statement the database refused."""
     cause = _driver_error(error)
     reason = reason_of(error)
+    if isinstance(cause, FileReplaced):
+        return StoreUnavailable(f"the store is not available: {reason}")
     if isinstance(cause, UnicodeError):
         return Invalid(f"a value is not Unicode text: {reason}")
     state = sql_state(cause)

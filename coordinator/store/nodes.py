@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, inspect, select, update
 
 from coordinator.errors import DtmError, StartError, StoreUnavailable
 from coordinator.model import EPOCH
-from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of
+from coordinator.store.faults import STORE_ERRORS, Fault, FileReplaced, fault_of, reason_of
 from coordinator.store.fleet import FORGOTTEN, Node, Roll, Seen, may_write, why_not_reset
 from coordinator.store.tables import DTM_NODE
 from coordinator.store.wall_clock import WallClock
@@ -68,6 +68,8 @@ class NodeTable:
             return await self._transact(function)
         except StoreUnavailable as error:
             cause = error.__cause__
+            if isinstance(cause, FileReplaced):  # no table of it can be used
+                raise
             if isinstance(cause, STORE_ERRORS) and fault_of(cause) is Fault.REFUSED:
                 raise NodesUnusable(f"the table dtm_node cannot be used: {reason_of(cause)}") from error
             raise

@@ -30,9 +30,12 @@ def test_a_file_that_is_deleted_under_a_running_coordinator(
     status, answer = coordinator.post("submit", {"gid": "into-nowhere", **SAGA})
     assert status == 500
     assert f"{file} was deleted or replaced while it was open" in answer["message"]
+    assert "refused" not in answer["message"]  # nothing was, and reads fail as well
     assert time.monotonic() - started < 2
     until(lambda: not readiness(coordinator)["ready"], 5)
     assert "was deleted or replaced" in readiness(coordinator)["problems"]["store"]
+    until(lambda: "writes" in readiness(coordinator)["problems"], NOTICED_SECONDS)
+    assert "remarks" not in readiness(coordinator)  # such as to give a right that nobody lacks
     (tmp_path / "away.db").rename(file)
     until(lambda: readiness(coordinator)["ready"], 10)
     assert coordinator.post("submit", {"gid": "after", **SAGA})[0] == 200
