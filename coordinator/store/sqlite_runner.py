@@ -51,7 +51,11 @@ class SqliteRunner:
 
     async def write(self, function: Callable[[Cursor], T], *, seconds: float) -> T:
         """See Runner."""
-        return await self._in_thread(self._writer, partial(self._run_and_commit, function), seconds)
+        result = await self._in_thread(self._writer, partial(self._run_and_commit, function), seconds)
+        # Only what is in a file that others can open is acknowledged. Here, since in the writer's thread each
+        # look would wait until the busy loop lets the interpreter go.
+        self._files.look()
+        return result
 
     def _run_and_commit(self, function: Callable[[Cursor], T]) -> T:
         driver = self._driver
@@ -69,7 +73,6 @@ class SqliteRunner:
             cursor.close()
             if driver.in_transaction:
                 driver.rollback()
-        self._files.look()  # only what is in a file that others can open is acknowledged
         return result
 
     async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
