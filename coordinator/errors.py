@@ -4,6 +4,8 @@ from typing import ClassVar, Final
 
 FAILURE_WORD: Final = "FAILURE"
 ONGOING_WORD: Final = "ONGOING"
+# What a client is told of a fault of ours, in every protocol.
+INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
 
 
 def ending_with(message: str, word: str) -> str:

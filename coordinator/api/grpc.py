@@ -15,9 +15,9 @@ from grpclib.server import Stream
 from coordinator.api.grpc_health import Health
 from coordinator.api.grpc_messages import Messages
 from coordinator.api.grpc_wire import Encoded, GatheringServer, Methods, bounded, receive, unary
-from coordinator.api.room import Room
+from coordinator.api.room import BODY_BYTES_MAX, Room
 from coordinator.calls.deadlines import Deadlines
-from coordinator.errors import DtmError, NoResult
+from coordinator.errors import INTERNAL_ERROR, DtmError, NoResult
 from coordinator.model import BranchRequest, TransactionRequest
 from coordinator.service import Operations
 from coordinator.telemetry.log import log
@@ -25,12 +25,10 @@ from coordinator.telemetry.metrics import Metrics
 from coordinator.watching.readiness import Readiness
 from coordinator.watching.tracing import OFF, Tracing
 
-BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 MESSAGE_SECONDS_MAX: Final = 30.0  # as long as an HTTP body may take
 SERVICE: Final = "dtmgimp.Dtm"
 
 _STATUSES: Final = {status.value: status for status in Status}
-_INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
 _BEFORE_GOODBYE_SECONDS: Final = 0.1
 _STOPPING: Final = "the coordinator is stopping"
 
@@ -144,7 +142,7 @@ class GrpcApi:
         except Exception as error:
             # The edge: a fault of ours must be in the log, and must not look like an answer of the business.
             log.error("gRPC {} failed", name, exception=error)
-            raise GRPCError(Status.INTERNAL, _INTERNAL_ERROR) from error
+            raise GRPCError(Status.INTERNAL, INTERNAL_ERROR) from error
 
     async def _receive(self, stream: Stream[Any, Any]) -> bytes | None:
         """Receive the message of a call; see `receive`. A client that opens a call owes it soon."""

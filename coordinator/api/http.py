@@ -24,8 +24,8 @@ from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.listing import filter_from, one_more, page_of, page_size, position, reset_timeout
 from coordinator.api.openapi import openapi_document
 from coordinator.api.render import render_all, render_key_value, render_query, render_workflow, rendered
-from coordinator.api.room import Room
-from coordinator.errors import DtmError, Invalid
+from coordinator.api.room import BODY_BYTES_MAX, Room
+from coordinator.errors import INTERNAL_ERROR, DtmError, Invalid
 from coordinator.model import TransactionRequest
 from coordinator.service import Operations
 from coordinator.telemetry.log import log
@@ -33,7 +33,6 @@ from coordinator.telemetry.metrics import Metrics, RequestMeter
 from coordinator.watching.readiness import Readiness
 from coordinator.watching.tracing import OFF, Tracing
 
-BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 # A connection that sends no whole request for so long is closed. More than the 90 s after which Go clients
 # close an unused one themselves, so that none of theirs is closed under a request.
 IDLE_SECONDS_MAX: Final = 120.0
@@ -41,7 +40,7 @@ IDLE_SECONDS_MAX: Final = 120.0
 _SUCCESS: Final = b'{"dtm_result":"SUCCESS"}'
 _HEALTHY: Final = b'{"healthy":true}'
 _PONG: Final = b'{"msg":"pong"}'
-_INTERNAL_ERROR: Final = b'{"message":"internal error, the log of the coordinator says more"}'
+_INTERNAL_ERROR: Final = orjson.dumps({"message": INTERNAL_ERROR})
 
 _BASE: Final = "/api/dtmsvr/"
 _JSON_RPC: Final = "/api/json-rpc"

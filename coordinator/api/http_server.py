@@ -11,6 +11,7 @@ from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamRes
 from aiohttp.web_protocol import _ErrInfo
 
 from coordinator.api.http_answer import JSON_TYPE, RETRY_AFTER_SECONDS, SERVER
+from coordinator.errors import INTERNAL_ERROR
 
 # The request's line: a topic, a url and a remark with every character escaped.
 LINE_BYTES_MAX: Final = 64 * 1024
@@ -118,7 +119,7 @@ class _Connection(RequestHandler):
             status, sentence = _sentence(exc)
         else:
             super().handle_error(request, status, exc, message)  # which writes the log
-            sentence = "internal error, the log of the coordinator says more"
+            sentence = INTERNAL_ERROR
         headers = {"Content-Type": JSON_TYPE, "Server": SERVER}
         answer = Response(body=orjson.dumps({"message": sentence}), status=status, headers=headers)
         answer.force_close()

@@ -8,7 +8,7 @@ import orjson
 
 from coordinator.api.decode import registration_from, transaction_from
 from coordinator.api.fields import JsonObject, wrong_type
-from coordinator.errors import DtmError
+from coordinator.errors import INTERNAL_ERROR, DtmError
 from coordinator.model import TransactionRequest
 from coordinator.service import Operations
 from coordinator.telemetry.log import log
@@ -18,7 +18,6 @@ _NOT_JSON: Final = -32700
 _BAD_REQUEST: Final = -32600
 _NO_METHOD: Final = -32601
 _INTERNAL: Final = -32603
-_INTERNAL_ERROR: Final = "internal error, the log of the coordinator says more"
 
 _Id = str | int | orjson.Fragment
 _Method = Callable[[Any], Awaitable[Any]]  # params, of any type: `newGid` takes what old clients send
@@ -106,7 +105,7 @@ async def _call(identifier: _Id, name: str, method: _Method, params: Any) -> tup
         return _error(identifier, error.json_rpc_code, error.message)
     except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer of the business
         log.error("JSON-RPC {} failed", name, exception=error)
-        return _error(identifier, _INTERNAL, _INTERNAL_ERROR)
+        return _error(identifier, _INTERNAL, INTERNAL_ERROR)
     answer = {"jsonrpc": "2.0", "id": identifier, "result": result, "error": None}
     return orjson.dumps(answer), True
 

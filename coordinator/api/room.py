@@ -5,6 +5,7 @@ from typing import Final
 from coordinator.errors import Busy
 
 BYTES_MAX: Final = 64 * 1024 * 1024
+BODY_BYTES_MAX: Final = 4 * 1024 * 1024  # of one request, unless the configuration says otherwise
 # What trickles in may not fill it all: requests that arrive at once find the rest.
 _ARRIVING_SHARE: Final = 0.75
 

@@ -13,7 +13,7 @@ from coordinator.calls.base import Answer
 from coordinator.discovery.logins import shown_url
 from coordinator.engine.alerts import Alert, failed_rounds, noted
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
-from coordinator.engine.told import about, rollback_reason
+from coordinator.engine.told import about, log_no_result, rollback_reason
 from coordinator.engine.tools import Tools
 from coordinator.errors import StoreUnavailable
 from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction, TransType
@@ -170,10 +170,11 @@ class Drive:
         if self._succeeded:
             interval = self._tools.timing.first_interval(self._transaction.options)
             ext_data = noted(self._transaction.ext_data, failed=0, alerted=False)
+        await self._write_unowned(interval, until, ext_data)
+
+    async def _write_unowned(self, interval: int | None, due: datetime, ext_data: str | None) -> None:
         changed = None if ext_data == self._transaction.ext_data else ext_data
-        await self._write(
-            Assign(owner="", next_cron_interval=interval, next_cron_time=until, ext_data=changed)
-        )
+        await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=changed))
 
     async def _write_before(self, let_in: Sequence[LetIn]) -> None:
         """Promise 2: a result is durable before the next step that depends on it starts."""
@@ -221,7 +222,7 @@ class Drive:
         if status is None:
             if result is not Result.ONGOING:
                 self._failing = (branch, answer)
-            self._log_no_result(branch, answer)
+            log_no_result(transaction, branch, answer)
         elif not self._round.failure_reason:
             self._round.failure_reason = rollback_reason(branch.url, answer.text)
 
@@ -249,8 +250,7 @@ class Drive:
             due = min(due, wait.not_after)
         alert = self._alert(failed) if unknown else None
         ext_data = noted(transaction.ext_data, failed=failed, alerted=alert is not None)
-        changed = None if ext_data == transaction.ext_data else ext_data
-        await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=changed))
+        await self._write_unowned(interval, due, ext_data)
         if alert is not None:
             tools.alerts.failing(alert)
 
@@ -284,17 +284,3 @@ class Drive:
     @property
     def _seconds_to_write(self) -> float:
         return max(self._lease.expires_at - self._tools.clock.monotonic(), _WRITE_SECONDS_MIN)
-
-    def _log_no_result(self, branch: Branch, answer: Answer) -> None:
-        if self._transaction.trans_type == TransType.WORKFLOW and answer.result is Result.FAILURE:
-            return  # so a client that was called back says that it has rolled back: it has ended it
-        bound = log.with_fields(**about(self._transaction))
-        write = bound.info if answer.result is Result.ONGOING else bound.warning
-        write(
-            "no result from {}: {} {}; it will be called again",
-            shown_url(branch.url),
-            answer.result,
-            answer.text[:500],
-            branch=branch.branch_id,
-            op=branch.op,
-        )
