@@ -1,11 +1,13 @@
 """`dtm barrier-table --url …` on each database (PROTOCOL §12)."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from coordinator.cli.main import main
+from coordinator.client.barriers import table
 from tests.support.servers import Database, PostgresDatabase
 
 
@@ -35,6 +37,31 @@ def test_postgres(postgres_database: PostgresDatabase) -> None:
         code, said = barrier_table(f"postgresql://{one.user}@{one.host}:{one.port}/{one.name}")
         assert (code, said.startswith("ok: dtm_barrier.barrier in postgresql://root@")) == (0, True), said
     assert one.execute("SELECT count(*) FROM dtm_barrier.barrier") == [(0,)]
+
+
+@pytest.mark.timeout(30)
+def test_mariadb_while_somebody_holds_its_tables(
+    mariadb_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = mariadb_database
+    monkeypatch.setattr(table, "_MAKE_SECONDS", 0.5)
+    with contextlib.closing(one.connect()) as other, other.cursor() as cursor:
+        cursor.execute("FLUSH TABLES WITH READ LOCK")
+        code, said = barrier_table(f"mysql://{one.user}@{one.host}:{one.port}/")
+    assert (code, said.endswith(": it did not answer in time\n")) == (1, True), said
+
+
+@pytest.mark.timeout(30)
+def test_postgres_while_somebody_holds_its_tables(
+    postgres_database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = postgres_database
+    monkeypatch.setattr(table, "_MAKE_SECONDS", 0.5)
+    with contextlib.closing(one.connect()) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("CREATE SCHEMA dtm_barrier")
+        code, said = barrier_table(f"postgresql://{one.user}@{one.host}:{one.port}/{one.name}")
+    assert (code, said.endswith(": it did not answer in time\n")) == (1, True), said
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from coordinator.client.errors import BarrierError, InvalidUse
 from coordinator.discovery.logins import ServerUrl, mysql_password, parse_server_url, shown_url
 
 _CONNECT_SECONDS: Final = 10
+_MAKE_SECONDS: Final = 30  # for all of it: somebody may hold a lock
 _SOURCES: Final = {
     "mysql": "mysql",
     "mariadb": "mysql",
@@ -51,7 +52,8 @@ async def create_barrier_table(url: str) -> str:
     if not kind:
         raise InvalidUse(f"url {str(server)!r}: {_WRITE}")
     try:
-        await (_in_mysql(server) if kind == "mysql" else _in_postgres(server))
+        async with asyncio.timeout(_MAKE_SECONDS):
+            await (_in_mysql(server) if kind == "mysql" else _in_postgres(server))
     except (OSError, TimeoutError) as error:
         raise _refused(str(server), error) from error
     return f"dtm_barrier.barrier in {server}"
@@ -102,7 +104,7 @@ async def _in_postgres(server: ServerUrl) -> None:
         try:
             await connection.execute(barrier_schema("postgres"))
         finally:
-            await connection.close()
+            await connection.close(timeout=_CONNECT_SECONDS)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise _refused(str(server), error) from error
 
@@ -125,4 +127,6 @@ def _make_in_sqlite(path: str) -> None:
 
 
 def _refused(where: str, error: Exception) -> BarrierError:
-    return BarrierError(f"cannot create the barrier table in {where}: {error}")
+    return BarrierError(
+        f"cannot create the barrier table in {where}: {str(error) or 'it did not answer in time'}"
+    )
