@@ -38,8 +38,7 @@ class DemoFailed(Exception):
     """Something did not go as it should; the message says what."""
 
 
-# ---- processes
-# -------------------------------------------------------------------------------------------------
+# --- processes ---
 
 
 class Service:
@@ -160,8 +159,7 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-# ---- what is shown
-# ---------------------------------------------------------------------------------------------
+# --- what is shown ---
 
 GREEN, RED, DIM, BOLD = "32", "31", "2", "1"
 STATUS_COLOURS = {"succeed": GREEN, "failed": RED, "not called": DIM, "200": GREEN, "409": RED}
@@ -215,8 +213,7 @@ def show_rows(folder: Path, file: str, table: str) -> list[tuple[Any, ...]]:
     return rows
 
 
-# ---- the demo itself
-# -------------------------------------------------------------------------------------------
+# --- the demo itself ---
 
 
 async def register(number: int, addresses: Addresses, body: dict[str, Any], expected: int) -> TransactionView:

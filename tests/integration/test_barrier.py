@@ -498,8 +498,7 @@ async def test_transactions_do_not_meet(business: Business) -> None:
     assert await business.balance() == 3
 
 
-# ---- at once
-# ---------------------------------------------------------------------------------------------------
+# --- at once ---
 
 
 async def test_fifty_calls_at_once_have_one_effect(business: Business) -> None:
@@ -545,8 +544,7 @@ async def test_while_one_holds_the_row_another_waits_and_then_does_nothing(busin
     assert await business.balance() == 30
 
 
-# ---- each database's own
-# ---------------------------------------------------------------------------------------
+# --- each database's own ---
 
 
 async def test_sqlite_without_the_table_says_which_file_makes_it(tmp_path: Path) -> None:

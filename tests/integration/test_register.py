@@ -216,8 +216,7 @@ async def test_sigterm_ends_each_service_cleanly(fleet: Fleet) -> None:
         assert "Traceback" not in service.output()
 
 
-# ---- MariaDB and etcd
-# ------------------------------------------------------------------------------------------
+# --- MariaDB and etcd ---
 
 
 def keys(etcd: EtcdServer, prefix: str) -> dict[str, str]:
@@ -310,8 +309,7 @@ async def test_a_service_starts_without_its_database_and_makes_the_tables_later(
     assert await asyncio.to_thread(service.stop) == 0
 
 
-# ---- starting wrongly
-# ------------------------------------------------------------------------------------------
+# --- starting wrongly ---
 
 
 def run(
@@ -359,8 +357,7 @@ def test_an_api_with_a_coordinator_address_of_another_kind(tmp_path: Path) -> No
     assert "DtmServer: coordinator url 'redis://h:1/dtmservice': write http://host:36789" in done.stderr
 
 
-# ---- the demo
-# --------------------------------------------------------------------------------------------------
+# --- the demo ---
 
 
 def test_the_demo_shows_one_success_and_one_rollback() -> None:

@@ -122,8 +122,7 @@ async def test_a_new_gid_can_be_asked_for(fake: Fake) -> None:
         assert await dtm.new_gid() == "made-here"
 
 
-# ---- results that are not success
-# ------------------------------------------------------------------------------
+# --- results that are not success ---
 
 
 async def test_a_rollback_is_failure_with_its_reason(fake: Fake) -> None:
@@ -154,8 +153,7 @@ async def test_a_refusal_carries_the_answer_and_is_not_repeated(fake: Fake) -> N
     assert len(fake.submitted) == 1
 
 
-# ---- a coordinator that does not answer
-# ------------------------------------------------------------------------
+# --- a coordinator that does not answer ---
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
@@ -258,8 +256,7 @@ async def test_a_coordinator_that_comes_back_is_used_again_by_the_same_client() 
         assert await dtm.new_gid() == "made-here"
 
 
-# ---- wrong use
-# -------------------------------------------------------------------------------------------------
+# --- wrong use ---
 
 
 @pytest.mark.parametrize(
@@ -400,8 +397,7 @@ async def test_a_step_cannot_wait_for_one_that_is_not_there(fake: Fake, after: l
             saga.add("http://b/2", after=after)
 
 
-# ---- payloads
-# --------------------------------------------------------------------------------------------------
+# --- payloads ---
 
 
 class Transfer(BaseModel):
