@@ -77,6 +77,8 @@ class Transactions:
                 raise
             return
         branches = validated_branches(request, subscribers, self._timing)
+        if self._engine.is_running(request.gid) and await self._join_running(request):
+            return
         if _is_likely_prepared(request) and await self._submit_stored(request):
             return
         if await self._begin(request, branches):
@@ -143,6 +145,15 @@ class Transactions:
             if transaction.owner:
                 engine.start(Stored(transaction, branches), lease, entry)
             return True
+
+    async def _join_running(self, request: TransactionRequest) -> bool:
+        """A submit of what runs here already takes no place of its own; False when it runs no more."""
+        stored = await self._lookup.read(request.gid)
+        if stored is None or stored.transaction.status is not Status.SUBMITTED:
+            return False
+        refuse_other_type(stored.transaction, request.trans_type, "sumbmit")
+        wait = request.options.wait_result
+        return await self._rounds.join(stored, wait=wait, wanted=Status.SUCCEED)
 
     async def _submit_stored(self, request: TransactionRequest) -> bool:
         """Submit what is stored under this gid, or join its round; False where nothing is."""

@@ -260,3 +260,17 @@ async def test_what_is_too_large_to_be_driven_now_is_left_to_recovery() -> None:
     looking = asyncio.create_task(bench.recovery.run())
     await ended(bench, ["g1", "g2", "g3", "g4"], within=30)
     looking.cancel()
+
+
+@virtually
+async def test_a_submit_repeated_at_a_full_coordinator_is_success() -> None:
+    """PROTOCOL §5: it is submitted already, and takes no further place."""
+    bench = Bench(seconds_of, bounds=Bounds(transactions_max=1))
+    asked = replace(request(steps=1), gid="again", steps=(Step("http://2s-each/do"),))
+    await bench.transactions.submit(asked)
+    await asyncio.sleep(0.1)
+    assert bench.tools.admission.problem
+    await bench.transactions.submit(asked)
+    await bench.transactions.submit(replace(asked, options=Options(wait_result=True)))
+    assert bench.rows.transactions["again"].status is Status.SUCCEED
+    assert bench.caller.called == ["action 01"]
