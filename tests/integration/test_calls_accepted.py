@@ -167,7 +167,7 @@ async def branches() -> AsyncIterator[Branches]:
         await grpc_server.wait_closed()
 
 
-REACHED: Final = ("cannot connect", "UNIMPLEMENTED", "Method not found")
+REACHED: Final = ("cannot connect", "UNIMPLEMENTED", "Method not found", "no JSON-RPC answer")
 
 
 def was_sent(answer: Answer) -> bool:
