@@ -1,39 +1,36 @@
-"""aiohttp's exceptions, as sentences for operators."""
-
-import aiohttp
+"""What keeps an HTTP call from a whole answer, as sentences for operators."""
 
 from coordinator.calls.content import CannotUnpack
 
 
+class Broken(Exception):
+    """No whole answer came. what: what happened. why: the system's or the parser's words for it."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(what, why)
+        self.what = what
+        self.why = why
+
+
+class Stopping(Exception):
+    """The coordinator makes no calls any more."""
+
+
 def describe(error: Exception, url: str) -> str:
-    """Say what kept `url` from answering. error: an aiohttp.ClientError, OSError or ValueError."""
+    """Say what kept `url` from answering. error: a Broken, OSError or ValueError."""
     match error:
-        case aiohttp.ClientConnectorDNSError():
-            what, why = "the host name cannot be resolved", _system(error)
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            what, why = "TLS failed", _text(error)
-        case aiohttp.ClientConnectorError():
-            what, why = "cannot connect", _system(error)
-        case aiohttp.ServerDisconnectedError():
-            what, why = "no answer", "the connection was closed before one came"
-        case aiohttp.ClientPayloadError():
-            what, why = "the answer broke off", _text(error)
-        case aiohttp.ClientResponseError():
-            what, why = "the answer is not HTTP", " ".join(error.message.split()) or _text(error)
-        case aiohttp.InvalidURL():
-            what, why = "cannot be called", _text(error)
-        case aiohttp.ClientError() | OSError():
-            what, why = "the connection broke", _text(error)
+        case Broken():
+            what, why = error.what, error.why
         case CannotUnpack():
-            what, why = "the answer cannot be unpacked", _text(error)
+            what, why = "the answer cannot be unpacked", text_of(error)
+        case OSError():
+            what, why = "the connection broke", text_of(error)
         case _:
-            what, why = "cannot be called", _text(error)
+            what, why = "cannot be called", text_of(error)
     return f"{url}: {what} ({why})"
 
 
-def _system(error: aiohttp.ClientConnectorError) -> str:
-    return error.os_error.strerror or _text(error.os_error)
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def text_of(error: BaseException) -> str:
+    """The error's own words, on one line; its name when it has none."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__

@@ -2,8 +2,6 @@
 
 import json
 
-from aiohttp import hdrs
-
 from coordinator.calls.answers import json_rpc_answer, unknown
 from coordinator.calls.base import Answer
 from coordinator.calls.http import HttpCaller
@@ -40,9 +38,9 @@ async def call_json_rpc(
     }
     body = json.dumps(request, ensure_ascii=False).encode(errors="replace")
     return await http.fetch(
-        hdrs.METH_POST,
-        url.url,
-        url.authorization,
+        "POST",
+        url,
+        url.target,
         body,
         transaction.options.branch_headers,
         timeout,

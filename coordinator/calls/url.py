@@ -17,7 +17,7 @@ _LEGAL: Final = "!#$%&'()*+,-./:;=?@[]_~"  # in a path or query; `[` and `]` are
 _NOT_IN_HOST: Final = re.compile(r"[\s\"<>\\^`{|}]")
 _HOST_MAX: Final = 254  # of DNS, the dot at the end included
 _LABEL_MAX: Final = 63
-_PLAIN_QUERY: Final = re.compile(r"(?:[a-z_]+=[A-Za-z0-9_.~-]*&?)+")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]*")  # in a query as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,26 @@ class HttpUrl:
     url: URL  # as written, but for characters that a request line must not have; no login, no fragment
     authorization: str = field(default="", repr=False)  # the header that its login means (Basic)
 
+    @property
+    def target(self) -> str:
+        """Path and query, as a request line has them."""
+        return self.url.raw_path_qs
+
+    @property
+    def host(self) -> str:
+        """What the header `Host` says: without the port where it is the scheme's own."""
+        return self.url.host_port_subcomponent or ""
+
+    def target_with_branch(self, gid: str, trans_type: str, branch_id: str, op: str) -> str:
+        """Path and query, with the four query parameters of a branch call after its own."""
+        if not _PLAIN.fullmatch(f"{gid}{trans_type}{branch_id}{op}"):
+            return self.with_branch(gid, trans_type, branch_id, op).raw_path_qs
+        target = self.url.raw_path_qs
+        joint = "?" if "?" not in target else "" if target[-1] == "&" else "&"
+        return f"{target}{joint}gid={gid}&trans_type={trans_type}&branch_id={branch_id}&op={op}"
+
     def with_branch(self, gid: str, trans_type: str, branch_id: str, op: str) -> URL:
         """Return the url with the four query parameters of a branch call after its own."""
-        query = f"gid={gid}&trans_type={trans_type}&branch_id={branch_id}&op={op}"
-        if _PLAIN_QUERY.fullmatch(query):
-            return self.url.extend_query(query)
         return self.url.extend_query(
             [("gid", gid), ("trans_type", trans_type), ("branch_id", branch_id), ("op", op)]
         )

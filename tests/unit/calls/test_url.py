@@ -52,6 +52,57 @@ def test_values_of_the_branch_are_encoded() -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        *("http://host", "http://host/", "http://host/p?", "http://host?flag", "http://host/p?a=1"),
+        *(
+            "http://host/p?a=1&",
+            "http://host/p?a=%26&&",
+            "http://host/p%3F",
+            "http://host/p?a=?",
+            "http://host/?&",
+        ),
+        *("http://host/a b?c d#e", "http://host/?%zz"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("gid", "trans_type", "branch_id", "op"),
+    [
+        ("g1", "saga", "01", "action"),
+        ("A-b_c.d~9", "xa", "", "commit"),
+        ("", "", "", ""),
+        ("a&b=c d/é+%#?", "saga", "01", "action"),
+        ("g", "s&", "0=1", "a+b"),
+        ("g\n", "saga", "01", "action"),
+    ],
+)
+def test_what_is_sent_is_the_url_with_the_branch(
+    url: str, gid: str, trans_type: str, branch_id: str, op: str
+) -> None:
+    parsed = parse_http_url(url)
+    whole = parsed.with_branch(gid, trans_type, branch_id, op)
+    target = parsed.target_with_branch(gid, trans_type, branch_id, op)
+    assert target == whole.raw_path_qs
+    assert " " not in target
+    assert target.isascii()
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://host/a", "host"),
+        ("http://host:80/a", "host"),
+        ("https://Host:443/a", "Host"),
+        ("http://user:secret@host:443/a", "host:443"),
+        ("http://[::1]/a", "[::1]"),
+        ("http://[::1]:8080/a", "[::1]:8080"),
+    ],
+)
+def test_the_host_that_a_request_names(url: str, host: str) -> None:
+    assert parse_http_url(url).host == host
+
+
+@pytest.mark.parametrize(
     ("url", "endpoint"),
     [
         ("http://host/a", "http://host:80"),
