@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from aiohappyeyeballs import start_connection
+from aiohappyeyeballs import AddrInfoType, remove_addr_infos, start_connection
 
 NEXT_SECONDS: Final = 0.25  # after which the next address is tried beside one that does not answer
 
@@ -24,7 +24,8 @@ async def connect(
 ) -> _Protocol:
     """Connect to the address that takes it first; each gets a head start before the next (RFC 8305).
 
-    addresses: at least one. server_name: what the certificate must be of, with tls. Raises OSError.
+    One with which TLS fails is left out, and the others are tried. addresses: at least one. server_name: what
+    the certificate must be of, with tls. Raises OSError.
     """
     loop = asyncio.get_running_loop()
     if len(addresses) == 1:
@@ -32,21 +33,36 @@ async def connect(
             make_protocol, addresses[0], port, ssl=tls, server_hostname=server_name
         )
         return protocol
-    numeric = [
-        socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=_NUMERIC)[
-            0
-        ]
-        for address in addresses
-    ]
-    try:
-        connected = await start_connection(numeric, happy_eyeballs_delay=NEXT_SECONDS, loop=loop)
-    except RuntimeError as error:  # uvloop's, where others raise OSError
-        raise OSError(str(error)) from error
-    try:
-        _, protocol = await loop.create_connection(
-            make_protocol, sock=connected, ssl=tls, server_hostname=server_name
-        )
-    except BaseException:
-        connected.close()
-        raise
-    return protocol
+    left = [_numeric(address, port) for address in addresses]
+    failed: OSError | None = None
+    while left:
+        try:
+            connected = await start_connection(left, happy_eyeballs_delay=NEXT_SECONDS, loop=loop)
+        except (OSError, RuntimeError) as error:  # uvloop's are RuntimeError, too
+            raise failed or OSError(*error.args) from error
+        try:
+            peer = connected.getpeername()
+        except OSError:  # reset already
+            connected.close()
+            raise
+        try:
+            _, protocol = await loop.create_connection(
+                make_protocol, sock=connected, ssl=tls, server_hostname=server_name
+            )
+        except OSError as error:
+            connected.close()
+            failed = failed or error  # what one that was reached says tells more than that others were not
+            remove_addr_infos(left, peer)
+        except BaseException:
+            connected.close()
+            raise
+        else:
+            return protocol
+    assert failed is not None
+    raise failed
+
+
+def _numeric(address: str, port: int) -> AddrInfoType:
+    return socket.getaddrinfo(
+        address, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=_NUMERIC
+    )[0]

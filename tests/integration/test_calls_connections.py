@@ -1,12 +1,14 @@
 """How connections to branches are made, kept and closed, over real sockets (PROTOCOL §10)."""
 
 import asyncio
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,50 @@ async def test_a_payload_that_a_slow_branch_takes_bit_by_bit_arrives_whole() -> 
     assert seen == payload
 
 
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_call_gets_the_answer_of_another(seed: int) -> None:
+    """Answers come late, in pieces, with more behind them, or after their call was given up."""
+    chance = random.Random(seed)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                gid = (await reader.readuntil(b"\r\n\r\n")).split(b"gid=")[1].split(b"&")[0]
+                answer = b"HTTP/1.1 409 x\r\nContent-Length: %d\r\n\r\n%s" % (len(gid), gid)
+                at = chance.randrange(len(answer))
+                for piece in (answer[:at], answer[at:] + (answer if chance.random() < 0.1 else b"")):
+                    await asyncio.sleep(chance.choice((0, 0.01, 0.06)))
+                    writer.write(piece)
+                if chance.random() < 0.1:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server, calling() as caller:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+        async def some_calls(worker: int) -> list[tuple[str, Answer]]:
+            made = []
+            for number in range(40):
+                gid = f"g-{worker}-{number}"
+                transaction = Transaction(gid, "saga", Status.SUBMITTED, "http")
+                timeout = chance.choice((0.001, 0.05, 5))
+                answer = await caller.call(
+                    transaction, Branch(gid, "01", "action", url, b""), timeout=timeout
+                )
+                made.append((gid, answer))
+            return made
+
+        made = list(chain.from_iterable(await asyncio.gather(*map(some_calls, range(8)))))
+    answered = [(gid, answer.text) for gid, answer in made if answer.result is Result.FAILURE]
+    assert 100 < len(answered) < len(made)
+    for gid, text in answered:
+        said = text.partition("(")[0].strip()
+        assert said == gid or (gid.startswith(said) and "gave no answer within" in text), (gid, text)
+
+
 # ---- several addresses -------------------------------------------------------------------------------------
 
 
@@ -303,3 +349,24 @@ async def test_an_https_branch_is_called_when_its_certificate_is_trusted_and_of_
             assert answer.result is result
             assert answer.result is Result.SUCCESS or "TLS failed" in answer.text
         assert branch.requests == ([0, 0] if result is Result.SUCCESS else [])
+
+
+async def test_an_address_with_which_tls_fails_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever comes first: one closes what comes to it."""
+    tls = certificate(tmp_path, "branch.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    closed = 0
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal closed
+        closed += 1
+        writer.close()
+
+    async with http_branch(tls=tls) as branch, await asyncio.start_server(close, "127.0.0.2", branch.port):
+        for addresses in (("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")):
+            async with calling(*addresses) as caller:
+                answer = await call(caller, f"https://branch.test:{branch.port}/")
+                assert answer.result is Result.SUCCESS
+    assert closed == 1
