@@ -25,6 +25,7 @@ from coordinator.api.listing import filter_from, one_more, page_of, page_size, p
 from coordinator.api.openapi import openapi_document
 from coordinator.api.render import render_all, render_key_value, render_query, render_workflow, rendered
 from coordinator.api.room import BODY_BYTES_MAX, Room
+from coordinator.api.turns import LISTS_AT_ONCE, QUERIES_AT_ONCE, Handler, Turns
 from coordinator.errors import INTERNAL_ERROR, DtmError, Invalid
 from coordinator.model import TransactionRequest
 from coordinator.service import Operations
@@ -47,12 +48,10 @@ _JSON_RPC: Final = "/api/json-rpc"
 _ANY: Final = "*"  # method of a route that takes all
 _TOPIC: Final = f"{_BASE}topic/"  # DELETE topic/{name}
 
-_Handler = Callable[[BaseRequest], Awaitable[Answer]]
-
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    answer: _Handler
+    answer: Handler
     meter: RequestMeter | None = None  # None: not counted
 
 
@@ -137,21 +136,22 @@ class HttpApi:
 
     def _build_routes(self) -> Mapping[tuple[str, str], _Route]:
         transactions, operators = self._operations.transactions, self._operations.operators
-        built: tuple[tuple[str, str, _Handler], ...] = (
+        lists, queries = Turns(LISTS_AT_ONCE), Turns(QUERIES_AT_ONCE)
+        built: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "newGid", self._new_gid),
             ("POST", "forceStop", self._gid_call(operators.force_stop)),
             ("POST", "resetNextCronTime", self._gid_call(operators.reset_next_cron_time)),
-            ("GET", "query", self._query),
-            ("GET", "all", self._all),
+            ("GET", "query", queries.of(self._query)),
+            ("GET", "all", lists.of(self._all)),
             ("GET", "resetCronTime", self._reset_cron_time),
             ("GET", "subscribe", self._subscribe),
             ("GET", "unsubscribe", self._unsubscribe),
-            ("GET", "scanKV", self._scan_values),
+            ("GET", "scanKV", lists.of(self._scan_values)),
             ("GET", "queryKV", self._query_values),
             ("GET", "version", self._show_version),
         )
         routes = {(method, _BASE + name): self._counted(answer, name) for method, name, answer in built}
-        traced: tuple[tuple[str, _Handler], ...] = (
+        traced: tuple[tuple[str, Handler], ...] = (
             ("prepare", self._transaction_call(transactions.prepare)),
             ("submit", self._transaction_call(transactions.submit)),
             ("abort", self._transaction_call(transactions.abort)),
@@ -172,10 +172,10 @@ class HttpApi:
         routes["GET", "/api/metrics"] = _Route(self._show_metrics)
         return routes
 
-    def _counted(self, answer: _Handler, name: str) -> _Route:
+    def _counted(self, answer: Handler, name: str) -> _Route:
         return _Route(answer, self._metrics.request("http", name))
 
-    def _transaction_call(self, operation: Callable[[TransactionRequest], Awaitable[None]]) -> _Handler:
+    def _transaction_call(self, operation: Callable[[TransactionRequest], Awaitable[None]]) -> Handler:
         async def answer(request: BaseRequest) -> Answer:
             wanted = decode_transaction(await self._read(request))
             self._tracing.about(wanted.gid, wanted.trans_type)
@@ -184,7 +184,7 @@ class HttpApi:
 
         return answer
 
-    def _gid_call(self, operation: Callable[[str], Awaitable[None]]) -> _Handler:
+    def _gid_call(self, operation: Callable[[str], Awaitable[None]]) -> Handler:
         async def answer(request: BaseRequest) -> Answer:
             await operation(decode_gid(await self._read(request)))
             return self._answers.make(request, _SUCCESS)

@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
+from aiohttp.web import BaseRequest, Response
 
 from coordinator.api import http as http_module
 from coordinator.api import unread
 from coordinator.api.connections import CONNECTIONS_MAX, connections_max
+from coordinator.api.http_answer import Answer
 from coordinator.api.http_server import HEADERS_BYTES_MAX
 from coordinator.api.room import Room
+from coordinator.api.turns import QUERIES_AT_ONCE, WAITING_MAX, Turns
 from coordinator.api.unread import Unread
 from coordinator.errors import Busy
 from coordinator.model import Status, Transaction
@@ -331,3 +335,71 @@ async def test_what_is_no_http_has_an_answer_in_the_protocols_form(http: Http, s
         assert name not in (head + body).lower()
     await client.ended()
     assert (await http.call("GET", "/api/ping"))[0] == 200
+
+
+# ---- what takes long ----
+
+LONG = ["all?limit=0", "scanKV?cat=topics", "query?gid=a"]
+
+
+@pytest.mark.parametrize("call", LONG)
+async def test_work_for_clients_that_have_gone_is_not_done(http: Http, call: str) -> None:
+    """Someone asks and leaves, over and over: that must not keep the server busy."""
+    http.service.hold = asyncio.Event()
+    for _ in range(50):
+        leaving = await Client.of(http)
+        leaving.writer.write(b"GET /api/dtmsvr/%b HTTP/1.1\r\nHost: a\r\n\r\n" % call.encode())
+        leaving.writer.close()
+        await leaving.writer.wait_closed()
+    staying = await Client.of(http)
+    answer = asyncio.create_task(
+        staying.ask(b"GET /api/dtmsvr/%b HTTP/1.1\r\nHost: a\r\n\r\n" % call.encode())
+    )
+    other = await Client.of(http)
+    for _ in range(3):  # by then every one that left is known to have left
+        assert (await other.ask(PING))[0].startswith(b"HTTP/1.1 200")
+    http.service.hold.set()
+    assert (await answer)[0].startswith(b"HTTP/1.1 200")
+    assert len(http.service.asked) <= QUERIES_AT_ONCE + 1
+    for one in (staying, other):
+        one.writer.close()
+        await one.writer.wait_closed()
+
+
+@pytest.mark.parametrize("call", LONG)
+async def test_a_queue_for_what_takes_long_has_an_end(http: Http, call: str) -> None:
+    http.service.hold = asyncio.Event()
+    clients = [await Client.of(http) for _ in range(WAITING_MAX + QUERIES_AT_ONCE + 1)]
+    asked = [
+        asyncio.create_task(one.ask(b"GET /api/dtmsvr/%b HTTP/1.1\r\nHost: a\r\n\r\n" % call.encode()))
+        for one in clients
+    ]
+    async with asyncio.timeout(10):
+        refused, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    for one in refused:
+        head, body = one.result()
+        assert head.startswith(b"HTTP/1.1 503") and b"\r\nRetry-After: 1\r\n" in head
+        assert json.loads(body) == {"message": "too many ask for this at once"}
+    http.service.hold.set()
+    heads = [head for head, _ in await asyncio.gather(*asked)]
+    assert sum(head.startswith(b"HTTP/1.1 200") for head in heads) >= WAITING_MAX
+    for one in clients:
+        one.writer.close()
+        await one.writer.wait_closed()
+
+
+async def test_nobody_waits_for_a_turn_for_ever() -> None:
+    held = asyncio.Event()
+
+    async def answer(_: BaseRequest) -> Answer:
+        await held.wait()
+        return Response()
+
+    answer_in_turn = Turns(1, seconds_max=0.01).of(answer)
+    request = make_mocked_request("GET", "/")
+    first = asyncio.create_task(answer_in_turn(request))
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await answer_in_turn(request)
+    held.set()
+    assert (await first).status == 200
