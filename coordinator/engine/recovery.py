@@ -28,6 +28,7 @@ class _Page:
     claims: dict[int, tuple[Claim, Entry]] = field(default_factory=dict)  # by row id
     deferrals: list[Deferral] = field(default_factory=list)
     expected: dict[str, int] = field(default_factory=dict)  # claims by endpoint
+    put_off: int = 0  # rows that nobody drives
     is_house_full: bool = False
 
 
@@ -84,7 +85,7 @@ class Recovery:
         tools.admission.look_again()
         try:
             found = await self._decide(page)
-            claims = len(page.claims)
+            settled = len(page.claims) + page.put_off
             await self._write(page)
         finally:
             for _, entry in page.claims.values():  # whatever is not driven
@@ -93,7 +94,7 @@ class Recovery:
         if page.is_house_full:
             return self._interval  # whoever leaves wakes us
         if found == self._page:
-            return 0.0 if 2 * claims >= found else _PAUSE_SECONDS
+            return 0.0 if 2 * settled >= found else _PAUSE_SECONDS
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
 
     async def _decide(self, page: _Page) -> int:
@@ -154,6 +155,7 @@ class Recovery:
 
     def _put_off(self, candidate: Candidate, how_long: timedelta, page: _Page) -> None:
         page.deferrals.append(Deferral(candidate.due, rounded_up(page.now + how_long)))
+        page.put_off += 1
 
     def _has_room(self, endpoint: str, page: _Page) -> bool:
         admission = self._engine.tools.admission

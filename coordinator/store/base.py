@@ -250,8 +250,9 @@ class Store(KeyValues, Protocol):
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
         """At most `limit` unfinished transactions whose next_cron_time has passed, oldest due first.
 
-        Nothing is locked or written, so that another coordinator may find the same; prepared sagas are among
-        them, if they were stored with a time that comes.
+        However many of one status are due, each other one has a third of the places. Nothing is locked or
+        written, so that another coordinator may find the same; prepared sagas are among them, if they were
+        stored with a time that comes.
         """
         ...
 

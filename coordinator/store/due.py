@@ -40,9 +40,11 @@ _TO_BE_DRIVEN: Final = or_(
 
 
 def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock) -> list[Due]:
-    """The oldest due rows, by the key (status, next_cron_time) alone."""
+    """The oldest due rows, by the key (status, next_cron_time) alone; of each status its share."""
     # Status by status: only so the key gives the rows in order.
+    share = limit // len(UNFINISHED_STATUSES)
     rows: list[Row[Any]] = []
+    others: list[Row[Any]] = []
     for status in UNFINISHED_STATUSES:
         statement = (
             select(_GLOBAL.id, _GLOBAL.status, _GLOBAL.owner, _GLOBAL.next_cron_time)
@@ -50,8 +52,15 @@ def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock
             .order_by(_GLOBAL.next_cron_time)
             .limit(limit)
         )
-        rows += connection.execute(statement)
-    oldest = nsmallest(limit, rows, key=lambda row: clock.time(row.next_cron_time) or EPOCH)
+        found = connection.execute(statement).all()
+        rows += found[:share]
+        others += found[share:]
+
+    def due_since(row: Row[Any]) -> datetime:
+        return clock.time(row.next_cron_time) or EPOCH
+
+    rows += nsmallest(limit - len(rows), others, key=due_since)
+    oldest = sorted(rows, key=due_since)
     return [Due(row.id, row.status, row.owner, clock.time(row.next_cron_time)) for row in oldest]
 
 

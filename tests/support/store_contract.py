@@ -619,6 +619,25 @@ class StoreContract:
         assert [it.transaction.gid for it in claimed] == ["submitted", "aborting"]
         assert [it.transaction.gid for it in await claim(stores.first, now)] == ["prepared"]
 
+    async def test_no_crowd_of_one_status_hides_what_is_due_in_another(self, stores: Stores) -> None:
+        """A hundred thousand prepared sagas that another program left, for instance."""
+        now = await stores.first.utc_now()
+        lone = {Status.PREPARED: Status.SUBMITTED, Status.SUBMITTED: Status.ABORTING}
+        for crowd, other in lone.items():
+            for n in range(12):
+                due = now - timedelta(hours=1, seconds=n)
+                await insert(stores.first, f"{crowd}-{n}", status=crowd, next_cron_time=due)
+            await insert(
+                stores.first, f"lone-{other}", status=other, next_cron_time=now - timedelta(seconds=1)
+            )
+            found = await stores.first.find_due(now=now, limit=9)
+            assert len(found) == 9
+            assert found[-1].status == other
+            assert found == sorted(found, key=lambda it: it.next_cron_time or now)
+            await stores.first.claim(
+                [], [Deferral(found[-1], now + timedelta(hours=1))], owner="a/1/1", now=now
+            )
+
     async def test_a_claim_is_stored_as_it_is_returned(self, stores: Stores) -> None:
         now = await stores.first.utc_now()
         await insert(stores.first, "claimed", next_cron_time=now - timedelta(seconds=1))

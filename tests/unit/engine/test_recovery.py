@@ -188,7 +188,7 @@ async def test_what_is_due_is_taken_up_as_far_as_memory_allows() -> None:
 @virtually
 async def test_sagas_that_nobody_submits_are_out_of_the_way_after_one_look() -> None:
     bench = Bench(succeed)
-    for number in range(1200):
+    for number in range(10_000):
         put_due(bench, f"p{number}", "http://a/do", trans_type="saga", status=Status.PREPARED)
     put_due(bench, "waiting", "http://a/do")
     looking = asyncio.create_task(bench.recovery.run())
