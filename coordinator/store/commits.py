@@ -3,18 +3,19 @@
 from typing import Protocol
 
 from coordinator.errors import DtmError
-from coordinator.store.faults import Fault, fault_of, reason_of, refusal
+from coordinator.store.faults import Fault, fault_of, is_unsuited, reason_of, refusal
 
 
 class Rejected(Exception):
     """The database refused a value of the batch; nothing was stored. error: for the caller.
 
-    perhaps_raced: looked at more closely it may end differently.
+    perhaps_raced: looked at more closely it may end differently. always: any other value would be, too.
     """
 
-    def __init__(self, error: DtmError, *, perhaps_raced: bool = False) -> None:
+    def __init__(self, error: DtmError, *, perhaps_raced: bool = False, always: bool = False) -> None:
         super().__init__(error.message)
         self.error = error
+        self.always = always
         self.perhaps_raced = perhaps_raced
 
 
@@ -36,7 +37,7 @@ def failure_of(error: BaseException, *, began: bool) -> Rejected | TryAgain:
     """What an error of STORE_ERRORS makes of the batch. began: the connection was there to write it on."""
     match fault_of(error):
         case Fault.REFUSED:
-            return Rejected(refusal(error))
+            return Rejected(refusal(error), always=is_unsuited(error))
         case Fault.DUPLICATE:  # another coordinator may have inserted it since we looked
             return Rejected(refusal(error), perhaps_raced=True)
         case Fault.LOCKED:

@@ -52,7 +52,8 @@ def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock
             .order_by(_GLOBAL.next_cron_time)
             .limit(limit)
         )
-        found = connection.execute(statement).all()
+        found: list[Row[Any]] = []
+        found += connection.execute(statement)
         rows += found[:share]
         others += found[share:]
 

@@ -64,6 +64,7 @@ _AWAY: Final = frozenset(
         9001, 9002, 9003, 9004, 9005,  # TiDB: its storage is away
     }
 )  # fmt: skip
+_UNSUITED: Final = frozenset({1044, 1049, 1054, 1142, 1143, 1146})  # no such database, column, table, right
 _DUPLICATE: Final = 1062
 _BAD_VALUE: Final = frozenset({1048, 1264, 1265, 1267, 1292, 1300, 1364, 1366, 1406, 1411, 3140, 3988, 4025})
 
@@ -88,6 +89,9 @@ _STATE_CLASSES_AWAY: Final = frozenset(
         "58", "F0", "XX",  # files, configuration, internal errors
     }
 )  # fmt: skip
+_STATE_CLASSES_UNSUITED: Final = frozenset(
+    {"42", "3D", "3F"}
+)  # no such table, column, right, database, schema
 _STATE_CLASS_BAD_VALUE: Final = "22"
 _STATES_BAD_VALUE: Final = frozenset({"23502", "23514"})  # NULL, a check
 
@@ -119,6 +123,14 @@ def fault_of(error: BaseException) -> Fault:
 def is_full(error: BaseException) -> bool:
     """Whether the server takes no further connection just now; those that stand are fine."""
     return error_number(error) in _FULL or sql_state(error) == _STATE_FULL
+
+
+def is_unsuited(error: BaseException) -> bool:
+    """Whether the database refused whatever its values are: a table, a column or a right is missing."""
+    cause = _driver_error(error)
+    if isinstance(cause, sqlite3.OperationalError):
+        return getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR
+    return error_number(cause) in _UNSUITED or sql_state(cause)[:2] in _STATE_CLASSES_UNSUITED
 
 
 def _postgres_fault(error: BaseException) -> Fault:

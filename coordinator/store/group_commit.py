@@ -217,6 +217,8 @@ class GroupCommit(Generic[Work, Outcome]):
                 if error.perhaps_raced and not closely:
                     parts.append((part, True))
                 elif len(part) == 1:
+                    if error.always and self.trouble.failed(error.error.message, self._loop.time()):
+                        log.error("{}", error.error)
                     _fail(part[0], error.error)
                 else:
                     parts += _halves(part)

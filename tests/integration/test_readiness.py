@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -122,3 +123,38 @@ def test_a_primary_that_was_demoted_is_noticed_without_a_request(
         mariadb_database.execute("SET GLOBAL read_only = OFF")
     until(lambda: readiness(coordinator)["ready"], WELL_AGAIN_SECONDS)
     assert coordinator.post("submit", {"gid": "after", **SAGA})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP TABLE trans_branch_op",
+        "ALTER TABLE trans_global DROP COLUMN ext_data",
+        "ALTER TABLE trans_branch_op RENAME TO elsewhere",
+    ],
+)
+@pytest.mark.parametrize("kind", ["mariadb", "postgres", "sqlite"])
+def test_a_database_that_lacks_what_is_needed_takes_no_work(
+    kind: str,
+    damage: str,
+    start_coordinator: StartCoordinator,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    """Every submit is refused, whatever is in it: so it is not ready, and says what is missing."""
+    store = tmp_path / "one.db" if kind == "sqlite" else request.getfixturevalue(f"{kind}_database")
+    coordinator = start_coordinator(store=store)
+    if isinstance(store, Path):
+        with contextlib.closing(sqlite3.connect(store)) as connection:
+            connection.execute(damage)
+    else:
+        store.execute(damage)
+
+    def refused_and_not_ready() -> bool:
+        status, answer = coordinator.post("submit", {"gid": "a", **SAGA})
+        assert status == 500 and "the store refused the write" in answer["message"]
+        return not readiness(coordinator)["ready"]
+
+    until(refused_and_not_ready, NOTICED_SECONDS)
+    problem = readiness(coordinator)["problems"]["writes"]
+    assert "ext_data" in problem or "trans_branch_op" in problem
