@@ -73,9 +73,18 @@ class Tools:
                 return ()
 
     def next_endpoint(self, stored: Stored) -> str:
-        """The endpoint of the first of those calls; empty where there is none. Raises ValueError likewise."""
+        """The endpoint of the first of those calls that has room, else of the first; empty without any.
+
+        Raises ValueError likewise.
+        """
         branches = self.next_branches(stored)
-        return self.caller.endpoint(stored.transaction, branches[0]) if branches else ""
+        if not branches:
+            return ""
+        first = self.caller.endpoint(stored.transaction, branches[0])
+        if len(branches) == 1 or self.admission.is_for_new(first):
+            return first
+        endpoints = (self.caller.endpoint(stored.transaction, branch) for branch in branches)
+        return next((one for one in endpoints if self.admission.is_for_new(one)), first)
 
     def may_start(self, stored: Stored) -> bool:
         """Whether there is a place for its next call. Raises ValueError as next_branches does."""

@@ -186,6 +186,41 @@ async def test_what_is_due_is_taken_up_as_far_as_memory_allows() -> None:
 
 
 @virtually
+@pytest.mark.parametrize("busy_first", [True, False])
+@pytest.mark.parametrize("is_submitted", [True, False])
+async def test_a_full_endpoint_holds_up_no_branch_at_another(busy_first: bool, is_submitted: bool) -> None:
+    """Whatever the order of the steps of a concurrent saga, submitted now or taken up later."""
+    bench = Bench(seconds_of, bounds=Bounds(window_max=1))
+    busy = replace(request(steps=1, request_timeout=40), gid="busy", steps=(Step("http://30s-busy/do"),))
+    await bench.transactions.submit(busy)
+    await asyncio.sleep(0.1)
+    steps = [Step("http://30s-busy/do"), Step("http://free/do")]
+    both = replace(
+        request(steps=2, concurrent=True), gid="both", steps=tuple(steps if busy_first else steps[::-1])
+    )
+    free = "02" if busy_first else "01"
+    if is_submitted:
+        await bench.transactions.submit(replace(busy, gid="refused"))
+        await asyncio.sleep(1.5)  # for its place, in vain
+        await bench.transactions.submit(both)
+    else:
+        put_due(bench, "both", "", custom_data='{"concurrent":true}', trans_type="saga")
+        rows = [
+            row
+            for number, step in enumerate(both.steps, 1)
+            for row in (
+                Branch("both", f"0{number}", "compensate", ""),
+                Branch("both", f"0{number}", "action", step.action),
+            )
+        ]
+        bench.rows.branches["both"] = tuple(rows)
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(2)
+    looking.cancel()
+    assert f"action {free}" in bench.caller.called
+
+
+@virtually
 async def test_sagas_that_nobody_submits_are_out_of_the_way_after_one_look() -> None:
     bench = Bench(succeed)
     for number in range(10_000):
