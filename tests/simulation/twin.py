@@ -114,7 +114,11 @@ class TwinStore:
 
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
         await self._read()
-        return [_found(row) for row in self._due(now)[:limit]]
+        due, kept = self._due(now), set[int]()
+        for status in UNFINISHED:
+            kept.update([row.id for row in due if row.status is status][: limit // len(UNFINISHED)])
+        kept.update([row.id for row in due if row.id not in kept][: limit - len(kept)])
+        return [_found(row) for row in due if row.id in kept]
 
     async def look_at(self, due: Sequence[Due]) -> Sequence[Candidate]:
         await self._read()
