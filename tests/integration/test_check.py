@@ -15,7 +15,6 @@ import yaml
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from loguru import logger
 
 from coordinator.cli import main as cli
 from coordinator.config.read import load_settings
@@ -24,6 +23,7 @@ from coordinator.server import process, server
 from coordinator.server.server import Server
 from coordinator.telemetry.log_output import configure_logging
 from tests.conftest import StartCoordinator
+from tests.support.logs import logging_as_before
 from tests.support.ports import HOST, free_port
 from tests.support.servers import Database, EtcdServer, PostgresDatabase
 from tests.support.under_test import CoordinatorProcess, store_settings
@@ -183,14 +183,13 @@ def test_what_check_calls_ok_really_starts(folder: Path, monkeypatch: pytest.Mon
         finally:
             await one.stop()
 
-    try:
+    with logging_as_before():
         configure_logging(found.log_level, found.log.destinations, rotation=found.log.rotation)
-        asyncio.run(start_and_stop())
-    except StartError as error:
-        assert found.store.driver != "sqlite", error
-        assert "was not there within" in error.message
-    finally:
-        logger.remove()
+        try:
+            asyncio.run(start_and_stop())
+        except StartError as error:
+            assert found.store.driver != "sqlite", error
+            assert "was not there within" in error.message
 
 
 @pytest.fixture
