@@ -18,9 +18,8 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/\d\.\d ([1-9]\d\d)(?: [^\n]*)?\r?\n")
 _BLOCK_END: Final = re.compile(rb"\n\r?\n")
-_LARGE_REQUEST: Final = (
-    1 << 16
-)  # bytes; of a smaller one nothing is left to be written when its answer is whole
+# Bytes; of a smaller one nothing is left to be written when its answer is whole.
+_LARGE_REQUEST: Final = 1 << 16
 _SWITCHING: Final = 101  # the interim status that nothing follows
 _NOT_HTTP: Final = "the answer is not HTTP"
 _CLOSED_BEFORE: Final = "the connection was closed before one came"
@@ -143,12 +142,7 @@ class Connection(asyncio.Protocol):
             self.abort(Broken(_NOT_HTTP, "it speaks without being asked"))
             return
         if reply.status is None:
-            if not reply.head:
-                reply.head = data
-            elif type(reply.head) is bytes:
-                reply.head = bytearray(reply.head) + data
-            else:
-                reply.head += data
+            reply.head = _joined(reply.head, data)
         body_bytes = len(reply.body)
         try:
             self._parser.feed_data(data)
@@ -211,12 +205,7 @@ class Connection(asyncio.Protocol):
         reply = self._reply
         if reply is None or self._is_whole:
             return
-        if not reply.body:
-            reply.body = data
-        elif type(reply.body) is bytes:
-            reply.body = bytearray(reply.body) + data
-        else:
-            reply.body += data
+        reply.body = _joined(reply.body, data)
 
     def on_message_complete(self) -> None:
         """An answer has come to its end."""
@@ -266,6 +255,16 @@ class Connection(asyncio.Protocol):
             if error is not None:
                 what = "the connection broke"
         self.abort(Broken(what, closed if error is None else text_of(error)))
+
+
+def _joined(before: bytes | bytearray, piece: bytes) -> bytes | bytearray:
+    """What came before and the next piece; of the first piece no copy is made."""
+    if not before:
+        return piece
+    if type(before) is bytes:
+        return bytearray(before) + piece
+    before += piece
+    return before
 
 
 def _ends_with_it(headers: dict[bytes, bytes]) -> bool:
