@@ -12,7 +12,6 @@ from coordinator.engine.shelf import Known, Shelf
 from coordinator.errors import DtmError
 from coordinator.model import Status, TransType
 from coordinator.store.base import Candidate, Claim, Deferral, Due
-from coordinator.store.wall_clock import rounded_up
 from coordinator.telemetry.log import log
 
 _UNDRIVEABLE: Final = timedelta(seconds=300)  # until a row that nobody can drive is looked at again
@@ -155,7 +154,7 @@ class Recovery:
         self._shelf.put(known.left_until(until))
 
     def _put_off(self, candidate: Candidate, how_long: timedelta, page: _Page) -> None:
-        page.deferrals.append(Deferral(candidate.due, rounded_up(page.now + how_long)))
+        page.deferrals.append(Deferral(candidate.due, page.now + how_long))
 
     def _has_room(self, endpoint: str, page: _Page) -> bool:
         admission = self._engine.tools.admission
