@@ -5,8 +5,7 @@ A saga is rolled back whatever its branch says; what a client gave is refused by
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ from coordinator.errors import Invalid
 from coordinator.model import Status
 from coordinator.store.base import Assign, Change, Changed, Filter
 from coordinator.store.open import StoreConfig, open_store
-from coordinator.store.sql import SqlStore
 from tests.conftest import StartCoordinator
 from tests.support.ports import HOST, free_port
 from tests.support.servers import Database, MariaDBServer, PostgresServer
-from tests.support.store_config import config_of
+from tests.support.store_config import config_of, opened
 from tests.support.store_contract import TIMEOUT, branches, change, insert, stored, transaction
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
@@ -63,15 +61,6 @@ def narrow(
     database = made(request.param, mariadb, postgres)
     yield database
     (mariadb if database.port == mariadb.port else postgres).drop_database(database.name)
-
-
-@asynccontextmanager
-async def opened(database: Database) -> AsyncIterator[SqlStore]:
-    store = await open_store(config_of(database), clock=SystemClock(), zone=None, wait_seconds=5.0)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 def aborts(gid: str, owner: str, reason: str) -> Change:
@@ -129,7 +118,7 @@ def final(ours: Any, gid: str) -> dict[str, Any]:
 
 
 async def test_as_much_of_the_words_is_kept_as_can_be(narrow: Database) -> None:
-    async with opened(narrow) as store:
+    async with opened(config_of(narrow)) as store:
         row = await insert(store, "words")
         said = f"url:http://bank return failed: é {SAYS} {'x' * 2000} FAILURE"
         assert await store.change(aborts("words", row.owner, said), timeout=TIMEOUT) is Changed.APPLIED
@@ -141,7 +130,7 @@ async def test_as_much_of_the_words_is_kept_as_can_be(narrow: Database) -> None:
 
 
 async def test_a_column_that_became_narrower_since_the_start(mariadb_database: Database) -> None:
-    async with opened(mariadb_database) as store:
+    async with opened(config_of(mariadb_database)) as store:
         first, second = await insert(store, "first"), await insert(store, "second")
         mariadb_database.execute(
             "ALTER TABLE trans_global MODIFY rollback_reason varchar(70) CHARACTER SET ascii"
@@ -161,7 +150,7 @@ async def test_a_column_that_became_narrower_since_the_start(mariadb_database: D
 
 async def test_what_a_client_gave_is_refused_by_name(narrow: Database) -> None:
     """PROTOCOL §14: never cut."""
-    async with opened(narrow) as store:
+    async with opened(config_of(narrow)) as store:
         row = await insert(store, "theirs")
         with pytest.raises(Invalid, match=r"^rollback_reason (holds|is too long)"):
             await store.change(change("theirs", rollback_reason=f"{SAYS} {'x' * 200}"), timeout=TIMEOUT)
@@ -173,7 +162,7 @@ async def test_a_client_is_told_which_value_the_tables_cannot_keep(
     kind: str, mariadb: MariaDBServer, postgres: PostgresServer
 ) -> None:
     database = made(kind, mariadb, postgres)
-    async with opened(database) as store:
+    async with opened(config_of(database)) as store:
         for gid, values in (("😀", {}), ("a", {"custom_data": "😀"}), ("b", {"query_prepared": "http://😀"})):
             name = next(iter(values), "gid")
             with pytest.raises(Invalid, match=f"^{name} holds '.U0001f600', which its column in the store"):
@@ -189,10 +178,10 @@ async def test_a_client_is_told_which_value_the_tables_cannot_keep(
 
 
 async def test_a_trace_that_the_column_cannot_keep_refuses_no_submit(mariadb_database: Database) -> None:
-    async with opened(mariadb_database):
+    async with opened(config_of(mariadb_database)):
         pass
     mariadb_database.execute("ALTER TABLE trans_global MODIFY ext_data varchar(20)")
-    async with opened(mariadb_database) as store:
+    async with opened(config_of(mariadb_database)) as store:
         row = await insert(store, "traced", ext_data='{"traceparent":"00-0123456789-01"}')
         assert row.ext_data == ""
         mark = Change("traced", frozenset({Status.SUBMITTED}), row.owner, by_driver=True,

@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,10 +13,9 @@ from coordinator.clock import SystemClock
 from coordinator.errors import Invalid, StartError
 from coordinator.model import BranchStatus, Status
 from coordinator.store.base import Changed, Filter
-from coordinator.store.open import StoreConfig, open_store
-from coordinator.store.sql import SqlStore
+from coordinator.store.open import open_store
 from tests.support.servers import PostgresDatabase, PostgresServer
-from tests.support.store_config import config_of
+from tests.support.store_config import config_of, opened
 from tests.support.store_contract import TIMEOUT, branches, change, claim, insert, stored, transaction
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
@@ -65,17 +62,6 @@ VALUES
   ('from-them', 'http://host/undo', NULL, '\\x7b7d', '01', 'compensate', 'prepared', '{early}', '{early}'),
   ('from-them', 'http://host/do', '{{"old":1}}', NULL, '01', 'action', 'prepared', '{early}', '{early}')
 """
-
-
-@asynccontextmanager
-async def opened(
-    config: StoreConfig, *, zone: tzinfo | None = None, reset: bool = False
-) -> AsyncIterator[SqlStore]:
-    store = await open_store(config, clock=SystemClock(), zone=zone, reset=reset, wait_seconds=5.0)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 def tables(database: PostgresDatabase, schema: str) -> set[object]:

@@ -3,8 +3,6 @@
 import asyncio
 import math
 import stat
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from tests.support.ports import HOST, free_port
 from tests.support.servers import Database, MariaDBServer, PostgresDatabase, PostgresServer
-from tests.support.store_config import config_of
+from tests.support.store_config import config_of, opened
 from tests.support.store_contract import insert
 
 CONNECTIONS_OF = {
@@ -31,28 +29,6 @@ CONNECTIONS_OF = {
     PostgresServer: "SELECT pid FROM pg_stat_activity"
     " WHERE datname = '{}' AND application_name = 'dtm-coordinator'",
 }
-
-
-@pytest.fixture(params=["mariadb", "postgres"])
-def server(request: pytest.FixtureRequest) -> MariaDBServer | PostgresServer:
-    found: MariaDBServer | PostgresServer = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def database(server: MariaDBServer | PostgresServer) -> Iterator[Database]:
-    made = server.create_database()
-    yield made
-    server.start().drop_database(made.name)
-
-
-@asynccontextmanager
-async def opened(config: StoreConfig) -> AsyncIterator[SqlStore]:
-    store = await open_store(config, clock=SystemClock(), zone=None, wait_seconds=5.0)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 def connections(server: MariaDBServer | PostgresServer, database: Database) -> set[Any]:

@@ -6,8 +6,7 @@ import sqlite3
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -23,38 +22,13 @@ from coordinator.service.topics import CATEGORY, Topics
 from coordinator.store import runner, writes
 from coordinator.store.base import Assign, Change, Changed, Store
 from coordinator.store.open import StoreConfig, open_store
-from coordinator.store.sql import SqlStore
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy
 from tests.support.servers import Database, MariaDBServer, PostgresDatabase, PostgresServer
-from tests.support.store_config import config_of
+from tests.support.store_config import config_of, opened
 from tests.support.store_contract import branches, claim, insert, statuses, stored, transaction
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(params=["mariadb", "postgres"])
-def server(request: pytest.FixtureRequest) -> MariaDBServer | PostgresServer:
-    """Each database server in turn."""
-    found: MariaDBServer | PostgresServer = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def database(server: MariaDBServer | PostgresServer) -> Iterator[Database]:
-    """An empty database of this test's own."""
-    made = server.create_database()
-    yield made
-    server.start().drop_database(made.name)
-
-
-@asynccontextmanager
-async def opened(config: StoreConfig, *, wait_seconds: float = 5.0) -> AsyncIterator[SqlStore]:
-    store = await open_store(config, clock=SystemClock(), zone=None, wait_seconds=wait_seconds)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @contextlib.contextmanager
