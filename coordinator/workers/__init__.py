@@ -1,0 +1,1 @@
+"""Several processes as one coordinator: started, watched and ended. Imports server, config and below."""
