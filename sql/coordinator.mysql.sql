@@ -73,3 +73,176 @@ CREATE TABLE IF NOT EXISTS dtm_node (
   last_seen datetime NOT NULL,                -- written every few seconds
   PRIMARY KEY (name)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- Tokens by which callers are known, as SHA-256; needed where Access.Mode is not off. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_token (
+  id varchar(45) NOT NULL,
+  hash varchar(64) NOT NULL,
+  name varchar(128) NOT NULL,
+  role varchar(45) NOT NULL,
+  gid_prefix varchar(128) NOT NULL,
+  made datetime NOT NULL,
+  expires datetime NOT NULL,
+  revoked datetime DEFAULT NULL,
+  last_used datetime DEFAULT NULL,
+  PRIMARY KEY (id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- People who log in to the console; the password is Argon2id's text of it. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_user (
+  name varchar(64) NOT NULL,
+  password varchar(255) NOT NULL,
+  role varchar(45) NOT NULL,
+  made datetime NOT NULL,
+  changed datetime NOT NULL,
+  disabled datetime DEFAULT NULL,
+  last_login datetime DEFAULT NULL,
+  PRIMARY KEY (name)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- Who is logged in; what their browsers hold is stored as SHA-256. Rows are kept until they expire. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_session (
+  hash varchar(64) NOT NULL,
+  login varchar(64) NOT NULL,
+  name varchar(128) NOT NULL,
+  method varchar(45) NOT NULL,
+  issuer varchar(255) NOT NULL,
+  subject varchar(255) NOT NULL,
+  role varchar(45) NOT NULL,
+  address varchar(128) NOT NULL,
+  made datetime NOT NULL,
+  expires datetime NOT NULL,
+  last_used datetime NOT NULL,
+  ended datetime DEFAULT NULL,
+  PRIMARY KEY (hash),
+  UNIQUE KEY dtm_session_login (login),
+  KEY dtm_session_subject (subject),
+  KEY dtm_session_expires (expires)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- Who changed what, and what was refused. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_audit (
+  id bigint NOT NULL AUTO_INCREMENT,
+  at datetime NOT NULL,
+  who varchar(128) NOT NULL,
+  method varchar(45) NOT NULL,
+  address varchar(128) NOT NULL,
+  coordinator varchar(128) NOT NULL,
+  action varchar(45) NOT NULL,
+  target varchar(1024) NOT NULL,
+  reason varchar(1024) NOT NULL,
+  was varchar(1024) NOT NULL,
+  became varchar(1024) NOT NULL,
+  outcome varchar(1024) NOT NULL,
+  PRIMARY KEY (id),
+  KEY dtm_audit_at (at)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- What did not go well: of each branch and op the first three attempts and the last seventeen; a place is taken
+-- again. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_attempt (
+  gid varchar(128) NOT NULL,
+  branch_id varchar(128) NOT NULL,
+  op varchar(45) NOT NULL,
+  place int NOT NULL,                -- 0 to 2: the first ones; 3 to 19: a ring of the last ones
+  number int NOT NULL,               -- counts from 1
+  result varchar(45) NOT NULL,       -- failure, ongoing, unknown
+  kind varchar(45) NOT NULL,         -- what kept it from success: status, timeout, refused, dns, tls and so on
+  status int,                        -- HTTP's or gRPC's, where the branch spoke
+  url varchar(1024) NOT NULL,
+  endpoint varchar(255) NOT NULL,
+  answer varchar(2048) NOT NULL,     -- at most 2,048 bytes, without secrets
+  fingerprint varchar(160) NOT NULL, -- alike for errors that differ in digits, ids and times alone
+  coordinator varchar(128) NOT NULL,
+  began datetime NOT NULL,           -- of the first of equal calls that followed each other
+  last datetime NOT NULL,            -- when the latest of them that was noted ended
+  milliseconds bigint NOT NULL,      -- that it took
+  times int NOT NULL,                -- equal calls that were noted
+  PRIMARY KEY (gid, branch_id, op, place)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- Unfinished transactions whose last round was held up by a branch. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_stuck (
+  gid varchar(128) NOT NULL,
+  trans_type varchar(45) NOT NULL,
+  status varchar(12) NOT NULL,
+  branch_id varchar(128) NOT NULL,
+  op varchar(45) NOT NULL,
+  endpoint varchar(255) NOT NULL,
+  kind varchar(45) NOT NULL,
+  fingerprint varchar(160) NOT NULL,
+  error varchar(1024) NOT NULL,
+  coordinator varchar(128) NOT NULL,
+  since datetime NOT NULL,
+  PRIMARY KEY (gid),
+  KEY dtm_stuck_cause (endpoint, op, fingerprint, since),
+  KEY dtm_stuck_since (since)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- An action asked of many transactions: one row for each. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_bulk (
+  id bigint NOT NULL AUTO_INCREMENT,
+  action varchar(45) NOT NULL,       -- retry, rollback, stop
+  wanted varchar(1024) NOT NULL,     -- the filter
+  id_max bigint NOT NULL,            -- the newest transaction that it could find
+  items int NOT NULL,                -- how many it found
+  rate int NOT NULL,                 -- of them a second
+  reason varchar(1024) NOT NULL,
+  who varchar(128) NOT NULL,         -- asked for it
+  method varchar(45) NOT NULL,
+  address varchar(128) NOT NULL,
+  gid_prefix varchar(128) NOT NULL,  -- of the gids that are theirs
+  needs varchar(45) NOT NULL,        -- the permission
+  source bigint,                     -- the one whose failed items these are
+  state varchar(12) NOT NULL,        -- making, running, paused, done, cancelled
+  owner varchar(128) NOT NULL,       -- which run of which coordinator works on it
+  until datetime NOT NULL,           -- after this any other may; by the database's clock
+  passed int NOT NULL,               -- all items up to this number have a result
+  done int NOT NULL,                 -- of the results, as last counted
+  not_eligible int NOT NULL,
+  refused int NOT NULL,
+  failed int NOT NULL,
+  made datetime NOT NULL,
+  ended datetime,
+  PRIMARY KEY (id),
+  KEY dtm_bulk_state (state)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- The transactions that it is asked of, fixed before it begins.
+CREATE TABLE IF NOT EXISTS dtm_bulk_item (
+  bulk bigint NOT NULL,
+  number int NOT NULL,       -- counts from 1
+  gid varchar(128) NOT NULL,
+  trans_id bigint NOT NULL,  -- its id in trans_global
+  PRIMARY KEY (bulk, number)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- How it went with each: written in the commit of the action itself. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_bulk_result (
+  bulk bigint NOT NULL,
+  number int NOT NULL,
+  result varchar(12) NOT NULL, -- done, not_eligible, refused, failed
+  said varchar(255) NOT NULL,  -- why, where it was not done
+  at datetime NOT NULL,
+  PRIMARY KEY (bulk, number)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- What coordinators share of the store's upkeep: who does it now, and what is known of the tables. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_shared (
+  name varchar(45) NOT NULL,         -- tables, purge, census
+  holder varchar(128) NOT NULL,      -- the coordinator that does it until then
+  held_until datetime NOT NULL,
+  value varchar(1024) NOT NULL,      -- JSON
+  changed datetime NOT NULL,         -- when the value was written
+  PRIMARY KEY (name)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- Endpoints to which nothing is to be called for a while, on an operator's word. Times are UTC.
+CREATE TABLE IF NOT EXISTS dtm_hold (
+  endpoint varchar(255) COLLATE utf8mb4_bin NOT NULL,  -- scheme, host and port, or gRPC target
+  reason varchar(1024) NOT NULL,
+  who varchar(128) NOT NULL,
+  since datetime NOT NULL,
+  until datetime NOT NULL,                    -- over after this, without anybody's doing
+  PRIMARY KEY (endpoint)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

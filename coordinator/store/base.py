@@ -13,6 +13,8 @@ from enum import Enum
 from typing import Protocol
 
 from coordinator.model import EPOCH, Branch, BranchKey, BranchStatus, Options, Status, Transaction
+from coordinator.store.listed import Filter, Listed
+from coordinator.store.own_rows import OwnRow, OwnRowsOfCount, OwnWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +35,6 @@ class Assign:
     ext_data: str | None = None
 
 
-def assigned(transaction: Transaction, assign: Assign) -> Transaction:
-    """The transaction as it stands after the assignment was stored."""
-    now, new = transaction, assign  # written out, since `replace` takes three times as long
-    return Transaction(
-        now.gid,
-        now.trans_type,
-        now.status if new.status is None else new.status,
-        now.protocol,
-        now.query_prepared,
-        now.options if new.options is None else new.options,
-        now.custom_data if new.custom_data is None else new.custom_data,
-        now.result if new.result is None else new.result,
-        now.rollback_reason if new.rollback_reason is None else new.rollback_reason,
-        now.create_time,
-        now.update_time,
-        now.finish_time,
-        now.rollback_time,
-        now.next_cron_interval if new.next_cron_interval is None else new.next_cron_interval,
-        now.next_cron_time if new.next_cron_time is None else new.next_cron_time,
-        now.owner if new.owner is None else new.owner,
-        now.ext_data if new.ext_data is None else new.ext_data,
-        now.id,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """One atomic change of a stored transaction: branch results, new branches and new values, or nothing.
@@ -75,6 +52,8 @@ class Change:
     trans_type: str = ""
     added: tuple[Branch, ...] = ()  # rows to add; one that is stored exactly so already is left as it is
     by_driver: bool = False
+    # Written in the same commit, unless the change is refused or stood before.
+    own_rows: tuple[OwnWrite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,23 +88,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """How a move ended, and the transaction as it stands since; None where it is missing."""
+    """How a move ended, and the transaction as it stands since; None where it is missing.
+
+    Of one that was remembered ids are 0, and times of creation and update those that were asked for.
+    """
 
     changed: Changed
     stored: Stored | None
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What `all` lists (PROTOCOL §3). Empty and None mean any; with a gid the others are ignored."""
-
-    gid: str = ""
-    status: str = ""
-    trans_type: str = ""
-    create_time_start: datetime | None = None
-    create_time_end: datetime | None = None
-    limit: int = 100  # rows, at least 1
-    before_id: int | None = None  # only rows with a smaller id
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +126,25 @@ class KeyValues(Protocol):
         """
         ...
 
-    async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
+    async def put_value(
+        self,
+        category: str,
+        key: str,
+        value: str,
+        *,
+        replaces: KeyValue | None,
+        own_rows: Sequence[OwnRow] = (),
+    ) -> bool:
         """Write the value if the row is still the one that was read; None means: is not there yet.
 
-        Its version grows by one. Returns False, changing nothing, when somebody else was faster; one that was
-        deleted and made anew meanwhile is another row, though its version is the same. Raises Invalid for a
-        key or value that does not fit its column.
+        own_rows: added in the same commit. Its version grows by one. Returns False, changing nothing, when
+        somebody else was faster; one that was deleted and made anew meanwhile is another row, though its
+        version is the same. Raises Invalid for a key or value that does not fit its column.
         """
         ...
 
-    async def delete_value(self, row: KeyValue) -> bool:
-        """Delete the row if it is still as it was read; False when it is not."""
+    async def delete_value(self, row: KeyValue, *, own_rows: Sequence[OwnRow] = ()) -> bool:
+        """Delete the row if it is still as it was read; False when it is not. own_rows: see put_value."""
         ...
 
 
@@ -181,11 +158,17 @@ class Backlog:
     oldest_created: datetime | None = None
 
 
+def payload_bytes(branches: Sequence[Branch]) -> int:
+    """Bytes that the payloads of these branches take."""
+    return sum([len(branch.payload) for branch in branches])
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A transaction that is due, as it was found; whoever claims it compares all of this."""
 
     id: int
+    gid: str
     status: str
     owner: str
     next_cron_time: datetime | None  # aware; None where the column holds no time
@@ -243,8 +226,8 @@ class Store(KeyValues, Protocol):
         """The transaction of exactly that gid, with its branches in order of registration."""
         ...
 
-    async def list(self, wanted: Filter) -> Sequence[Transaction]:
-        """At most `wanted.limit` transactions, newest first."""
+    async def list(self, wanted: Filter) -> Listed:
+        """At most `wanted.limit` transactions."""
         ...
 
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
@@ -254,6 +237,10 @@ class Store(KeyValues, Protocol):
         written, so that another coordinator may find the same; prepared sagas are among them, if they were
         stored with a time that comes.
         """
+        ...
+
+    async def next_due(self, *, after: datetime) -> datetime | None:
+        """The earliest next_cron_time of an unfinished row behind that moment, whoever holds the row now."""
         ...
 
     async def look_at(self, due: Sequence[Due]) -> Sequence[Candidate]:
@@ -278,12 +265,14 @@ class Store(KeyValues, Protocol):
         """
         ...
 
-    async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
+    async def reset_cron_time(
+        self, *, now: datetime, later_than: datetime, limit: int, own_rows: OwnRowsOfCount | None = None
+    ) -> tuple[int, bool]:
         """Make due at once at most `limit` unfinished rows whose next_cron_time is after `later_than`.
 
         Rows that a coordinator drives are left alone: due, they would be driven by a second one as well. That
         it has died nobody can know of another before its lease is over; then they are due already.
-        Returns how many, and whether there are more.
+        Returns how many, and whether there are more. own_rows: of how many, added in the same commit.
         """
         ...
 

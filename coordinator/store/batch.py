@@ -6,43 +6,15 @@ are.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from coordinator.errors import DtmError
-from coordinator.model import Status
-from coordinator.store.base import Change, Changed, Moved
+from coordinator.store.base import Changed, Moved
 from coordinator.store.fence import Verdict, verdict
-from coordinator.store.statements import AssignedValues, Cursor, Statements, Values
-from coordinator.store.takeovers import NOT_FOUND, Takeover, judge_takeover, read_stored
-
-# The columns that a change may assign, in the order of AssignedValues. finish_time and rollback_time follow
-# status.
-ASSIGNED_COLUMNS: Final = (
-    "status", "owner", "next_cron_interval", "next_cron_time", "rollback_reason", "result", "options",
-    "custom_data", "ext_data",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Insertion:
-    """A new transaction as it will be stored."""
-
-    gid: str
-    owner: str  # tells a repeat of this insertion from another's; "" never does
-    row: Values  # see Statements
-    branch_rows: tuple[Values, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """A change, with the values it assigns as they will be stored."""
-
-    gid: str
-    change: Change
-    values: AssignedValues
-    branch_rows: tuple[Values, ...] = ()  # of the branches it adds
-
+from coordinator.store.gathered import Gathered, Insertion, Update
+from coordinator.store.statements import Cursor, Statements, Values, Wanted
+from coordinator.store.takeovers import NOT_FOUND, Takeover, judge_takeover, stored_of
 
 Work = Insertion | Update | Takeover
 Outcome = Changed | Moved | DtmError
@@ -51,6 +23,16 @@ _CHANGE_BYTES: Final = 512  # about, in a statement, of a row beside what may be
 _RESULT_BYTES: Final = 128
 _TAKEOVER_BYTES: Final = 8192  # of options and custom_data, which are bounded
 _BYTES_A_CHARACTER: Final = 4  # at most
+
+
+def plain(works: Sequence[Work]) -> list[Work]:
+    """These without the rows of our own that drivers keep of what went wrong."""
+    return [
+        replace(work, change=replace(work.change, own_rows=()))
+        if isinstance(work, Update) and work.change.by_driver and work.change.own_rows
+        else work
+        for work in works
+    ]
 
 
 def size_of(work: Work) -> int:
@@ -63,6 +45,7 @@ def size_of(work: Work) -> int:
         size += _bytes_of(query_prepared) + _bytes_of(options) + _bytes_of(custom_data)
         return 2 * _CHANGE_BYTES + size + _bytes_of(ext_data)
     size += _RESULT_BYTES * len(work.change.results)
+    size += sum([_CHANGE_BYTES + _BYTES_A_CHARACTER * row.size for row in work.change.own_rows])
     if work.values:
         size += sum([_bytes_of(value) for value in work.values if isinstance(value, str)])
     return _CHANGE_BYTES + size
@@ -80,43 +63,6 @@ class _Row(NamedTuple):
     trans_type: str
 
 
-@dataclass(slots=True)
-class _Writes:
-    """What is left to write once every verdict is known, gathered by statement."""
-
-    rows: list[Values] = field(default_factory=list)
-    branch_rows: list[Values] = field(default_factory=list)
-    results: dict[str, list[Values]] = field(default_factory=dict)  # by branch status
-    # Gids and their values, by the columns that they assign and the status.
-    assignments: dict[tuple[Any, ...], list[tuple[str, AssignedValues]]] = field(default_factory=dict)
-
-    def add_insertion(self, work: Insertion) -> None:
-        self.rows.append(work.row)
-        self.branch_rows.extend(work.branch_rows)
-
-    def add_update(self, work: Update, branch_rows: Sequence[Values]) -> None:
-        self.branch_rows.extend(branch_rows)
-        for (branch_id, op), status in work.change.results:
-            self.results.setdefault(status, []).append((work.gid, branch_id, op))
-        if work.values:
-            self.assign(work.gid, work.values)
-
-    def assign(self, gid: str, values: AssignedValues) -> None:
-        kind = (values[0], *[value is None for value in values])
-        self.assignments.setdefault(kind, []).append((gid, values))
-
-    def write(self, cursor: Cursor, statements: Statements, now: str) -> None:
-        if self.rows:
-            statements.insert_globals(cursor, self.rows, now)
-        if self.branch_rows:
-            statements.insert_branches(cursor, self.branch_rows, now)
-        for status, keys in self.results.items():
-            statements.record_results(cursor, status, keys, now)
-        for rows in self.assignments.values():
-            gids = [gid for gid, _ in rows]
-            statements.update_globals(cursor, _assignments([values for _, values in rows], now), gids, now)
-
-
 def write_batch(
     cursor: Cursor, statements: Statements, works: Sequence[Work], now: str, *, wait: bool = False
 ) -> list[Outcome | None]:
@@ -128,14 +74,14 @@ def write_batch(
     holds the row; of a move it is told how the row stands now, or why it cannot be made. Raises the driver's
     error when the database refuses a value; nothing may be committed then.
     """
-    found = {
-        gid: _Row(*columns)
-        for gid, *columns in statements.lock_globals(cursor, [work.gid for work in works], wait=wait)
-    }
+    takeovers = [work for work in works if isinstance(work, Takeover)]
+    wanted = Wanted([work.gid for work in works], _added(works), [work.gid for work in takeovers])
+    looked = statements.look(cursor, wanted, wait=wait)
+    found = {gid: _Row(*columns) for gid, *columns in looked.locked}
     in_the_way = _look_alikes(works, found) if found else ()
-    registered = _registered(cursor, statements, works)
-    stored = read_stored(cursor, statements, works, found)
-    writes = _Writes()
+    registered = {tuple(row) for row in looked.branches}
+    stored = stored_of(takeovers, found, looked)
+    writes = Gathered()
     outcomes: list[Outcome | None] = []
     for work in works:
         match work:
@@ -165,7 +111,7 @@ def _without_held(
 
 
 def _judge_insertion(
-    work: Insertion, stored: _Row | None, in_the_way: Collection[str], writes: _Writes
+    work: Insertion, stored: _Row | None, in_the_way: Collection[str], writes: Gathered
 ) -> Changed:
     if stored is not None:
         return Changed.APPLIED if work.owner and stored.owner == work.owner else Changed.REFUSED
@@ -176,7 +122,7 @@ def _judge_insertion(
 
 
 def _judge_update(
-    work: Update, stored: _Row | None, registered: Collection[Values], writes: _Writes
+    work: Update, stored: _Row | None, registered: Collection[Values], writes: Gathered
 ) -> Changed:
     if stored is None:
         return Changed.MISSING
@@ -195,15 +141,14 @@ def _judge_update(
             return Changed.REFUSED
 
 
-def _registered(cursor: Cursor, statements: Statements, works: Sequence[Work]) -> Collection[Values]:
-    """The rows that are stored already of those that the batch wants to add. Rare: most changes add none."""
-    keys = [
+def _added(works: Sequence[Work]) -> list[Values]:
+    """Which branch rows the batch wants to add. Rare: most changes add none."""
+    return [
         (gid, branch_id, op)
         for work in works
         if isinstance(work, Update)
         for gid, _, _, branch_id, op, _ in work.branch_rows
     ]
-    return {tuple(row) for row in statements.stored_branches(cursor, keys)} if keys else ()
 
 
 def _branch_keys(gid: str, rows: Collection[Values]) -> set[tuple[str, str]]:
@@ -224,19 +169,3 @@ def _look_alikes(works: Sequence[Work], found: Collection[str]) -> Collection[st
         return (works[0].gid,)
     folded = {gid.casefold() for gid in strangers}
     return {work.gid for work in works if work.gid.casefold() in folded}
-
-
-def _assignments(rows: Sequence[AssignedValues], now: str) -> dict[str, Any]:
-    """The values by column: one for all rows, or a list where they differ."""
-    columns = zip(ASSIGNED_COLUMNS, zip(*rows, strict=True), strict=True)
-    assignments: dict[str, Any] = {
-        column: values[0] if values.count(values[0]) == len(values) else list(values)
-        for column, values in columns
-        if values[0] is not None
-    }
-    match assignments.get("status"):
-        case Status.SUCCEED:
-            assignments["finish_time"] = now
-        case Status.FAILED:
-            assignments["rollback_time"] = now
-    return assignments

@@ -10,7 +10,7 @@ from datetime import datetime
 from heapq import nsmallest
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, case, func, not_, null, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, func, not_, null, or_, select, union_all, update
 
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Status, TransType
@@ -32,6 +32,8 @@ _LIGHT_BRANCHES: Final = select(
         "payload_bytes"
     ),
 )
+COUNTED_MAX: Final = 100_000  # rows of a status that are counted; more are said to be so many
+SAMPLED_MAX: Final = 1_000  # rows of a status that are looked at for the oldest
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
 # A prepared saga waits for its client; nobody drives it.
 _TO_BE_DRIVEN: Final = or_(
@@ -47,7 +49,7 @@ def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock
     others: list[Row[Any]] = []
     for status in UNFINISHED_STATUSES:
         statement = (
-            select(_GLOBAL.id, _GLOBAL.status, _GLOBAL.owner, _GLOBAL.next_cron_time)
+            select(_GLOBAL.id, _GLOBAL.gid, _GLOBAL.status, _GLOBAL.owner, _GLOBAL.next_cron_time)
             .where(_GLOBAL.status == status, _GLOBAL.next_cron_time <= clock.text(now))
             .order_by(_GLOBAL.next_cron_time)
             .limit(limit)
@@ -62,7 +64,19 @@ def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock
 
     rows += nsmallest(limit - len(rows), others, key=due_since)
     oldest = sorted(rows, key=due_since)
-    return [Due(row.id, row.status, row.owner, clock.time(row.next_cron_time)) for row in oldest]
+    return [Due(row.id, row.gid, row.status, row.owner, clock.time(row.next_cron_time)) for row in oldest]
+
+
+def next_due(connection: Connection, after: datetime, clock: WallClock) -> datetime | None:
+    """The earliest that comes behind, status by status at the beginning of the same key."""
+    earliest = [
+        select(func.min(_GLOBAL.next_cron_time)).where(
+            _GLOBAL.status == status, _GLOBAL.next_cron_time > clock.text(after)
+        )
+        for status in UNFINISHED_STATUSES
+    ]
+    found = connection.execute(union_all(*earliest)).scalars()
+    return min((time for it in found if (time := clock.time(it)) is not None), default=None)
 
 
 def look_at(connection: Connection, due: Sequence[Due], clock: WallClock) -> list[Candidate]:
@@ -216,30 +230,34 @@ def _make_due(
 
 
 def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Backlog:
-    """Count the unfinished, by the key (status, next_cron_time); finished ones are never looked at."""
-    rows = connection.execute(
-        select(
-            _GLOBAL.status,
-            _TO_BE_DRIVEN.label("driven"),
-            func.count().label("number"),
-            func.sum(case((_GLOBAL.next_cron_time <= clock.text(now), 1), else_=0)).label("due"),
-            func.min(_GLOBAL.next_cron_time).label("first_due"),
-            func.min(_GLOBAL.create_time).label("first_created"),
-        )
-        .where(_GLOBAL.status.in_(UNFINISHED_STATUSES))
-        .group_by(_GLOBAL.status, text("driven"))
-    ).all()
-    by_status = dict.fromkeys((Status(name) for name in UNFINISHED_STATUSES), 0)
-    for row in rows:
-        name = text_of(row.status).strip().casefold()  # MySQL compares without regard to case, and blanks
-        if name in UNFINISHED_STATUSES:
-            by_status[Status(name)] += row.number
-    of_drivers = [row for row in rows if row.driven]
-    due = [time for row in of_drivers if (time := clock.time(row.first_due)) is not None and time <= now]
-    created = [time for row in of_drivers if (time := clock.time(row.first_created)) is not None]
-    return Backlog(
-        by_status,
-        sum(int(row.due) for row in of_drivers),
-        oldest_due=min(due, default=None),
-        oldest_created=min(created, default=None),
-    )
+    """Count the unfinished, by the key (status, next_cron_time) alone, up to COUNTED_MAX of each status.
+
+    The oldest is looked for among the first SAMPLED_MAX of each status that are due.
+    """
+    by_status: dict[Status, int] = {}
+    all_due, first_due, first_created = 0, None, None
+    for status in UNFINISHED_STATUSES:
+        of_status = (_GLOBAL.status == status,)
+        by_status[Status(status)] = _counted(connection, of_status)
+        if not by_status[Status(status)]:
+            continue
+        due = (*of_status, _GLOBAL.next_cron_time <= clock.text(now))
+        # A prepared saga is due only where another program has stored it, and only until it was found.
+        driven = (_TO_BE_DRIVEN,) if status == Status.PREPARED.value else ()
+        all_due += _counted(connection, (*due, *driven))
+        first = select(_GLOBAL.next_cron_time, _GLOBAL.create_time, _TO_BE_DRIVEN.label("driven"))
+        first = first.where(*of_status).order_by(_GLOBAL.next_cron_time).limit(SAMPLED_MAX)
+        rows = [row for row in connection.execute(first) if row.driven]
+        first_due = _earliest(first_due, *(clock.time(row.next_cron_time) for row in rows[:1]))
+        first_created = _earliest(first_created, *(clock.time(row.create_time) for row in rows))
+    oldest_due = first_due if first_due is not None and first_due <= now else None
+    return Backlog(by_status, all_due, oldest_due=oldest_due, oldest_created=first_created)
+
+
+def _counted(connection: Connection, wanted: Sequence[ColumnElement[bool]]) -> int:
+    some = select(_GLOBAL.id).where(*wanted).limit(COUNTED_MAX).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar() or 0
+
+
+def _earliest(*times: datetime | None) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)

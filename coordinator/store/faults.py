@@ -1,6 +1,7 @@
 """What a driver's error means for us: refused values, a row held by another, or a database that is away."""
 
 import sqlite3
+import ssl
 from enum import Enum
 from typing import Any, Final
 
@@ -25,6 +26,14 @@ STORE_ERRORS: Final = (
     UnicodeError,
     TimeoutError,
 )
+
+
+class Refused(StoreUnavailable):
+    """The database refused the write, and would again: a table is read only, a trigger says no."""
+
+
+class Unsuited(Refused):
+    """A table, a column or a right is missing, whatever the values are."""
 
 
 class FileReplaced(OSError):
@@ -184,7 +193,8 @@ def refusal(error: BaseException) -> DtmError:
         or _is_unsendable(cause)
     ):
         return Invalid(f"the store refused a value: {reason}")
-    return StoreUnavailable(f"the store refused the write: {reason}")
+    kind = Unsuited if is_unsuited(error) else Refused
+    return kind(f"the store refused the write: {reason}")
 
 
 def reason_of(error: BaseException) -> str:
@@ -195,6 +205,8 @@ def reason_of(error: BaseException) -> str:
     if _is_of_asyncpg(cause):
         cause = cause.__cause__ or cause  # the driver's own words, without SQLAlchemy's
     text = str(cause.args[1]) if error_number(cause) and len(cause.args) > 1 else str(cause)
+    if isinstance(cause, pymysql.Error) and isinstance(cause.__cause__, ssl.SSLError):
+        text = f"{text}: {cause.__cause__}"  # which its driver does not repeat
     return " ".join(text.split()) or type(cause).__name__
 
 

@@ -14,6 +14,7 @@ from coordinator.errors import Invalid
 from coordinator.model import Branch, Transaction
 from coordinator.store.base import Assign, Change
 from coordinator.store.limits import BYTES_MAX, TEXT_MAX
+from coordinator.store.own_rows import OwnRowGone, OwnWrite
 
 _BEYOND_16_BITS: Final = re.compile("[\U00010000-\U0010ffff]")
 _UTF_8: Final = "utf-8"  # of all our codecs the one that takes more than a byte for a character
@@ -79,6 +80,7 @@ _ANYTHING: Final = TextColumn()
 _HINT: Final = "shorten or change it, or make the column as in sql/"
 # Where the column turns out to be another than it was at the start.
 _PLAINEST: Final = TextColumn(64, character_set="US_ASCII")
+_PLAIN: Final = TextColumn(character_set="US_ASCII")
 
 
 def fitted(text: str, column: TextColumn) -> str:
@@ -112,28 +114,42 @@ def is_unfit(gid: str, columns: Columns) -> bool:
 
 
 def attempts(change: Change, columns: Columns) -> Iterator[Change]:
-    """The change as it can be stored; then, should it be refused all the same, with ever plainer words.
+    """The change as it can be stored; then, should it be refused all the same, with ever plainer words,
+    also without the rows of our own, which may be what was refused.
 
     Only a driver's is changed; of any other there is one attempt.
     """
     assign = change.assign
-    if not change.by_driver or (assign.rollback_reason is None and assign.ext_data is None):
+    has_words = assign.rollback_reason is not None or assign.ext_data is not None or bool(change.own_rows)
+    if not (change.by_driver and has_words):
         yield change
         return
-    ext_data = assign.ext_data
+    reason, ext_data, fitting = assign.rollback_reason, assign.ext_data, assign
     if ext_data is not None and problem_of(ext_data, columns.get("ext_data", _ANYTHING)):
         ext_data = None
-    reason = assign.rollback_reason
+        fitting = replace(fitting, ext_data=None)
     if reason is not None:
         column = columns.get("rollback_reason", _WORDS)
-        most = min(column.characters_max or TEXT_MAX, TEXT_MAX)
-        for width in (replace(column, characters_max=most), _PLAINEST):
-            yield replace(
-                change, assign=replace(assign, rollback_reason=fitted(reason, width), ext_data=ext_data)
-            )
-    else:
-        yield replace(change, assign=replace(assign, ext_data=ext_data))
-    yield replace(change, assign=replace(assign, rollback_reason=None, ext_data=None))
+        if column.characters_max is None or column.characters_max > TEXT_MAX:
+            column = replace(column, characters_max=TEXT_MAX)
+        if (words := fitted(reason, column)) != reason:
+            fitting = replace(fitting, rollback_reason=words)
+    yield change if fitting is assign else replace(change, assign=fitting)
+    plain_rows = tuple([_plain(row) for row in change.own_rows])
+    if change.own_rows:
+        yield replace(change, assign=fitting, own_rows=plain_rows)
+        yield replace(change, assign=fitting, own_rows=())
+    if reason is not None:
+        plainest = replace(fitting, rollback_reason=fitted(reason, _PLAINEST))
+        yield replace(change, assign=plainest, own_rows=plain_rows)
+    yield replace(change, assign=replace(assign, rollback_reason=None, ext_data=None), own_rows=())
+
+
+def _plain(row: OwnWrite) -> OwnWrite:
+    if isinstance(row, OwnRowGone):
+        return row
+    values = [_PLAIN.kept(value) if isinstance(value, str) else value for value in row.values]
+    return replace(row, values=tuple(values))
 
 
 def without_unfit_trace(transaction: Transaction, columns: Columns) -> Transaction:

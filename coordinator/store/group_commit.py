@@ -1,6 +1,6 @@
 """Group commit: what all running transactions want written, gathered into few commits.
 
-Knows no database. Callers queue their work; each writer takes what has gathered, without waiting for more,
+Knows no database. Callers queue their work; a writer takes what has gathered, without waiting for more,
 and hands it to `write`, which makes one commit of it. While that runs, the next batch gathers: an idle store
 is written to at once, a busy one shares each commit among many.
 
@@ -62,6 +62,7 @@ class GroupCommit(Generic[Work, Outcome]):
         self._busy: dict[str, Item[Work, Outcome]] = {}  # being written, by key
         self._held: dict[Item[Work, Outcome], asyncio.TimerHandle] = {}  # busy, and not with a writer
         self._idle: list[asyncio.Future[None]] = []  # one for each writer without work
+        self._help: asyncio.TimerHandle | None = None  # wakes a writer while others are busy
         self._expiry: asyncio.TimerHandle | None = None
         self.trouble = Trouble()
         self._closing = False
@@ -83,7 +84,7 @@ class GroupCommit(Generic[Work, Outcome]):
         item: Item[Work, Outcome] = Item(work, key, size, deadline, self._loop.create_future())
         self._waiting.append(item)
         if self._idle:
-            self._wake_writer()
+            self._call_writer()
         if self._expiry is None or deadline < self._expiry.when():
             self._expire_at(deadline)
         return await item.future
@@ -106,7 +107,7 @@ class GroupCommit(Generic[Work, Outcome]):
         for writer in writers:
             writer.cancel()
         await asyncio.gather(*writers, return_exceptions=True)
-        for timer in (self._expiry, *self._held.values()):
+        for timer in (self._expiry, self._help, *self._held.values()):
             if timer is not None:
                 timer.cancel()
 
@@ -151,6 +152,20 @@ class GroupCommit(Generic[Work, Outcome]):
         log.error("a store writer ended unexpectedly; starting another", exception=writer.exception())
         self._start_writer()
 
+    def _call_writer(self) -> None:
+        """Somebody waits and a writer is idle: it takes the work at once, or leaves it to one that is busy.
+
+        Batches are larger so, and cost less. Only where none is taken for a while, another writer helps.
+        """
+        if len(self._idle) >= len(self._writers):
+            self._wake_writer()
+        elif self._help is None:
+            self._help = self._loop.call_later(self._limits.patience_seconds, self._wake_helper)
+
+    def _wake_helper(self) -> None:
+        self._help = None
+        self._wake_writer()
+
     def _wake_writer(self) -> None:
         while self._idle:
             idle = self._idle.pop()
@@ -169,6 +184,11 @@ class GroupCommit(Generic[Work, Outcome]):
                 self._idle.append(idle)
                 await idle
                 continue
+            if self._help is not None:
+                self._help.cancel()
+                self._help = None
+            if self._idle and len(self._waiting):
+                self._call_writer()
             batch.sort(key=_key)  # the same in every batch, so that no two wait for each other in a ring
             self._busy.update([(item.key, item) for item in batch])
             self._room.give()
@@ -185,7 +205,7 @@ class GroupCommit(Generic[Work, Outcome]):
         """Let the next work of the same key be written."""
         del self._busy[item.key]
         if self._idle and len(self._waiting):
-            self._wake_writer()
+            self._call_writer()
 
     def _put_back_soon(self, item: Item[Work, Outcome], put_back: set[Item[Work, Outcome]]) -> None:
         """Somebody else holds its row: try again later, before other works of its key, in no writer's way."""

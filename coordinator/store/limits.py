@@ -18,6 +18,8 @@ BYTES_MAX: Final = 65_535  # text and blob
 TEXT_MAX: Final = 1024  # characters: urls, options, custom_data, reasons
 GID_MAX: Final = 128  # characters; also branch_id and owner
 NAME_MAX: Final = 45  # characters: trans_type, protocol, op
+USER_NAME_MAX: Final = 64  # characters
+SUBJECT_MAX: Final = 255  # characters: who somebody is to an issuer of OpenID Connect, and the issuer
 
 _WIDTHS: Final[Mapping[str, int]] = {
     "gid": GID_MAX,

@@ -5,17 +5,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from pymysql.constants import CLIENT
-from sqlalchemy import URL, Connection
+from pymysql.constants import CLIENT, CR
+from pymysql.err import OperationalError
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.discovery.logins import mysql_password
 from coordinator.errors import StartError
+from coordinator.store.at_once_mysql import MySQLAtOnce
 from coordinator.store.faults import STORE_ERRORS, Fault, error_number, fault_of, reason_of
 from coordinator.store.fitting import Columns, column_of
 from coordinator.store.packet import takes_packets
 from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
+from coordinator.store.statements_mysql import MySQLStatements
 from coordinator.telemetry.log import log
+from coordinator.tls import ClientTls
 
 _BATCH_BYTES_MAX: Final = 1_000_000
 _PACKET_BYTES_LEAST: Final = 4 * 1024 * 1024  # what statements are bounded for
@@ -43,6 +47,13 @@ _UNKNOWN_DATABASE: Final = 1049
 _EXISTS_ALREADY: Final = frozenset({1050, 1061})  # table, key: made by another coordinator at the same time
 
 
+def _require_encryption(connection: Any, _record: object) -> None:
+    """The driver goes on in plain text with a server that offers no TLS; nothing of ours may be sent so."""
+    if not connection.driver_connection.server_capabilities & CLIENT.SSL:
+        connection.close()
+        raise OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server offers no TLS")
+
+
 def _session(seconds: int) -> str:
     """What each connection begins with. seconds: after which a statement ends."""
     return _SESSION + _LIMIT.format(seconds, seconds)
@@ -54,6 +65,8 @@ class Facts:
 
     skip_locked: bool
     packets: bool  # several statements in one packet
+    statements: MySQLStatements
+    at_once: MySQLAtOnce | None  # where it compares rows in one packet
     batch_bytes_max: int
     columns: Columns
 
@@ -61,7 +74,7 @@ class Facts:
 class MySQLServer:
     """One server and database, by its configuration.
 
-    idle_max: connections kept open. lifetime_seconds: of one.
+    idle_max: connections kept open. lifetime_seconds: of one. tls: None: not encrypted.
     """
 
     def __init__(
@@ -75,6 +88,7 @@ class MySQLServer:
         connections_max: int,
         idle_max: int,
         lifetime_seconds: float,
+        tls: ClientTls | None = None,
     ) -> None:
         self._url = URL.create(
             "mysql+aiomysql",
@@ -88,20 +102,25 @@ class MySQLServer:
         self._where = place_of(self._url)
         self._idle_max = idle_max
         self._lifetime_seconds = lifetime_seconds
+        self._tls = tls
         self.engine = self._engine(self._url, connections_max)
 
     def _engine(self, url: URL, connections_max: int) -> AsyncEngine:
-        return engine_of(
+        engine = engine_of(
             url,
             connections_max=connections_max,
             idle_max=self._idle_max,
             lifetime_seconds=self._lifetime_seconds,
+            tls=self._tls,
             connect_args={
                 "connect_timeout": CONNECT_SECONDS,
                 "init_command": _session(_STATEMENT_SECONDS),
                 "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
             },
         )
+        if self._tls is not None:
+            event.listen(engine.sync_engine, "connect", _require_encryption)
+        return engine
 
     async def wait_until_usable(self, seconds: float) -> None:
         """Return when the database answers; it is made when absent. Raises StartError."""
@@ -146,7 +165,16 @@ class MySQLServer:
             log.warning("max_allowed_packet of {} is {}; 4 MiB at least are needed", self._where, packet)
         columns = {str(row[0]).lower(): column_of(*row[1:]) for row in found}
         skip_locked, packets = await self._can_skip_locked(), await self._takes_packets()
-        return Facts(skip_locked, packets, min(_BATCH_BYTES_MAX, int(packet) // 4), columns)
+        statements = MySQLStatements(skip_locked=skip_locked, packets=packets)
+        at_once = MySQLAtOnce(statements, skip_locked=skip_locked)
+        return Facts(
+            skip_locked,
+            packets,
+            statements,
+            at_once if packets and await self._understands(at_once) else None,
+            min(_BATCH_BYTES_MAX, int(packet) // 4),
+            columns,
+        )
 
     async def _can_skip_locked(self) -> bool:
         statement = "SELECT id FROM trans_global WHERE id = 0 FOR UPDATE SKIP LOCKED"
@@ -169,6 +197,15 @@ class MySQLServer:
                 return False
             self.cannot(error)
         return True
+
+    async def _understands(self, at_once: MySQLAtOnce) -> bool:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS), self.engine.connect() as connection:
+                return await connection.run_sync(lambda it: at_once.is_understood(it.connection.cursor()))
+        except STORE_ERRORS as error:
+            if fault_of(error) is Fault.REFUSED:
+                return False
+            self.cannot(error)
 
     def is_absent(self, error: BaseException) -> bool:
         """Whether an error says that the server has no such database."""

@@ -12,7 +12,7 @@ from coordinator.errors import DtmError, StartError, StoreUnavailable
 from coordinator.model import EPOCH
 from coordinator.store.faults import STORE_ERRORS, Fault, FileReplaced, fault_of, reason_of
 from coordinator.store.fleet import FORGOTTEN, Node, Roll, Seen, may_write, why_not_reset
-from coordinator.store.tables import DTM_NODE
+from coordinator.store.own_tables import DTM_NODE
 from coordinator.store.wall_clock import WallClock
 
 T = TypeVar("T")

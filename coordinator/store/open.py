@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, Final, Protocol, TypedDict, TypeVar
 
@@ -11,27 +11,30 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coordinator.clock import Clock
 from coordinator.errors import StartError
+from coordinator.store.at_once_postgres import PostgresAtOnce
 from coordinator.store.commits import Observer
 from coordinator.store.database import Database
 from coordinator.store.faults import STORE_ERRORS, reason_of
 from coordinator.store.mysql import MySQLServer
 from coordinator.store.nodes import AskTime, refuse_reset
+from coordinator.store.own_tables import DTM_SHARED, OWN_METADATA
 from coordinator.store.postgres import PostgresServer
 from coordinator.store.queries import read_time
 from coordinator.store.runner import AsyncRunner, Runner
+from coordinator.store.shared_table import write_tables
 from coordinator.store.sql import SqlStore
 from coordinator.store.sqlite_runner import SqliteRunner
-from coordinator.store.statements_mysql import MySQLStatements
 from coordinator.store.statements_postgres import PostgresStatements
 from coordinator.store.statements_sqlite import SqliteStatements
-from coordinator.store.tables import check_tables, make_own_tables, make_tables, own_tables_sql
+from coordinator.store.tables import check_tables, make_own_table, make_tables, own_table_sql
 from coordinator.store.waiting import Limits
 from coordinator.store.wall_clock import WallClock
 from coordinator.telemetry.log import log
+from coordinator.tls import ClientTls
 
 Facts_co = TypeVar("Facts_co", covariant=True)
 
-_SERVER_WRITERS: Final = 2  # while one waits for its commit, the other gathers and sends
+_SERVER_WRITERS: Final = 2  # so that one batch which is held up holds up no other
 _READS_AT_LEISURE_MAX: Final = 4  # a database server's work goes to what drives
 _IDLE_CONNECTIONS_MAX: Final = 64  # more would never be used again
 _MYSQL_TIME: Final = "SELECT UTC_TIMESTAMP(6)"
@@ -45,6 +48,7 @@ class StoreConfig:
 
     driver: str = "sqlite"  # or mysql, which is MariaDB and TiDB as well, or postgres
     path: str = "dtm.db"  # sqlite: a file, made when absent, or `:memory:`
+    beside: bool = False  # sqlite: a coordinator may have the file; for a moment's work
     host: str = "localhost"
     port: int = 3306
     user: str = "root"
@@ -54,6 +58,7 @@ class StoreConfig:
     connections_max: int = 500
     idle_connections_max: int = 64  # kept open while unused; never more than 64
     connection_lifetime_seconds: float = 300.0  # math.inf: for ever
+    tls: ClientTls | None = None  # of a server; None: not encrypted by us
 
 
 async def open_store(
@@ -75,7 +80,7 @@ async def open_store(
     """
     match config.driver:
         case "sqlite":
-            runner, database, limits = await _open_sqlite(config, reset=reset)
+            runner, database, limits = await _open_sqlite(config, clock, reset=reset)
         case "mysql":
             runner, database, limits = await _open_mysql(config, reset=reset, wait_seconds=wait_seconds)
         case "postgres":
@@ -94,10 +99,16 @@ async def open_store(
     )
 
 
-async def _open_sqlite(config: StoreConfig, *, reset: bool) -> tuple[Runner, Database, Limits]:
-    runner = SqliteRunner(config.path)
+async def _open_sqlite(config: StoreConfig, clock: Clock, *, reset: bool) -> tuple[Runner, Database, Limits]:
     try:
-        await runner.transact(lambda connection: _set_up_alone(connection, reset), seconds=_SETUP_SECONDS)
+        runner = SqliteRunner(config.path, beside=config.beside)
+    except OSError as error:
+        raise StartError(
+            f"cannot make the SQLite file {config.path}: {error.strerror}", "see Store.Path"
+        ) from error
+    try:
+        set_up_alone = partial(_set_up_alone, reset=reset, ask_time=lambda _: clock.now())
+        await runner.transact(set_up_alone, seconds=_SETUP_SECONDS)
     except STORE_ERRORS as error:
         await runner.close()
         raise StartError(
@@ -115,18 +126,17 @@ async def _open_mysql(
 ) -> tuple[Runner, Database, Limits]:
     server = MySQLServer(**_connecting(config))
     runner = _runner_of(server, config, cut=lambda connection: connection.close())
-    set_up = partial(
-        _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_MYSQL_TIME), offsets=False
-    )
+    set_up = _SharedSetUp(reset, partial(read_time, statement=_MYSQL_TIME), offsets=False)
     facts = await _facts_of(server, runner, set_up, wait_seconds=wait_seconds)
     runner.packets = facts.packets
     limits = Limits(writers=_SERVER_WRITERS, batch_bytes_max=facts.batch_bytes_max)
     database = Database(
-        MySQLStatements(skip_locked=facts.skip_locked),
+        facts.statements,
         _MYSQL_TIME,
         skip_locked=facts.skip_locked,
-        missing_tables=await _make_own_tables(server),
+        missing_tables=await _make_own_tables(server, set_up),
         columns=facts.columns,
+        at_once=facts.at_once,
     )
     return runner, database, limits
 
@@ -136,18 +146,18 @@ async def _open_postgres(
 ) -> tuple[Runner, Database, Limits]:
     server = PostgresServer(**_connecting(config), schema=config.schema)
     runner = _runner_of(server, config, cut=lambda connection: connection.terminate())
-    set_up = partial(
-        _set_up_shared, reset=reset, ask_time=partial(read_time, statement=_POSTGRES_TIME), offsets=True
-    )
+    set_up = _SharedSetUp(reset, partial(read_time, statement=_POSTGRES_TIME), offsets=True)
     facts = await _facts_of(server, runner, set_up, wait_seconds=wait_seconds)
+    statements = PostgresStatements(time_type=facts.time_type)
     database = Database(
-        PostgresStatements(time_type=facts.time_type),
+        statements,
         _POSTGRES_TIME,
         skip_locked=True,
         nul_in_text=False,
         instants=facts.time_type == "timestamp with time zone",
-        missing_tables=await _make_own_tables(server),
+        missing_tables=await _make_own_tables(server, set_up),
         columns=facts.columns,
+        at_once=PostgresAtOnce(statements),
     )
     return runner, database, Limits(writers=_SERVER_WRITERS)
 
@@ -163,6 +173,7 @@ class _Connecting(TypedDict):
     connections_max: int
     idle_max: int
     lifetime_seconds: float
+    tls: ClientTls | None
 
 
 def _connecting(config: StoreConfig) -> _Connecting:
@@ -176,6 +187,7 @@ def _connecting(config: StoreConfig) -> _Connecting:
         "connections_max": max(config.connections_max, _SERVER_WRITERS + 1),
         "idle_max": min(config.idle_connections_max, _IDLE_CONNECTIONS_MAX),
         "lifetime_seconds": config.connection_lifetime_seconds,
+        "tls": config.tls,
     }
 
 
@@ -212,27 +224,47 @@ async def _facts_of(
         raise
 
 
-async def _make_own_tables(server: _Server[Any]) -> str:
-    """Make the tables of our own; where that cannot be, say so and return the SQL that does."""
-    try:
-        await server.set_up(make_own_tables, seconds=_SETUP_SECONDS)
-    except StartError as error:
-        log.warning("{}; start again once a table of our own is made: the readiness says how", error.message)
-        return own_tables_sql(server.engine.dialect)
-    return ""
+async def _make_own_tables(server: _Server[Any], set_up: "_SharedSetUp") -> dict[str, str]:
+    """Make the tables of our own; of those that cannot be made, say so and return the SQL that does."""
+    missing = {}
+    for table in OWN_METADATA.sorted_tables:
+        try:
+            await server.set_up(partial(make_own_table, table=table), seconds=_SETUP_SECONDS)
+        except StartError as error:
+            log.warning("{}; start again once {} is made: the readiness says how", error.message, table.name)
+            missing[table.name] = own_table_sql(table, server.engine.dialect)
+    if set_up.made and DTM_SHARED.name not in missing:
+        await server.set_up(set_up.note, seconds=_SETUP_SECONDS)
+    return missing
 
 
-def _set_up(connection: Connection, reset: bool) -> None:
-    make_tables(connection, reset=reset)
+def _set_up_alone(connection: Connection, reset: bool, ask_time: AskTime) -> None:
+    made = make_tables(connection, reset=reset)
     check_tables(connection)
+    for table in OWN_METADATA.sorted_tables:
+        make_own_table(connection, table)
+    if made:
+        write_tables(connection, ask_time, WallClock(UTC), made=True)
 
 
-def _set_up_alone(connection: Connection, reset: bool) -> None:
-    _set_up(connection, reset)
-    make_own_tables(connection)
+class _SharedSetUp:
+    """Makes the protocol's tables in a database that others may use; made: whether there were none before.
 
+    It may be run twice, where another coordinator makes them at the same time.
+    """
 
-def _set_up_shared(connection: Connection, reset: bool, ask_time: AskTime, *, offsets: bool) -> None:
-    if reset:
-        refuse_reset(connection, ask_time, offsets=offsets)
-    _set_up(connection, reset)
+    def __init__(self, reset: bool, ask_time: AskTime, *, offsets: bool) -> None:
+        self._reset = reset
+        self._ask_time = ask_time
+        self._offsets = offsets
+        self.made = False
+
+    def __call__(self, connection: Connection) -> None:
+        if self._reset:
+            refuse_reset(connection, self._ask_time, offsets=self._offsets)
+        self.made |= make_tables(connection, reset=self._reset)
+        check_tables(connection)
+
+    def note(self, connection: Connection) -> None:
+        """Note for later starts that we made them."""
+        write_tables(connection, self._ask_time, WallClock(UTC, offsets=self._offsets), made=True)

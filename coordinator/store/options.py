@@ -19,7 +19,7 @@ _SECONDS_MAX: Final = 2**31 - 1  # what is taken from clients; with more, dates 
 
 def encode_options(options: Options) -> str:
     """Return the options as they are stored and shown by `query`, for instance `{"concurrent":false}`."""
-    if options.branch_headers:
+    if options.branch_headers or options.failure_statuses or options.step_headers:
         return _encode(options, dict(options.branch_headers))
     return _encode_plain(
         options.wait_result,
@@ -59,6 +59,8 @@ def _encode(options: Options, branch_headers: dict[str, str]) -> str:
         "retry_interval": options.retry_interval,
         "retry_limit": options.retry_limit,
         "branch_headers": branch_headers,
+        "failure_statuses": options.failure_statuses,
+        "step_headers": options.step_headers,
     }
     given = {name: value for name, value in values.items() if value}
     try:
@@ -88,6 +90,8 @@ def _decode(text: str) -> Options:
         retry_limit=_seconds(values.get("retry_limit")),
         concurrent=values.get("concurrent") is True,
         branch_headers=_headers(values.get("branch_headers")),
+        failure_statuses=_statuses(values.get("failure_statuses")),
+        step_headers=_step_headers(values.get("step_headers")),
     )
 
 
@@ -104,3 +108,15 @@ def _headers(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         return {}
     return {str(name): text for name, text in value.items() if isinstance(text, str)}
+
+
+def _statuses(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(one for one in value if isinstance(one, int) and not isinstance(one, bool))
+
+
+def _step_headers(value: object) -> dict[str, dict[str, str]] | None:
+    if not isinstance(value, Mapping):
+        return None
+    return {str(step): _headers(headers) for step, headers in value.items()} or None

@@ -34,6 +34,10 @@ class Packet:
         """Nobody asks for it: MySQL's statements hold all their rows."""
         raise NotImplementedError
 
+    def nextset(self) -> None:
+        """Go on to the result of the next of several SELECTs."""
+        self._cursor.nextset()
+
     def fetchall(self) -> Sequence[Any]:
         """Return all rows of the last SELECT."""
         rows: Sequence[Any] = self._cursor.fetchall()

@@ -13,6 +13,7 @@ from coordinator.store.faults import STORE_ERRORS, reason_of, sql_state
 from coordinator.store.fitting import Columns, column_of
 from coordinator.store.reach import CONNECT_SECONDS, engine_of, place_of, set_up, wait_until_reached
 from coordinator.telemetry.log import log
+from coordinator.tls import ClientTls
 
 _CONNECTIONS_MAX: Final = 32  # each is a process there, and a server allows 100 unless told otherwise
 _MAINTENANCE_DATABASE: Final = "postgres"  # every server has it; where one stands to make another
@@ -24,12 +25,14 @@ _SESSION: Final = {
     # Longer than we wait ourselves: what a connection that was thrown away had begun ends by itself.
     "statement_timeout": "15s",
     "idle_in_transaction_session_timeout": "15s",
+    "default_transaction_isolation": "read committed",  # of a batch that is one statement
     # Times are written with their offset and read as text: only the form has to be certain.
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
     # Few rows by key, always. A plan is kept with its statement, and one made while the tables were empty, or
     # without statistics, would read all of a table that has grown since.
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",  # it would sort all that is due, rather than read the first of it in order
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
@@ -80,6 +83,7 @@ class PostgresServer:
         connections_max: int,
         idle_max: int,
         lifetime_seconds: float,
+        tls: ClientTls | None = None,
     ) -> None:
         self._url = URL.create(
             "postgresql+asyncpg",
@@ -93,6 +97,7 @@ class PostgresServer:
         self._where = place_of(self._url)
         self._idle_max = idle_max
         self._lifetime_seconds = lifetime_seconds
+        self._tls = tls
         self.engine = self._engine(self._url, min(connections_max, _CONNECTIONS_MAX))
 
     def _engine(self, url: URL, connections_max: int) -> AsyncEngine:
@@ -102,6 +107,7 @@ class PostgresServer:
             connections_max=connections_max,
             idle_max=self._idle_max,
             lifetime_seconds=self._lifetime_seconds,
+            tls=self._tls,
             connect_args={
                 "timeout": CONNECT_SECONDS,
                 "server_settings": {**_SESSION, "search_path": f'"{quoted}"'},

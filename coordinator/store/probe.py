@@ -7,25 +7,29 @@ from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of
 from coordinator.store.mysql import MySQLServer
 from coordinator.store.postgres import PostgresServer
+from coordinator.tls import ClientTls
 
 PROBE_SECONDS: Final = 5.0
 
 
-async def probe(driver: str, *, host: str, port: int, user: str, password: str, database: str) -> str:
+async def probe(
+    driver: str, *, host: str, port: int, user: str, password: str, database: str, tls: ClientTls | None
+) -> str:
     """Log in once; return what was found, as the end of a sentence that begins with the store.
 
-    driver: mysql or postgres. Raises StartError that says what is wrong and what to do.
+    driver: mysql or postgres. tls: None: not encrypted. Raises StartError that says what is wrong and what to
+    do.
     """
     server: MySQLServer | PostgresServer
     if driver == "mysql":
         server = MySQLServer(
             host=host, port=port, user=user, password=password, database=database,
-            connections_max=1, idle_max=1, lifetime_seconds=PROBE_SECONDS,
+            connections_max=1, idle_max=1, lifetime_seconds=PROBE_SECONDS, tls=tls,
         )  # fmt: skip
     else:
         server = PostgresServer(
             host=host, port=port, user=user, password=password, database=database, schema="public",
-            connections_max=1, idle_max=1, lifetime_seconds=PROBE_SECONDS,
+            connections_max=1, idle_max=1, lifetime_seconds=PROBE_SECONDS, tls=tls,
         )  # fmt: skip
     try:
         async with asyncio.timeout(PROBE_SECONDS), server.engine.connect() as connection:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, select
 
 from coordinator.errors import Invalid, StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Transaction
-from coordinator.store.base import Filter, Stored
+from coordinator.store.base import Stored
 from coordinator.store.rows import branch_of, transaction_of
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock
@@ -45,33 +45,8 @@ def branches_of(
     return found
 
 
-def list_transactions(connection: Connection, wanted: Filter, clock: WallClock) -> list[Transaction]:
-    """Newest first. By gid: an exact one; else by id, downwards."""
-    if wanted.gid:
-        rows = connection.execute(select(TRANS_GLOBAL).where(_GLOBAL.gid == wanted.gid)).all()
-        return [transaction for transaction in _understood(rows, clock) if transaction.gid == wanted.gid]
-    statement = select(TRANS_GLOBAL).order_by(_GLOBAL.id.desc()).limit(wanted.limit)
-    if wanted.status:
-        statement = statement.where(_GLOBAL.status == wanted.status)
-    if wanted.trans_type:
-        statement = statement.where(_GLOBAL.trans_type == wanted.trans_type)
-    if wanted.create_time_start is not None:
-        statement = statement.where(_GLOBAL.create_time >= clock.text(wanted.create_time_start))
-    if wanted.create_time_end is not None:
-        statement = statement.where(_GLOBAL.create_time <= clock.text(wanted.create_time_end))
-    found: list[Transaction] = []
-    before_id = wanted.before_id
-    while True:
-        page = statement if before_id is None else statement.where(_GLOBAL.id < before_id)
-        rows = connection.execute(page).all()
-        found += _understood(rows, clock)
-        # A short list would say that there are no more: what is left out makes room for what comes after it.
-        if len(rows) < wanted.limit or len(found) >= wanted.limit:
-            return found[: wanted.limit]
-        before_id = rows[-1].id
-
-
-def _understood(rows: Iterable[Row[Any]], clock: WallClock) -> Iterable[Transaction]:
+def understood(rows: Iterable[Row[Any]], clock: WallClock) -> Iterable[Transaction]:
+    """The transactions of these rows; those that nobody understands are left out, and the log says so."""
     for row in rows:
         try:
             yield transaction_of(row, clock)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from coordinator.errors import StartError
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, reason_of
 from coordinator.telemetry.log import log
+from coordinator.tls import ClientTls
 
 CONNECT_SECONDS: Final = 5
 _PAUSE_SECONDS: Final = 0.5  # between attempts to reach it
@@ -23,14 +24,20 @@ Cannot = Callable[[BaseException], NoReturn]
 
 
 def engine_of(
-    url: URL, *, connections_max: int, idle_max: int, lifetime_seconds: float, connect_args: dict[str, Any]
+    url: URL,
+    *,
+    connections_max: int,
+    idle_max: int,
+    lifetime_seconds: float,
+    tls: ClientTls | None,
+    connect_args: dict[str, Any],
 ) -> AsyncEngine:
     """A pool of at most so many connections, of which `idle_max` are kept, 1 at least.
 
-    lifetime_seconds: the age at which one is closed; `math.inf` for never.
+    lifetime_seconds: the age at which one is closed; `math.inf` for never. tls: None: not encrypted by us.
     """
     idle = max(min(connections_max, idle_max), 1)  # a pool_size of 0 would be none at all: no bound
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         isolation_level="READ COMMITTED",
         pool_size=idle,
@@ -38,6 +45,13 @@ def engine_of(
         pool_recycle=-1 if math.isinf(lifetime_seconds) else max(int(lifetime_seconds), 1),
         connect_args=connect_args,
     )
+    if tls is not None:
+
+        def encrypt(_dialect: object, _record: object, _arguments: object, named: dict[str, Any]) -> None:
+            named["ssl"] = tls.context()  # as its files are now
+
+        event.listen(engine.sync_engine, "do_connect", encrypt)
+    return engine
 
 
 def place_of(url: URL) -> str:

@@ -4,14 +4,15 @@ from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any, Final
 
-from coordinator.errors import Invalid
+from coordinator.errors import DtmError, Invalid
 from coordinator.model import EPOCH, Branch, BranchStatus, Status, Transaction
 from coordinator.store.base import Assign, Change, Move, Stored
-from coordinator.store.batch import Insertion, Update
+from coordinator.store.fence import assigned
+from coordinator.store.gathered import Insertion, Update
 from coordinator.store.limits import check_branches, check_texts, check_transaction
 from coordinator.store.options import decode_options, encode_options
 from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, AssignedValues, Values
-from coordinator.store.takeovers import Takeover
+from coordinator.store.takeovers import Recalled, Takeover
 from coordinator.store.wall_clock import WallClock
 
 _GlobalRow = namedtuple("_GlobalRow", GLOBAL_COLUMNS)  # type: ignore[misc]  # as the statements have them
@@ -45,14 +46,30 @@ def insertion_of(transaction: Transaction, branches: Sequence[Branch], clock: Wa
     )
 
 
-def takeover_of(move: Move, clock: WallClock) -> Takeover:
-    """Return the move with what it needs to read and write rows."""
+def takeover_of(move: Move, known: Stored | None, clock: WallClock) -> Takeover:
+    """Return the move with what it needs to read and write rows. known: what may be stored still."""
 
     def stored(row: Values, branches: Sequence[Values]) -> Stored:
         transaction = transaction_of(_GlobalRow._make(row), clock)
         return Stored(transaction, tuple([branch_of(_BranchRow._make(one), clock) for one in branches]))
 
-    return Takeover(move.gid, move, stored, lambda assign: assigned_values(assign, clock))
+    recalled = _recalled(move, known, clock) if known is not None else None
+    return Takeover(move.gid, move, stored, lambda assign: assigned_values(assign, clock), recalled)
+
+
+def _recalled(move: Move, known: Stored, clock: WallClock) -> Recalled | None:
+    """The move as it will be if nobody else has written; None where that would refuse it."""
+    transaction, branches = known.transaction, known.branches
+    if transaction.status not in move.expected or transaction.trans_type != move.trans_type:
+        return None
+    try:
+        assign = move.assign(known)
+        values = assigned_values(assign, clock)
+    except DtmError:
+        return None
+    after = Stored(assigned(transaction, assign), branches)
+    due = clock.text_rounded_up(transaction.next_cron_time)
+    return Recalled(transaction.status.value, due, len(branches), values, after)
 
 
 def branch_rows_of(branches: Sequence[Branch]) -> tuple[Values, ...]:

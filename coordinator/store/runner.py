@@ -34,6 +34,10 @@ class Runner(Protocol):
         """Run the function on a writer's cursor and commit."""
         ...
 
+    async def write_at_once(self, send: Callable[[Any], Awaitable[bool]], *, seconds: float) -> bool:
+        """Let it send, which commits or writes nothing, on a writer's connection of the driver."""
+        ...
+
     async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """Run the function in a transaction that may write, and commit."""
         ...
@@ -83,11 +87,23 @@ class AsyncRunner:
 
     async def write(self, function: Callable[[Cursor], T], *, seconds: float) -> T:
         """See Runner."""
+        async with self._writing(seconds) as connection:
+            return await _saying_lost(connection.run_sync(_run_and_commit, function, self.packets))
+
+    async def write_at_once(self, send: Callable[[Any], Awaitable[bool]], *, seconds: float) -> bool:
+        """See Runner."""
+        async with self._writing(seconds) as connection:
+            assert connection.sync_connection is not None, "it is open"
+            return await _saying_lost(send(connection.sync_connection.connection.driver_connection))
+
+    @contextlib.asynccontextmanager
+    async def _writing(self, seconds: float) -> AsyncIterator[AsyncConnection]:
+        """A writer's connection; after an error nothing of what was written on it stands."""
         async with asyncio.timeout(seconds):
             connection, opened_at = await self._writer_connection()
             usable = False
             try:
-                result = await _saying_lost(connection.run_sync(_run_and_commit, function, self.packets))
+                yield connection
                 usable = True
             except STORE_ERRORS as error:
                 # InnoDB undoes only the statement that waited too long for a lock: the rest must be rolled
@@ -100,7 +116,6 @@ class AsyncRunner:
                 else:
                     await self._throw_away(connection)
                 self._given_back.set()
-        return result
 
     async def _writer_connection(self) -> tuple[AsyncConnection, float]:
         now = time.monotonic()

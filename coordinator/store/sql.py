@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -12,7 +12,9 @@ from coordinator.clock import Clock
 from coordinator.errors import DtmError, StoreUnavailable
 from coordinator.model import Branch, Transaction
 from coordinator.store import due as due_rows
-from coordinator.store import key_values, queries
+from coordinator.store import key_values, listing, queries
+from coordinator.store.access_tables import AuditTable, TokenTable
+from coordinator.store.attempt_tables import AttemptTables
 from coordinator.store.base import (
     Backlog,
     Candidate,
@@ -21,23 +23,27 @@ from coordinator.store.base import (
     Claim,
     Deferral,
     Due,
-    Filter,
     KeyValue,
     Move,
     Moved,
     Stored,
 )
+from coordinator.store.bulk_tables import BulkTables
 from coordinator.store.commits import Observer, SilentObserver
 from coordinator.store.database import Database
 from coordinator.store.faults import Fault
 from coordinator.store.fitting import is_unfit
-from coordinator.store.limits import (
-    NUL,
-    check_key_value,
-    check_key_value_without_nul,
-)
+from coordinator.store.hold_table import HoldTable
+from coordinator.store.limits import NUL, check_key_value, check_key_value_without_nul
+from coordinator.store.listed import Filter, Listed
 from coordinator.store.nodes import NodeTable
+from coordinator.store.operate_tables import OperateTables
+from coordinator.store.own_rows import OwnRow, OwnRowsOfCount, with_text_times
+from coordinator.store.people_tables import PeopleTables
+from coordinator.store.retention import RetentionTables
 from coordinator.store.runner import Runner, attempted
+from coordinator.store.shared_table import SharedTable
+from coordinator.store.tables import add_own_rows
 from coordinator.store.waiting import Limits
 from coordinator.store.wall_clock import WallClock
 from coordinator.store.writes import Writes
@@ -60,9 +66,7 @@ class SqlStore:
         limits: Limits,
         observer: Observer | None = None,
     ) -> None:
-        self._runner = runner
-        self._database = database
-        self._clock = clock
+        self._runner, self._database, self._clock = runner, database, clock
         self._wall_clock = wall_clock
         self._closed = False
         self._writes = Writes(
@@ -73,16 +77,27 @@ class SqlStore:
             limits=limits,
             observer=observer or SilentObserver(),
         )
-        ask_time = (
-            partial(queries.read_time, statement=database.utc_now)
-            if database.utc_now
-            else lambda _: clock.now()
+        read_time = partial(queries.read_time, statement=database.utc_now)
+        ask_time = read_time if database.utc_now else lambda _: clock.now()
+        self._own_clock = WallClock(UTC, offsets=(offsets := wall_clock.offsets))
+        self.nodes = NodeTable(self._transact, ask_time, offsets=offsets)
+        self.tokens = TokenTable(self._transact, self._read, ask_time, offsets=offsets)
+        self.people = PeopleTables(self._transact, self._read, ask_time, offsets=offsets)
+        self.attempts = AttemptTables(self._transact, self._read, wall_clock, missing=database.missing_tables)
+        at_leisure = partial(self._read, at_leisure=True)
+        self.operate = OperateTables(at_leisure, self.attempts, wall_clock)
+        run, missing = (self._transact, self._read, ask_time), database.missing_tables
+        self.bulk = BulkTables(*run, self.attempts, wall_clock, missing=missing)
+        self.shared = SharedTable(*run, offsets=offsets, missing=missing)
+        self.retention = RetentionTables(
+            *(self._transact, self._read, wall_clock), skip_locked=database.skip_locked, missing=missing
         )
-        self.nodes = NodeTable(self._transact, ask_time, offsets=wall_clock.offsets)
+        self.audit = AuditTable(self._transact, self._read, offsets=offsets)
+        self.holds = HoldTable(self._transact, self._read, offsets=offsets)
 
     @property
-    def missing_tables(self) -> str:
-        """SQL that makes the tables of our own that the user may not make; empty when all are there."""
+    def missing_tables(self) -> Mapping[str, str]:
+        """Tables of our own that the user may not make, each with the SQL that does."""
         return self._database.missing_tables
 
     @property
@@ -122,15 +137,19 @@ class SqlStore:
         """See Store. Raises Invalid for rows that another program wrote and nobody can understand."""
         return await self._read_of((gid,), None, partial(queries.find, gid=gid, clock=self._wall_clock))
 
-    async def list(self, wanted: Filter) -> Sequence[Transaction]:
+    async def list(self, wanted: Filter) -> Listed:
         """See Store."""
-        listed = partial(queries.list_transactions, wanted=wanted, clock=self._wall_clock)
+        listed = partial(listing.list_transactions, wanted=wanted, clock=self._wall_clock)
         texts = (wanted.gid, wanted.status, wanted.trans_type)
-        return await self._read_of(texts, [], listed, at_leisure=True)
+        return await self._read_of(texts, Listed(()), listed, at_leisure=True)
 
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
         """See Store."""
         return await self._read(partial(due_rows.find_due, now=now, limit=limit, clock=self._wall_clock))
+
+    async def next_due(self, *, after: datetime) -> datetime | None:
+        """See Store."""
+        return await self._read(partial(due_rows.next_due, after=after, clock=self._wall_clock))
 
     async def look_at(self, due: Sequence[Due]) -> Sequence[Candidate]:
         """See Store."""
@@ -140,37 +159,33 @@ class SqlStore:
         self, claims: Sequence[Claim], deferrals: Sequence[Deferral], *, owner: str, now: datetime
     ) -> Sequence[Stored]:
         """See Store."""
-        return await self._transact(
-            partial(
-                due_rows.claim,
-                claims=claims,
-                deferrals=deferrals,
-                owner=owner,
-                now=now,
-                clock=self._wall_clock,
-                skip_locked=self._database.skip_locked,
-            )
-        )
+        claim = partial(due_rows.claim, claims=claims, deferrals=deferrals, owner=owner, now=now)
+        skip_locked = self._database.skip_locked
+        return await self._transact(partial(claim, clock=self._wall_clock, skip_locked=skip_locked))
 
     async def take_back(self, *, now: datetime, owner_prefix: str, except_prefix: str) -> int:
         """See Store."""
-        return await self._transact(
-            partial(
-                due_rows.take_back,
-                now=now,
-                owner_prefix=owner_prefix,
-                except_prefix=except_prefix,
-                clock=self._wall_clock,
-            )
+        taken = partial(due_rows.take_back, now=now, owner_prefix=owner_prefix, except_prefix=except_prefix)
+        return await self._transact(partial(taken, clock=self._wall_clock))
+
+    async def reset_cron_time(
+        self, *, now: datetime, later_than: datetime, limit: int, own_rows: OwnRowsOfCount | None = None
+    ) -> tuple[int, bool]:
+        """See Store."""
+        reset = partial(
+            due_rows.reset_cron_time, now=now, later_than=later_than, limit=limit, clock=self._wall_clock
         )
 
-    async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
-        """See Store."""
-        return await self._transact(
-            partial(
-                due_rows.reset_cron_time, now=now, later_than=later_than, limit=limit, clock=self._wall_clock
-            )
-        )
+        def reset_and_tell(connection: Connection) -> tuple[int, bool]:
+            count, more = reset(connection)
+            if own_rows is not None:
+                self._add(connection, own_rows(count))
+            return count, more
+
+        return await self._transact(reset_and_tell)
+
+    def _add(self, connection: Connection, own_rows: Sequence[OwnRow]) -> None:
+        add_own_rows(connection, with_text_times(own_rows, self._own_clock))
 
     async def backlog(self, *, now: datetime) -> Backlog:
         """What is unfinished just now."""
@@ -205,19 +220,37 @@ class SqlStore:
         listed = partial(key_values.list_values, category=category, limit=limit, before_id=before_id)
         return await self._read_of((category,), [], partial(listed, clock=self._wall_clock), at_leisure=True)
 
-    async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
+    async def put_value(
+        self,
+        category: str,
+        key: str,
+        value: str,
+        *,
+        replaces: KeyValue | None,
+        own_rows: Sequence[OwnRow] = (),
+    ) -> bool:
         """See KeyValues."""
         check_key_value(category, key, value)
         if not self._database.nul_in_text:
             check_key_value_without_nul(category, key, value)
         now = self._wall_clock.text(self._clock.now())
-        return await self._transact(
-            partial(key_values.put_value, category=category, key=key, value=value, replaces=replaces, now=now)
+        put = partial(
+            key_values.put_value, category=category, key=key, value=value, replaces=replaces, now=now
         )
+        return await self._transact(partial(self._changed_and_told, change=put, own_rows=own_rows))
 
-    async def delete_value(self, row: KeyValue) -> bool:
+    async def delete_value(self, row: KeyValue, *, own_rows: Sequence[OwnRow] = ()) -> bool:
         """See KeyValues."""
-        return await self._transact(partial(key_values.delete_value, row=row))
+        change = partial(key_values.delete_value, row=row)
+        return await self._transact(partial(self._changed_and_told, change=change, own_rows=own_rows))
+
+    def _changed_and_told(
+        self, connection: Connection, change: Callable[[Connection], bool], own_rows: Sequence[OwnRow]
+    ) -> bool:
+        stands = change(connection)
+        if stands:
+            self._add(connection, own_rows)
+        return stands
 
     async def close(self) -> None:
         """See Store. What cannot be written within 10 seconds is answered with StoreUnavailable."""

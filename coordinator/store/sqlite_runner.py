@@ -8,7 +8,7 @@ ends, however it ends. No transaction succeeds once the file is not the one that
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from coordinator.store.sqlite_files import NoFiles, SqliteFiles
+from coordinator.store.sqlite_files import NoFiles, SqliteFiles, make_private
 from coordinator.store.statements import Cursor
 
 T = TypeVar("T")
@@ -31,10 +31,15 @@ _BUSY_SECONDS: Final = 5.0  # for the lock of a tool that looks into the file, a
 
 
 class SqliteRunner:
-    """For SQLite. path: a file, made when absent, or `:memory:`, which has one connection for everything."""
+    """For SQLite. path: a file, made when absent, or `:memory:`, which has one connection for everything.
 
-    def __init__(self, path: str) -> None:
-        self._files = NoFiles() if path == MEMORY else SqliteFiles(path)
+    beside: without locking the file, beside the coordinator that may have it; for a moment's work.
+    """
+
+    def __init__(self, path: str, *, beside: bool = False) -> None:
+        if beside:
+            make_private(path)
+        self._files = NoFiles() if beside or path == MEMORY else SqliteFiles(path)
         url = URL.create("sqlite", database=None if path == MEMORY else path)
         self._writer_engine = _engine(url, "BEGIN IMMEDIATE", StaticPool)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
@@ -74,6 +79,10 @@ class SqliteRunner:
             if driver.in_transaction:
                 driver.rollback()
         return result
+
+    async def write_at_once(self, send: Callable[[Any], Awaitable[bool]], *, seconds: float) -> bool:
+        """Nobody asks for it: a look costs no round trip here."""
+        raise NotImplementedError
 
     async def transact(self, function: Callable[[Connection], T], *, seconds: float) -> T:
         """See Runner."""
@@ -147,6 +156,8 @@ def _engine(url: URL, begin: str, pool: type[StaticPool] | type[QueuePool], **po
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, record: Any) -> None:
         connection.text_factory = _LENIENT
+        # Of a file that has no tables yet; of another it is what a VACUUM would make of it.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk before it is acknowledged
 

@@ -9,7 +9,7 @@ Times are text (see wall_clock); `now` is the second in which the batch is writt
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 Values = tuple[Any, ...]
 AssignedValues = tuple[Any, ...]  # as stored, None leaves a column alone; empty: nothing assigned
@@ -23,6 +23,28 @@ BRANCH_COLUMNS: Final = (
     "id", "gid", "url", "data", "bin_data", "branch_id", "op", "status", "finish_time", "rollback_time",
     "create_time", "update_time",
 )  # fmt: skip
+
+
+# Whole rows; which gids follows.
+SELECT_GLOBALS: Final = " ".join(("SELECT", ",".join(GLOBAL_COLUMNS), "FROM trans_global WHERE gid"))
+SELECT_BRANCHES: Final = " ".join(("SELECT", ",".join(BRANCH_COLUMNS), "FROM trans_branch_op WHERE gid"))
+
+
+class Wanted(NamedTuple):
+    """What a batch must know of what is stored."""
+
+    gids: Sequence[str]
+    branches: Sequence[Values] = ()  # (gid, branch_id, op) of branch rows that it wants to add
+    whole: Sequence[str] = ()  # gids whose rows are wanted whole
+
+
+class Looked(NamedTuple):
+    """What is stored of it."""
+
+    locked: Sequence[Sequence[str]]  # (gid, status, owner, trans_type), unchangeable until the commit
+    branches: Sequence[Sequence[Any]] = ()  # branch rows
+    whole_globals: Sequence[Sequence[Any]] = ()  # as GLOBAL_COLUMNS; of rows not locked, too
+    whole_branches: Sequence[Sequence[Any]] = ()  # as BRANCH_COLUMNS, first registered first
 
 
 class Cursor(Protocol):
@@ -49,8 +71,8 @@ class Statements(Protocol):
     status).
     """
 
-    def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
-        """Return (gid, status, owner, trans_type) of the rows that exist, unchangeable until the commit.
+    def look(self, cursor: Cursor, wanted: Wanted, *, wait: bool) -> Looked:
+        """Lock the global rows that exist, then read what else is wanted.
 
         Unless told to wait, may leave out rows that somebody else holds.
         """
@@ -68,10 +90,6 @@ class Statements(Protocol):
         """Insert branch rows; their ids follow the order given."""
         ...
 
-    def stored_branches(self, cursor: Cursor, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
-        """Return the branch rows that exist of these (gid, branch_id, op), whose globals are locked."""
-        ...
-
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
         """Give the branches (gid, branch_id, op) this status, and now as finish_time."""
         ...
@@ -85,10 +103,15 @@ class Statements(Protocol):
         """
         ...
 
-    def full_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
-        """Return the rows, which are locked, with the columns of GLOBAL_COLUMNS."""
+    def insert_own_rows(
+        self, cursor: Cursor, table: str, columns: Sequence[str], rows: Sequence[Values], *, replace: bool
+    ) -> None:
+        """Insert rows into one of the coordinator's own tables: texts, whole numbers and None.
+
+        replace: in the place of one with the same primary key; the columns are all that there are.
+        """
         ...
 
-    def full_branches(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
-        """Return the branch rows of these transactions, first registered first, as BRANCH_COLUMNS."""
+    def delete_own_rows(self, cursor: Cursor, table: str, gids: Sequence[str]) -> None:
+        """Delete the rows of these gids, where there are any, from one of the coordinator's own tables."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from coordinator.model import BranchKey
-from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Cursor, Values
+from coordinator.store.statements import SELECT_BRANCHES, SELECT_GLOBALS, Cursor, Looked, Values, Wanted
 
 
 def text_literal(value: str) -> str:
@@ -28,7 +28,8 @@ def bytes_literal(value: bytes) -> str:
     return f"x'{value.hex()}'"
 
 
-def _list(values: Sequence[str]) -> str:
+def text_list(values: Sequence[str]) -> str:
+    """Return the values as they stand between parentheses."""
     return ",".join([text_literal(value) for value in values])
 
 
@@ -67,6 +68,10 @@ SET status = '{status}', finish_time = '{now}', update_time = '{now}'
 WHERE {branches}"""
 _BRANCH: Final = "(branch_id = {branch_id} AND op = {op} AND gid IN ({gids}))"
 
+# REPLACE, since servers do not agree on how an upsert names the new values; the primary key is the only one.
+_INSERT_OWN: Final = "{verb} INTO {table} ({columns}) VALUES {rows}"
+_DELETE_OWN: Final = "DELETE FROM {table} WHERE gid IN ({gids})"
+
 # By the unique key on gid; the rows are locked by then and were compared.
 _UPDATE_GLOBALS: Final = """
 UPDATE trans_global
@@ -74,8 +79,8 @@ SET {assignments}update_time = '{now}'
 WHERE gid IN ({gids})"""
 
 # By the unique keys that begin with gid; nobody adds branches without the lock on their global row.
-_FULL_GLOBALS: Final = "SELECT {columns} FROM trans_global WHERE gid IN ({gids})"
-_FULL_BRANCHES: Final = "SELECT {columns} FROM trans_branch_op WHERE gid IN ({gids}) ORDER BY id"
+_WHOLE_GLOBALS: Final = f"{SELECT_GLOBALS} IN ({{gids}})"
+_WHOLE_BRANCHES: Final = f"{SELECT_BRANCHES} IN ({{gids}}) ORDER BY id"
 
 # One statement stays below 4 MiB, the smallest usual max_allowed_packet, although bytes become two digits
 # each.
@@ -86,29 +91,40 @@ _BYTES_MAX: Final = 524_288  # of payloads or ext_data
 
 
 class MySQLStatements:
-    """For MySQL and what speaks its protocol. skip_locked: the database knows SKIP LOCKED."""
+    """For MySQL and what speaks its protocol.
 
-    def __init__(self, *, skip_locked: bool) -> None:
+    skip_locked: the database knows SKIP LOCKED. packets: it takes several statements in a packet.
+    """
+
+    def __init__(self, *, skip_locked: bool, packets: bool) -> None:
         self._skip_locked = " SKIP LOCKED" if skip_locked else ""
+        self._packets = packets
 
-    def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
+    def look(self, cursor: Cursor, wanted: Wanted, *, wait: bool) -> Looked:
         """See Statements."""
         skip_locked = "" if wait else self._skip_locked
-        _run(cursor, _LOCK.format(gids=_list(gids), skip_locked=skip_locked))
-        return cursor.fetchall()
+        statements = {"locked": _LOCK.format(gids=text_list(wanted.gids), skip_locked=skip_locked)}
+        if wanted.branches:
+            statements["branches"] = _STORED_BRANCHES.format(branches=_these_branches(wanted.branches))
+        if wanted.whole:
+            gids = text_list(wanted.whole)
+            statements["whole_globals"] = _WHOLE_GLOBALS.format(gids=gids)
+            statements["whole_branches"] = _WHOLE_BRANCHES.format(gids=gids)
+        read = _read_together if self._packets else _read_each
+        return Looked(**dict(zip(statements, read(cursor, list(statements.values())), strict=True)))
 
     def existing(self, cursor: Cursor, gids: Sequence[str]) -> Collection[str]:
         """See Statements."""
         if not self._skip_locked:
             return ()  # the lock waited for all there are
-        _run(cursor, _EXISTING.format(gids=_list(gids)))
+        _run(cursor, _EXISTING.format(gids=text_list(gids)))
         return [row[0] for row in cursor.fetchall()]
 
     def insert_globals(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
         """See Statements."""
         for chunk in _chunks(rows, heavy=10):
             values = [
-                f"({_list(row[:7])},{row[7]},{_list(row[8:])},'{now}','{now}')"  # 7: next_cron_interval
+                f"({text_list(row[:7])},{row[7]},{text_list(row[8:])},'{now}','{now}')"  # 7: the interval
                 for row in chunk
             ]
             _run(cursor, _INSERT_GLOBALS.format(rows=",".join(values)))
@@ -122,11 +138,6 @@ class MySQLStatements:
                 for gid, url, payload, branch_id, op, status in chunk
             ]
             _run(cursor, _INSERT_BRANCHES.format(rows=",".join(values)))
-
-    def stored_branches(self, cursor: Cursor, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
-        """See Statements."""
-        _run(cursor, _STORED_BRANCHES.format(branches=_these_branches(keys)))
-        return cursor.fetchall()
 
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
         """See Statements."""
@@ -146,18 +157,23 @@ class MySQLStatements:
                 assignments.append(f"{column} = {own}, ")
             _run(
                 cursor,
-                _UPDATE_GLOBALS.format(assignments="".join(assignments), now=now, gids=_list(gids[some])),
+                _UPDATE_GLOBALS.format(assignments="".join(assignments), now=now, gids=text_list(gids[some])),
             )
 
-    def full_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    def insert_own_rows(
+        self, cursor: Cursor, table: str, columns: Sequence[str], rows: Sequence[Values], *, replace: bool
+    ) -> None:
         """See Statements."""
-        _run(cursor, _FULL_GLOBALS.format(columns=",".join(GLOBAL_COLUMNS), gids=_list(gids)))
-        return cursor.fetchall()
+        verb = "REPLACE" if replace else "INSERT"
+        for start in range(0, len(rows), _ROWS_MAX):
+            values = ",".join(
+                [f"({','.join(map(_nullable, row))})" for row in rows[start : start + _ROWS_MAX]]
+            )
+            _run(cursor, _INSERT_OWN.format(verb=verb, table=table, columns=",".join(columns), rows=values))
 
-    def full_branches(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    def delete_own_rows(self, cursor: Cursor, table: str, gids: Sequence[str]) -> None:
         """See Statements."""
-        _run(cursor, _FULL_BRANCHES.format(columns=",".join(BRANCH_COLUMNS), gids=_list(gids)))
-        return cursor.fetchall()
+        _run(cursor, _DELETE_OWN.format(table=table, gids=text_list(gids)))
 
 
 def _these_branches(keys: Sequence[Values]) -> str:
@@ -165,7 +181,7 @@ def _these_branches(keys: Sequence[Values]) -> str:
     for gid, branch_id, op in keys:
         gids_of[branch_id, op].append(gid)
     branches = [
-        _BRANCH.format(branch_id=text_literal(branch_id), op=text_literal(op), gids=_list(gids))
+        _BRANCH.format(branch_id=text_literal(branch_id), op=text_literal(op), gids=text_list(gids))
         for (branch_id, op), gids in gids_of.items()
     ]
     return " OR ".join(branches)
@@ -175,9 +191,28 @@ def _literal(value: str | int) -> str:
     return text_literal(value) if isinstance(value, str) else str(int(value))
 
 
+def _nullable(value: str | int | None) -> str:
+    return "NULL" if value is None else _literal(value)
+
+
 def _cases(gids: Sequence[str], values: Sequence[str | int]) -> str:
     cases = zip(gids, values, strict=True)
     return "CASE gid" + "".join([f" WHEN {text_literal(g)} THEN {_literal(v)}" for g, v in cases]) + " END"
+
+
+def _read_each(cursor: Cursor, statements: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
+    for statement in statements:
+        _run(cursor, statement)
+        yield cursor.fetchall()
+
+
+def _read_together(cursor: Any, statements: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
+    """In one round trip. cursor: one that goes on to the next result, as every driver's of MySQL does."""
+    _run(cursor, ";".join(statements))
+    yield cursor.fetchall()
+    for _ in statements[1:]:
+        cursor.nextset()
+        yield cursor.fetchall()
 
 
 def _run(cursor: Cursor, statement: str) -> None:

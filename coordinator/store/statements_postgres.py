@@ -5,9 +5,11 @@ however many rows: columns travel as arrays. Times are texts that the database r
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
-from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Cursor, Values
+from coordinator.store.own_tables import OwnType, own_column_type, own_key
+from coordinator.store.statements import SELECT_BRANCHES, SELECT_GLOBALS, Cursor, Looked, Values, Wanted
 
 # By the unique key on gid. With SKIP LOCKED a gid that somebody else holds is not returned, nor waited for.
 _LOCK: Final = (
@@ -30,6 +32,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
   $9::text[], $10::text[], $11::text[]) WITH ORDINALITY AS new
   (gid, trans_type, status, query_prepared, protocol, options, custom_data, next_cron_interval,
    next_cron_time, owner, ext_data, position)
+WHERE TRUE
 ORDER BY position"""
 
 # Ids are drawn in the order of the result, so ORDER BY keeps the order of registration.
@@ -39,6 +42,7 @@ INSERT INTO trans_branch_op
 SELECT gid, url, bin_data, branch_id, op, status, $7, $8
 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY AS new
   (gid, url, bin_data, branch_id, op, status, position)
+WHERE TRUE
 ORDER BY position"""
 
 # By the unique key; a plain read, since nobody adds branches without the lock on their global row.
@@ -61,6 +65,19 @@ UPDATE trans_global
 SET {assignments}update_time = $2
 WHERE gid = ANY($1::text[])"""
 
+# Each column has one type in all rows; what a text means is said, since an array tells nothing of the column.
+_INSERT_OWN: Final = """
+INSERT INTO {table} ({columns})
+SELECT {values}
+FROM unnest({arrays}) WITH ORDINALITY AS new ({columns}, position)
+WHERE TRUE
+ORDER BY position"""
+_REPLACE_OWN: Final = """
+ON CONFLICT ({key}) DO UPDATE SET {assignments}"""
+_DELETE_OWN: Final = """
+DELETE FROM {table}
+WHERE gid = ANY($1::text[])"""
+
 _UPDATE_EACH: Final = """
 UPDATE trans_global AS stored
 SET {assignments}update_time = $2
@@ -68,8 +85,8 @@ FROM unnest($1::text[], {arrays}) AS new (gid, {columns})
 WHERE stored.gid = new.gid"""
 
 # By the unique keys that begin with gid; nobody adds branches without the lock on their global row.
-_FULL_GLOBALS: Final = "SELECT {columns} FROM trans_global WHERE gid = ANY($1::text[])"
-_FULL_BRANCHES: Final = "SELECT {columns} FROM trans_branch_op WHERE gid = ANY($1::text[]) ORDER BY id"
+_WHOLE_GLOBALS: Final = f"{SELECT_GLOBALS} = ANY($1::text[])"
+_WHOLE_BRANCHES: Final = f"{SELECT_BRANCHES} = ANY($1::text[]) ORDER BY id"
 
 
 class PostgresStatements:
@@ -79,10 +96,20 @@ class PostgresStatements:
         self._time_type = time_type
         self._insert_globals = _INSERT_GLOBALS.format(time_type=time_type)
 
-    def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
+    def look(self, cursor: Cursor, wanted: Wanted, *, wait: bool) -> Looked:
         """See Statements."""
-        cursor.execute(_LOCK if wait else _LOCK_FREE, (gids,))
-        return cursor.fetchall()
+        locked = _read(cursor, _LOCK if wait else _LOCK_FREE, wanted.gids)
+        branches: Sequence[Sequence[Any]] = ()
+        if wanted.branches:
+            branches = _read(cursor, _STORED_BRANCHES, *zip(*wanted.branches, strict=True))
+        if not wanted.whole:
+            return Looked(locked, branches)
+        return Looked(
+            locked,
+            branches,
+            _read(cursor, _WHOLE_GLOBALS, wanted.whole),
+            _read(cursor, _WHOLE_BRANCHES, wanted.whole),
+        )
 
     def existing(self, cursor: Cursor, gids: Sequence[str]) -> Collection[str]:
         """See Statements."""
@@ -96,11 +123,6 @@ class PostgresStatements:
     def insert_branches(self, cursor: Cursor, rows: Sequence[Values], now: str) -> None:
         """See Statements."""
         cursor.execute(_INSERT_BRANCHES, (*zip(*rows, strict=True), now, now))
-
-    def stored_branches(self, cursor: Cursor, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
-        """See Statements."""
-        cursor.execute(_STORED_BRANCHES, tuple(zip(*keys, strict=True)))
-        return cursor.fetchall()
 
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
         """See Statements."""
@@ -129,15 +151,40 @@ class PostgresStatements:
         )
         cursor.execute(statement, tuple(parameters))
 
-    def full_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    def insert_own_rows(
+        self, cursor: Cursor, table: str, columns: Sequence[str], rows: Sequence[Values], *, replace: bool
+    ) -> None:
         """See Statements."""
-        cursor.execute(_FULL_GLOBALS.format(columns=",".join(GLOBAL_COLUMNS)), (gids,))
-        return cursor.fetchall()
+        cursor.execute(_insert_own(table, tuple(columns), replace=replace), tuple(zip(*rows, strict=True)))
 
-    def full_branches(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    def delete_own_rows(self, cursor: Cursor, table: str, gids: Sequence[str]) -> None:
         """See Statements."""
-        cursor.execute(_FULL_BRANCHES.format(columns=",".join(BRANCH_COLUMNS)), (gids,))
-        return cursor.fetchall()
+        cursor.execute(_DELETE_OWN.format(table=table), (gids,))
 
     def _cast(self, column: str) -> str:
         return f"::{self._time_type}" if column.endswith("_time") else ""
+
+
+@cache
+def _insert_own(table: str, columns: tuple[str, ...], *, replace: bool) -> str:
+    types = [own_column_type(table, column) for column in columns]
+    arrays = [
+        f"${number}::{'bigint' if kind is OwnType.NUMBER else 'text'}[]"
+        for number, kind in enumerate(types, start=1)
+    ]
+    values = [
+        f"new.{column}{'::timestamptz' if kind is OwnType.TIME else ''}"
+        for column, kind in zip(columns, types, strict=True)
+    ]
+    key = own_key(table) if replace else ()
+    names = {"table": table, "columns": ", ".join(columns), "values": ", ".join(values)}
+    statement = _INSERT_OWN.format(**names, arrays=", ".join(arrays))
+    if not replace:
+        return statement
+    assignments = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in key)
+    return statement + _REPLACE_OWN.format(key=", ".join(key), assignments=assignments)
+
+
+def _read(cursor: Cursor, statement: str, *parameters: Sequence[str]) -> Sequence[Sequence[Any]]:
+    cursor.execute(statement, parameters)
+    return cursor.fetchall()

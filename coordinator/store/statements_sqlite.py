@@ -7,7 +7,7 @@ file.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, Cursor, Values
+from coordinator.store.statements import SELECT_BRANCHES, SELECT_GLOBALS, Cursor, Looked, Values, Wanted
 
 _LOCK: Final = "SELECT gid, status, owner, trans_type FROM trans_global WHERE gid IN (%s)"
 _INSERT_GLOBALS: Final = """
@@ -26,19 +26,29 @@ _RECORD_RESULT: Final = """
 UPDATE trans_branch_op
 SET status = ?, finish_time = ?, update_time = ?
 WHERE gid = ? AND branch_id = ? AND op = ?"""
+_INSERT_OWN: Final = "{verb} INTO {table} ({columns}) VALUES ({places})"
+_DELETE_OWN: Final = "DELETE FROM {table} WHERE gid = ?"
 _UPDATE_GLOBAL: Final = "UPDATE trans_global SET {assignments}update_time = ? WHERE gid = ?"
 
-_FULL_GLOBALS: Final = "SELECT {columns} FROM trans_global WHERE gid IN ({gids})"
-_FULL_BRANCHES: Final = "SELECT {columns} FROM trans_branch_op WHERE gid IN ({gids}) ORDER BY id"
+_WHOLE_GLOBALS: Final = f"{SELECT_GLOBALS} IN (%s)"
+_WHOLE_BRANCHES: Final = f"{SELECT_BRANCHES} IN (%s) ORDER BY id"
 
 
 class SqliteStatements:
     """For SQLite."""
 
-    def lock_globals(self, cursor: Cursor, gids: Sequence[str], *, wait: bool) -> Sequence[Sequence[str]]:
+    def look(self, cursor: Cursor, wanted: Wanted, *, wait: bool) -> Looked:
         """See Statements. The whole file is locked already."""
-        cursor.execute(_LOCK % ",".join("?" * len(gids)), gids)
-        return cursor.fetchall()
+        locked = _read(cursor, _LOCK, wanted.gids)
+        branches = [row for key in wanted.branches for row in _read(cursor, _STORED_BRANCH, key)]
+        if not wanted.whole:
+            return Looked(locked, branches)
+        return Looked(
+            locked,
+            branches,
+            _read(cursor, _WHOLE_GLOBALS, wanted.whole),
+            _read(cursor, _WHOLE_BRANCHES, wanted.whole),
+        )
 
     def existing(self, cursor: Cursor, gids: Sequence[str]) -> Collection[str]:
         """See Statements. The lock found all there are."""
@@ -52,14 +62,6 @@ class SqliteStatements:
         """See Statements."""
         cursor.executemany(_INSERT_BRANCHES, [(*row, now, now) for row in rows])
 
-    def stored_branches(self, cursor: Cursor, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
-        """See Statements."""
-        rows: list[Sequence[Any]] = []
-        for key in keys:
-            cursor.execute(_STORED_BRANCH, key)
-            rows += cursor.fetchall()
-        return rows
-
     def record_results(self, cursor: Cursor, status: str, keys: Sequence[Values], now: str) -> None:
         """See Statements."""
         cursor.executemany(_RECORD_RESULT, [(status, now, now, *key) for key in keys])
@@ -72,14 +74,19 @@ class SqliteStatements:
         columns = [value if isinstance(value, list) else [value] * len(gids) for value in values.values()]
         cursor.executemany(statement, [(*row[:-1], now, row[-1]) for row in zip(*columns, gids, strict=True)])
 
-    def full_globals(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    def insert_own_rows(
+        self, cursor: Cursor, table: str, columns: Sequence[str], rows: Sequence[Values], *, replace: bool
+    ) -> None:
         """See Statements."""
-        places = ",".join("?" * len(gids))
-        cursor.execute(_FULL_GLOBALS.format(columns=",".join(GLOBAL_COLUMNS), gids=places), gids)
-        return cursor.fetchall()
+        verb, places = "REPLACE" if replace else "INSERT", ", ".join("?" * len(columns))
+        statement = _INSERT_OWN.format(verb=verb, table=table, columns=", ".join(columns), places=places)
+        cursor.executemany(statement, rows)
 
-    def full_branches(self, cursor: Cursor, gids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    def delete_own_rows(self, cursor: Cursor, table: str, gids: Sequence[str]) -> None:
         """See Statements."""
-        places = ",".join("?" * len(gids))
-        cursor.execute(_FULL_BRANCHES.format(columns=",".join(BRANCH_COLUMNS), gids=places), gids)
-        return cursor.fetchall()
+        cursor.executemany(_DELETE_OWN.format(table=table), [(gid,) for gid in gids])
+
+
+def _read(cursor: Cursor, statement: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    cursor.execute(statement.replace("%s", ",".join("?" * len(values))), values)
+    return cursor.fetchall()

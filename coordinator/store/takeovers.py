@@ -5,20 +5,30 @@ from dataclasses import dataclass
 from typing import Final
 
 from coordinator.errors import DtmError
-from coordinator.store.base import Assign, Change, Changed, Move, Moved, Stored, assigned
-from coordinator.store.fence import Verdict, verdict
+from coordinator.store.base import Assign, Change, Changed, Move, Moved, Stored
+from coordinator.store.fence import Verdict, assigned, verdict
 from coordinator.store.statements import (
     BRANCH_COLUMNS,
     GLOBAL_COLUMNS,
     AssignedValues,
-    Cursor,
-    Statements,
+    Looked,
     Values,
 )
 
 NOT_FOUND: Final = Moved(Changed.MISSING, None)
 _GLOBAL_GID: Final = GLOBAL_COLUMNS.index("gid")
 _BRANCH_GID: Final = BRANCH_COLUMNS.index("gid")
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A move worked out from what was remembered; it stands if the row is so still."""
+
+    status: str
+    due: str  # next_cron_time as stored: whoever takes the transaction up changes it
+    branches: int
+    values: AssignedValues
+    after: Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +39,24 @@ class Takeover:
     move: Move
     stored: Callable[[Values, Sequence[Values]], Stored]
     values: Callable[[Assign], AssignedValues]
+    recalled: Recalled | None = None
 
 
-def read_stored(
-    cursor: Cursor, statements: Statements, works: Sequence[object], found: Collection[str]
+def stored_of(
+    takeovers: Sequence[Takeover], found: Collection[str], looked: Looked
 ) -> dict[str, Stored | DtmError]:
-    """What the moves of the batch begin with, by gid; an error where nobody understands the rows."""
-    takeovers = {work.gid: work for work in works if isinstance(work, Takeover) and work.gid in found}
-    if not takeovers:
-        return {}
-    gids = list(takeovers)
-    branches: dict[str, list[Values]] = {gid: [] for gid in gids}
-    for row in statements.full_branches(cursor, gids):
+    """What the moves begin with, by gid, where it is among what was found; an error for rows nobody knows."""
+    by_gid = {work.gid: work for work in takeovers if work.gid in found}
+    branches: dict[str, list[Values]] = {gid: [] for gid in by_gid}
+    for row in looked.whole_branches:
         if row[_BRANCH_GID] in branches:
             branches[row[_BRANCH_GID]].append(tuple(row))
     stored: dict[str, Stored | DtmError] = {}
-    for row in statements.full_globals(cursor, gids):
+    for row in looked.whole_globals:
         gid = row[_GLOBAL_GID]
-        if gid in takeovers:
+        if gid in by_gid:
             try:
-                stored[gid] = takeovers[gid].stored(tuple(row), branches[gid])
+                stored[gid] = by_gid[gid].stored(tuple(row), branches[gid])
             except DtmError as error:
                 stored[gid] = error
     return stored

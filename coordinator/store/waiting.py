@@ -95,6 +95,7 @@ class Limits:
     """What is bounded in group commit."""
 
     writers: int = 2  # batches written at the same time
+    patience_seconds: float = 0.05  # without a batch taken, before a second writer helps those that are busy
     batch_items_max: int = 256
     batch_bytes_max: int = 1_000_000
     queue_items_max: int = 10_000  # waiting, beside what is being written

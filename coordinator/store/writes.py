@@ -1,19 +1,24 @@
 """The hot path of the SQL store: insertions, changes and moves, through group commit."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from datetime import UTC, timedelta
+from typing import Any, Final
 
 from coordinator.clock import Clock
-from coordinator.errors import DtmError, Invalid
+from coordinator.errors import Conflict, DtmError, Invalid
 from coordinator.model import Branch, Transaction
-from coordinator.store.base import Change, Changed, Move, Moved
-from coordinator.store.batch import Outcome, Work, size_of, write_batch
-from coordinator.store.commits import Observer, failure_of
+from coordinator.store.at_once import without_a_look
+from coordinator.store.base import Change, Changed, Move, Moved, Stored
+from coordinator.store.batch import Outcome, Work, plain, size_of, write_batch
+from coordinator.store.commits import Observer, TryAgain, failure_of
 from coordinator.store.database import Database
-from coordinator.store.faults import STORE_ERRORS
+from coordinator.store.faults import STORE_ERRORS, Fault, Refused, fault_of
 from coordinator.store.fitting import attempts, is_unfit, named, without_unfit_trace
 from coordinator.store.group_commit import GroupCommit
 from coordinator.store.limits import NUL, check_no_nul, without_nul
+from coordinator.store.own_rows import written_with_text_times
+from coordinator.store.recall import Recall
 from coordinator.store.rows import insertion_of, takeover_of, update_of
 from coordinator.store.runner import Runner
 from coordinator.store.statements import Cursor
@@ -22,6 +27,8 @@ from coordinator.store.wall_clock import WallClock
 from coordinator.telemetry.log import log
 
 _BATCH_SECONDS_MAX: Final = 10.0  # after this a database counts as frozen and its connection is thrown away
+_PLAIN_SECONDS: Final = 10.0
+_LATE: Final = timedelta(seconds=_BATCH_SECONDS_MAX + 1)
 
 
 class Writes:
@@ -41,6 +48,9 @@ class Writes:
         self._database = database
         self._clock = clock
         self._wall_clock = wall_clock
+        self._own_clock = WallClock(UTC, offsets=wall_clock.offsets)
+        self._recall = Recall() if database.at_once is not None and database.at_once.counts else None
+        self._plain_until = 0.0  # monotonic
         self._group_commit: GroupCommit[Work, Outcome] = GroupCommit(
             self._write_batch, limits=limits, observer=observer
         )
@@ -60,7 +70,8 @@ class Writes:
         if not self._database.nul_in_text:
             check_no_nul(transaction, branches)
         columns = self._database.columns
-        insertion = insertion_of(without_unfit_trace(transaction, columns), branches, self._wall_clock)
+        transaction = without_unfit_trace(transaction, columns)
+        insertion = insertion_of(transaction, branches, self._wall_clock)
         gid = transaction.gid
         try:
             outcome = await self._group_commit.submit(
@@ -68,7 +79,11 @@ class Writes:
             )
         except Invalid as error:
             raise named(error, transaction, branches, columns) from error
-        return outcome is Changed.APPLIED
+        if outcome is not Changed.APPLIED:
+            return False
+        if self._recall is not None:
+            self._recall.inserted(Stored(transaction, tuple(branches)))
+        return True
 
     async def change(self, change: Change, *, timeout: float) -> Changed:
         """See coordinator.store.base.Store."""
@@ -76,7 +91,10 @@ class Writes:
             if NUL in change.gid:
                 return Changed.MISSING
             change = without_nul(change)
-        columns, refused = self._database.columns, None
+        if change.own_rows:
+            change = replace(change, own_rows=written_with_text_times(change.own_rows, self._own_clock))
+        columns = self._database.columns
+        refused: DtmError | None = None
         for attempt in attempts(change, columns):
             if refused is not None:
                 log.warning("{}; stored with plainer words: {}", refused, change.assign, gid=change.gid)
@@ -86,11 +104,17 @@ class Writes:
                     work, key=change.gid.casefold(), size=size_of(work), timeout=timeout
                 )
                 assert isinstance(outcome, Changed), "a change's outcome"
+                if self._recall is not None and outcome is Changed.APPLIED:
+                    self._recall.changed(attempt)
                 return outcome
             except Invalid as error:
                 if is_unfit(change.gid, columns):
                     return Changed.MISSING
                 refused = named(error, attempt.assign, change.added, columns)
+            except (Refused, Conflict) as error:
+                if not (change.by_driver and attempt.own_rows):
+                    raise
+                refused = error  # a table of our own takes nothing: nobody's work waits for that
         assert refused is not None, "there is one attempt at least"
         raise refused
 
@@ -98,7 +122,8 @@ class Writes:
         """See coordinator.store.base.Store."""
         if not self._database.nul_in_text and NUL in move.gid:
             return Moved(Changed.MISSING, None)
-        work = takeover_of(move, self._wall_clock)
+        recalled = self._recall.take(move.gid) if self._recall is not None else None
+        work = takeover_of(move, recalled, self._wall_clock)
         outcome = await self._group_commit.submit(
             work, key=move.gid.casefold(), size=size_of(work), timeout=timeout
         )
@@ -108,7 +133,25 @@ class Writes:
         return outcome
 
     async def _write_batch(self, works: Sequence[Work], closely: bool) -> Sequence[Outcome | None]:
+        """Drivers leave their own rows out where somebody holds these: nobody waits for what is only told."""
+        if self._clock.monotonic() < self._plain_until:
+            works = plain(works)
+        try:
+            return await self._write(works, closely)
+        except TryAgain as error:
+            if not error.one_by_one or (without := plain(works)) == works:
+                raise
+            self._plain_until = self._clock.monotonic() + _PLAIN_SECONDS
+            log.warning(
+                "somebody holds rows of this batch ({}): for {:.0f} s what goes wrong is not kept",
+                *(error.reason, _PLAIN_SECONDS),
+            )
+            return await self._write(without, closely)
+
+    async def _write(self, works: Sequence[Work], closely: bool) -> Sequence[Outcome | None]:
         now = self._wall_clock.text(self._clock.now())
+        if not closely and (outcomes := await self._written_at_once(works, now)):
+            return outcomes
         statements = self._database.statements
         began = False
 
@@ -120,6 +163,29 @@ class Writes:
         try:
             return await self._runner.write(write, seconds=_BATCH_SECONDS_MAX)
         except STORE_ERRORS as error:
+            raise failure_of(error, began=began) from error
+
+    async def _written_at_once(self, works: Sequence[Work], now: str) -> Sequence[Outcome]:
+        """Write the batch if all of it is as expected; otherwise return nothing."""
+        at_once = self._database.at_once
+        if at_once is None or (expected := without_a_look(works)) is None:
+            return ()
+        began = False
+
+        def send(connection: Any) -> Awaitable[bool]:
+            nonlocal began
+            began = True
+            return at_once.sent(connection, built)
+
+        try:
+            latest = self._clock.now() + _LATE
+            if (built := at_once.built(expected.fences, expected.gathered, now, latest)) is None:
+                return ()
+            written = await self._runner.write_at_once(send, seconds=_BATCH_SECONDS_MAX)
+            return expected.outcomes if written else ()
+        except STORE_ERRORS as error:
+            if fault_of(error) is Fault.REFUSED:
+                return ()  # who looks finds whose value it is
             raise failure_of(error, began=began) from error
 
     async def close(self, *, seconds: float) -> None:

@@ -70,7 +70,7 @@ def test_every_statement_of_a_batch_that_may_be_written_fits_a_packet(kind: Any)
         works.append(work)
     stored = [(work.gid, "submitted", "o", "saga") for work in works] if kind in {update, results} else []
     cursor = Cursor(stored)
-    write_batch(cursor, MySQLStatements(skip_locked=True), works, "2026-01-01 00:00:00")  # type: ignore[arg-type]
+    write_batch(cursor, MySQLStatements(skip_locked=True, packets=True), works, "2026-01-01 00:00:00")  # type: ignore[arg-type]
     assert len(cursor.lengths) > 1
     assert max(cursor.lengths) < PACKET_BYTES
 

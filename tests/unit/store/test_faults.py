@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import OperationalError
 
-from coordinator.errors import Conflict, DtmError, Invalid, StoreUnavailable
-from coordinator.store.faults import Fault, error_number, fault_of, reason_of, refusal, sql_state
+from coordinator.errors import Conflict, DtmError, Invalid
+from coordinator.store.faults import Fault, Unsuited, error_number, fault_of, reason_of, refusal, sql_state
 
 
 def sqlite_error(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
@@ -90,10 +90,10 @@ def test_fault(error: Exception | str, fault: Fault) -> None:
         (pymysql.err.DataError(1406, "Data too long for column 'url'"), Invalid, "column 'url'"),
         (pymysql.err.OperationalError(1366, "Incorrect string value"), Invalid, "Incorrect string"),
         (pymysql.err.IntegrityError(1062, "Duplicate entry 'x'"), Conflict, "Duplicate entry 'x'"),
-        (pymysql.err.ProgrammingError(1146, "Table 'dtm.kv' doesn't exist"), StoreUnavailable, "dtm.kv"),
+        (pymysql.err.ProgrammingError(1146, "Table 'dtm.kv' doesn't exist"), Unsuited, "dtm.kv"),
         (postgres_error("22001", "value too long"), Invalid, "value too long"),
         (postgres_error("23505", "duplicate key 'x'"), Conflict, "duplicate key 'x'"),
-        (postgres_error("42P01", 'relation "kv" does not exist'), StoreUnavailable, '"kv"'),
+        (postgres_error("42P01", 'relation "kv" does not exist'), Unsuited, '"kv"'),
         (of_the_driver(asyncpg.exceptions._base.DataError("invalid input for $1")), Invalid, "for $1"),
     ],
 )

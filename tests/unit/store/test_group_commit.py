@@ -94,16 +94,31 @@ async def test_what_comes_during_a_write_goes_together() -> None:
     assert played.batches == [["a"], ["b", "c", "d"]]  # in order of key
 
 
-async def test_two_writers_write_at_the_same_time() -> None:
+async def test_another_writer_helps_where_one_is_held_up() -> None:
     played = Played()
     played.open.clear()
-    async with group_commit(played, limits=Limits(writers=2)) as commit:
+    async with group_commit(played, limits=Limits(writers=2, patience_seconds=0.01)) as commit:
         first = start(commit, "a")
         await until(lambda: len(played.batches) == 1)
-        second = start(commit, "b")
+        second = start(commit, "b", "c")
         await until(lambda: len(played.batches) == 2)
         played.open.set()
         await asyncio.gather(*first, *second)
+    assert played.batches == [["a"], ["b", "c"]]
+
+
+async def test_what_comes_while_a_writer_is_busy_is_one_batch_of_its_own() -> None:
+    played = Played()
+    played.open.clear()
+    async with group_commit(played, limits=Limits(writers=2, patience_seconds=60)) as commit:
+        first = start(commit, "a")
+        await until(lambda: len(played.batches) == 1)
+        rest = [task for key in "bcd" for task in start(commit, key)]
+        await asyncio.sleep(0)
+        played.open.set()
+        await asyncio.gather(*first, *rest)
+        await asyncio.gather(*start(commit, "e"))
+    assert played.batches == [["a"], ["b", "c", "d"], ["e"]]
 
 
 async def test_works_of_one_key_are_written_in_order_never_together() -> None:

@@ -18,6 +18,10 @@ from coordinator.store.options import decode_options, encode_options
             '{"wait_result":true,"timeout_to_fail":60,"request_timeout":4,"retry_interval":15,"retry_limit":3,'
             '"branch_headers":{"x-team":"blue"},"concurrent":false}',
         ),
+        (
+            Options(failure_statuses=(422, 3), step_headers={"02": {"x-user": "7"}}),
+            '{"failure_statuses":[422,3],"step_headers":{"02":{"x-user":"7"}},"concurrent":false}',
+        ),
     ],
 )
 def test_options_are_stored_as_clients_know_them(options: Options, text: str) -> None:
@@ -31,7 +35,10 @@ def test_what_is_no_options_is_none_given(text: str | None) -> None:
 
 
 def test_values_of_the_wrong_kind_are_not_given() -> None:
-    text = '{"wait_result":1,"timeout_to_fail":"60","retry_limit":true,"branch_headers":{"a":1,"b":"c"}}'
+    text = (
+        '{"wait_result":1,"timeout_to_fail":"60","retry_limit":true,"branch_headers":{"a":1,"b":"c"},'
+        '"failure_statuses":["422",true],"step_headers":[]}'
+    )
     assert decode_options(text) == Options(branch_headers={"b": "c"})
 
 

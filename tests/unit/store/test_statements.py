@@ -47,7 +47,9 @@ def test_no_text_ends_its_literal_whatever_the_sql_mode(text: str) -> None:
 def test_results_name_exactly_their_branches() -> None:
     cursor = Recorder()
     keys = [("g1", "01", "action"), ("g2", "02", "action"), ("g3", "01", "action")]
-    MySQLStatements(skip_locked=True).record_results(cursor, "succeed", keys, "2026-01-01 00:00:00")
+    MySQLStatements(skip_locked=True, packets=True).record_results(
+        cursor, "succeed", keys, "2026-01-01 00:00:00"
+    )
     [statement] = cursor.statements
     assert statement.split("WHERE ")[1] == (
         "(branch_id = '01' AND op = 'action' AND gid IN ('g1','g3'))"
@@ -58,7 +60,7 @@ def test_results_name_exactly_their_branches() -> None:
 def test_long_rows_are_cut_into_several_statements() -> None:
     cursor = Recorder()
     rows = [("g", "url", b"x" * 60_000, f"{n:02d}", "action", "prepared") for n in range(50)]
-    MySQLStatements(skip_locked=True).insert_branches(cursor, rows, "2026-01-01 00:00:00")
+    MySQLStatements(skip_locked=True, packets=True).insert_branches(cursor, rows, "2026-01-01 00:00:00")
     assert all(len(statement) < 2_000_000 for statement in cursor.statements)
     numbers = re.findall(r"'(\d\d)','action'", "".join(cursor.statements))
     assert numbers == [f"{n:02d}" for n in range(50)]
@@ -67,5 +69,5 @@ def test_long_rows_are_cut_into_several_statements() -> None:
 def test_many_rows_are_cut_into_several_statements() -> None:
     cursor = Recorder()
     rows = [("g", "", b"", f"{n}", "action", "prepared") for n in range(600)]
-    MySQLStatements(skip_locked=True).insert_branches(cursor, rows, "2026-01-01 00:00:00")
+    MySQLStatements(skip_locked=True, packets=True).insert_branches(cursor, rows, "2026-01-01 00:00:00")
     assert [statement.count("'action'") for statement in cursor.statements] == [256, 256, 88]
