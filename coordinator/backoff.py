@@ -1,13 +1,27 @@
-"""When to try again, and how long a driver holds a transaction (PROTOCOL §9). Pure."""
+"""When to try again, how often it failed, how long a driver holds a transaction (PROTOCOL §9). Pure.
+
+What must outlive a coordinator stands in the row, in ext_data: how many rounds have failed in a row, and that
+an alert was given. A Go server that shares the database passes over keys that it does not know (see
+telemetry.trace_context).
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
+import orjson
+
+from coordinator.attempt import NO_NOTES, has_notes, kept_in, with_notes
 from coordinator.model import Options, Transaction, TransType, later
 
 INTERVAL_MAX = 2**31 - 1  # seconds, column next_cron_interval
 NEVER = timedelta(days=36_525)  # a saga that is only prepared waits for its client, however long
 LEASE_BEYOND_CALL = 5  # seconds that a lease outlasts the longest single call
+
+_ALERTED: Final = "alerted"
+_MARKED: Final = f'"{_ALERTED}":true'
+_FAILED_ROUNDS: Final = "failed_rounds"
+_FAILED_ROUNDS_MAX: Final = 2**31 - 1  # any number may stand in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +110,77 @@ def after_round(timing: Timing, transaction: Transaction, *, succeeded: bool, un
     if interval <= 0:
         interval = timing.first_interval(transaction.options)
     return timing.doubled(interval, transaction.options) if unknown else interval
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What a round leaves behind that must wait: the back-off, seconds, and the failed rounds in a row."""
+
+    interval: int
+    failed_rounds: int
+
+
+def pause_after(
+    timing: Timing,
+    transaction: Transaction,
+    *,
+    failed_before: int,
+    succeeded: bool,
+    unknown: bool,
+    doubles: bool,
+) -> Pause:
+    """The back-off after a round that must wait, and how many have failed in a row, this one with them.
+
+    failed_before: of ext_data. succeeded, unknown: as after_round's. doubles: of the pattern's Wait; without
+    it the pace stays as it is, RetryInterval unless it has backed off, and nothing counts as unknown.
+    """
+    interval = timing.retry_interval
+    if doubles or failed_before:
+        interval = after_round(timing, transaction, succeeded=succeeded, unknown=unknown)
+    before = 0 if succeeded else failed_before
+    # A workflow's pace does not begin at its first interval, which could tell what nobody has counted.
+    if not unknown or transaction.trans_type == TransType.WORKFLOW:
+        return Pause(interval, before + unknown)
+    return Pause(interval, max(before + 1, timing.failures(interval, transaction.options)))
+
+
+def is_marked(ext_data: str) -> bool:
+    """Whether an alert was given of the transaction that has this ext_data."""
+    return _MARKED in ext_data
+
+
+def failed_rounds(ext_data: str) -> int:
+    """How many rounds in a row have failed, as far as this ext_data tells."""
+    if _FAILED_ROUNDS not in ext_data:
+        return 0
+    count = (kept_in(ext_data) or {}).get(_FAILED_ROUNDS)
+    return min(count, _FAILED_ROUNDS_MAX) if type(count) is int and count > 0 else 0
+
+
+def noted(ext_data: str, *, failed: int, alerted: bool) -> str:
+    """The same ext_data with so many failed rounds, and that an alert was given where it was.
+
+    Unchanged when another program wrote what is no JSON object.
+    """
+    found = kept_in(ext_data)
+    if found is None:
+        return ext_data
+    kept = {name: value for name, value in found.items() if name != _FAILED_ROUNDS}
+    if failed:
+        kept[_FAILED_ROUNDS] = failed
+    if alerted:
+        kept[_ALERTED] = True
+    return orjson.dumps(kept).decode() if kept else ""
+
+
+def without_notes(ext_data: str) -> str:
+    """The same ext_data as clients know it, who are not told how often something failed, and what."""
+    if has_notes(ext_data):
+        ext_data = with_notes(ext_data, NO_NOTES)
+    if _FAILED_ROUNDS not in ext_data and not is_marked(ext_data):
+        return ext_data
+    found = kept_in(ext_data)
+    if found is None:
+        return ext_data
+    kept = {name: value for name, value in found.items() if name not in (_FAILED_ROUNDS, _ALERTED)}
+    return orjson.dumps(kept).decode() if kept else ""

@@ -34,6 +34,10 @@ class SystemClock:
             return datetime.now(UTC)
         return self._base + timedelta(seconds=time.monotonic() - self._base_at)
 
+    def apart(self) -> float:
+        """Seconds between the clock that is followed and this machine's own; 0 where none is."""
+        return abs((self.now() - datetime.now(UTC)).total_seconds()) if self._follows_another else 0.0
+
     def monotonic(self) -> float:
         """Seconds from an arbitrary start."""
         return time.monotonic()

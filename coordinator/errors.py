@@ -1,6 +1,8 @@
 """The one tree of errors: what went wrong, and how each protocol says it (PROTOCOL §2)."""
 
-from typing import ClassVar, Final
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar, Final, Self
 
 FAILURE_WORD: Final = "FAILURE"
 ONGOING_WORD: Final = "ONGOING"
@@ -16,10 +18,25 @@ def ending_with(message: str, word: str) -> str:
     return f"{stripped} {word}" if stripped else word
 
 
+@dataclass(frozen=True, slots=True)
+class BranchAnswer:
+    """What a branch answered, for the client that waits for its transaction.
+
+    status: HTTP's or gRPC's, None where there was none. said: its body or message, as it came.
+    """
+
+    url: str
+    branch_id: str
+    op: str
+    status: int | None
+    said: str
+
+
 class DtmError(Exception):
     """Root of the errors that the coordinator raises on purpose.
 
-    message: one sentence for the caller. hint: what to do next, for operators; may be empty.
+    message: one sentence for the caller. hint: what to do next, for operators; may be empty. branch: whose
+    answer it comes from, None where it is the coordinator's own.
     Each class holds its answer in every protocol; `api` only looks it up.
     """
 
@@ -31,6 +48,12 @@ class DtmError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.branch: BranchAnswer | None = None
+
+    def because_of(self, branch: BranchAnswer | None) -> Self:
+        """This error, with the answer that it comes from."""
+        self.branch = branch
+        return self
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
@@ -112,6 +135,17 @@ class Busy(DtmError):
     grpc_status = 8  # RESOURCE_EXHAUSTED
 
 
+class TooOften(DtmError):
+    """Somebody tried so often that they have to wait before they try again. seconds: that they wait."""
+
+    http_status = 429
+    grpc_status = 8  # RESOURCE_EXHAUSTED
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = ceil(seconds)
+        super().__init__(f"tried too often: try again in {self.seconds} seconds")
+
+
 class Stopping(DtmError):
     """The coordinator is stopping: ask another one, or this one after its restart (PROTOCOL §2)."""
 
@@ -123,6 +157,27 @@ class StoreUnavailable(DtmError):
     """The store did not confirm in time. What was asked may or may not stand; asking again is safe."""
 
     grpc_status = 14  # UNAVAILABLE
+
+
+class IssuerUnavailable(DtmError):
+    """The issuer of OpenID Connect does not answer, or says what cannot be used."""
+
+    http_status = 503
+    grpc_status = 14  # UNAVAILABLE
+
+
+class Unauthenticated(DtmError):
+    """No credential, or a bad one, where one is needed (PROTOCOL §2)."""
+
+    http_status = 401
+    grpc_status = 16  # UNAUTHENTICATED
+
+
+class Forbidden(DtmError):
+    """Who asks may not, or is a page of another site in somebody's browser (PROTOCOL §2)."""
+
+    http_status = 403
+    grpc_status = 7  # PERMISSION_DENIED
 
 
 class StartError(DtmError):

@@ -81,6 +81,16 @@ PROTOCOL_HTTP: Final = "http"
 PROTOCOL_GRPC: Final = "grpc"
 PROTOCOL_JSON_RPC: Final = "json-rpc"
 
+# What this server knows beyond the protocol, as it tells clients that ask for its version.
+OWN_FEATURES: Final = ("failure_statuses", "step_headers", "workflow_sleep")
+
+# With these a branch says that the request itself is wrong: asked again as it is, it says so again. 409 and
+# ABORTED are FAILURE whatever a client names; what may pass by itself (408, 425, 429) cannot be named.
+HTTP_REFUSALS: Final = frozenset(range(400, 500)) - {408, 425, 429}
+# INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED,
+# UNAUTHENTICATED
+GRPC_REFUSALS: Final = frozenset({3, 5, 6, 7, 10, 11, 12, 16})
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -93,6 +103,18 @@ class Options:
     retry_limit: int = 0  # repeats within a round; 0: no limit, retried by time
     concurrent: bool = False
     branch_headers: Mapping[str, str] = field(default_factory=dict)
+    # Of this server alone: statuses of branches, HTTP's or gRPC's, that count as FAILURE.
+    failure_statuses: tuple[int, ...] = ()
+    # Of this server alone: headers of one step's calls, by branch_id; they go before branch_headers.
+    step_headers: Mapping[str, Mapping[str, str]] | None = None
+
+    def headers_for(self, branch_id: str) -> Mapping[str, str]:
+        """The headers that a call of this branch carries."""
+        own = self.step_headers.get(branch_id.partition("-")[0]) if self.step_headers else None
+        if not own:
+            return self.branch_headers
+        named = {name.lower() for name in own}
+        return {**{name: it for name, it in self.branch_headers.items() if name.lower() not in named}, **own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +123,7 @@ class Step:
 
     action: str = ""
     compensate: str = ""
+    headers: Mapping[str, str] | None = None  # of this server alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +152,8 @@ class BranchRequest:
     trans_type: str
     branch_id: str
     payload: bytes = b""
-    data: Mapping[str, str] = field(default_factory=dict)  # urls by op; a workflow's `op` and `status`
+    # Urls by op; of a workflow `op`, `status`, `url`: what its client calls the step, and `wake_after`.
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

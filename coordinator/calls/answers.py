@@ -1,10 +1,14 @@
 """What an answer on the wire means: the three results, everywhere the same (PROTOCOL §2). Pure."""
 
 import json
+import re
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 from grpclib.const import Status
 
+from coordinator.attempt import Kind
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.calls.content import UTF_8, decoded
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, Failure, Ongoing
@@ -20,14 +24,15 @@ _JSON_RPC_RESULTS: Final[dict[object, Result]] = {
     str(Failure.json_rpc_code): Result.FAILURE,
 }
 _BYTE_ORDER_MARK: Final = "\ufeff"
+_ADDED: Final = re.compile(r" ?\(status \d+(?:: only 200[^)]*)?\)\Z")
 GRPC_OK: Final = 0
 _GRPC_ONGOING: Final = Ongoing.grpc_status
 _GRPC_FAILURE: Final = Failure.grpc_status
 
 
-def unknown(text: str) -> Answer:
+def unknown(text: str, cause: Kind) -> Answer:
     """Return the answer that says why none came."""
-    return Answer(Result.UNKNOWN, text)
+    return Answer(Result.UNKNOWN, text, cause=cause)
 
 
 def http_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:
@@ -48,6 +53,20 @@ def http_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:
     said = f"{text} " if text else ""
     why = ": only 200 counts as success, so it will be called again" if 200 < status < 300 else ""
     return Answer(Result.UNKNOWN, f"{said}(status {status}{why})", http_status=status)
+
+
+def named_failure(answer: Answer, statuses: Collection[int]) -> Answer:
+    """The answer as FAILURE where its status is one that the client has named; else as it is."""
+    if answer.result is Result.UNKNOWN and (answer.http_status or answer.grpc_status) in statuses:
+        return replace(answer, result=Result.FAILURE, text=said(answer))
+    return answer
+
+
+def said(answer: Answer) -> str:
+    """What the branch itself said, without what `http_answer` adds."""
+    if answer.result is not Result.UNKNOWN or answer.http_status is None:
+        return answer.text
+    return _ADDED.sub("", answer.text)
 
 
 def json_rpc_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from coordinator.attempt import Kind
 from coordinator.model import Branch, Result, Transaction
 
 _NOTHING_CAME: Final = (None, 4, 14)  # gRPC's DEADLINE_EXCEEDED and UNAVAILABLE
@@ -16,6 +17,23 @@ class Answer:
     text: str = ""
     grpc_status: int | None = None  # the branch's own status code, where it spoke gRPC
     http_status: int | None = field(default=None, compare=False)  # the same over HTTP, unless it is success
+    cause: Kind | None = field(default=None, compare=False)  # where result and status do not say
+
+    @property
+    def kind(self) -> Kind:
+        """What kept the call from success."""
+        if self.result is Result.FAILURE:
+            return Kind.FAILURE
+        if self.result is Result.ONGOING:
+            return Kind.ONGOING
+        if self.cause is not None:
+            return self.cause
+        return Kind.BROKEN if self.status is None else Kind.STATUS
+
+    @property
+    def status(self) -> int | None:
+        """HTTP's status or gRPC's, where the branch spoke."""
+        return self.grpc_status if self.http_status is None else self.http_status
 
     @property
     def is_lost(self) -> bool:

@@ -2,58 +2,77 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, cast
 from weakref import WeakSet
 
-from grpclib.client import Channel
-from grpclib.config import Configuration
-
-from coordinator.calls.connect import connect
-from coordinator.calls.grpc_connection import BranchProtocol
-from coordinator.discovery.names import Names
+from coordinator.calls.connect import Reach
+from coordinator.calls.grpc_connection import GrpcConnection
 from coordinator.discovery.target import host_and_port
 from coordinator.errors import Busy
 
-_STREAM_WINDOW_BYTES: Final = 65_535  # of a reply in flight; HTTP/2's least, because replies are dropped
-_CONNECTION_WINDOW_BYTES: Final = 1 << 20
 
+class BranchChannel:
+    """Connects to one endpoint at its first call, and again when that connection takes no more calls.
 
-class BranchChannel(Channel):
-    """A channel for calls whose headers are a HeaderBlock.
-
-    Headers come as Latin-1, which no byte fails: what a branch does not encode breaks no connection.
+    known_as: the host that its clients ask for, where that is another. is_encrypted: with TLS.
+    certificate_of: whose certificate it must be then; empty: that host's.
     """
 
-    def __init__(self, host: str, port: int, *, config: Configuration, names: Names) -> None:
-        super().__init__(host, port, config=config)
-        self._names = names
-        self._h2_config.header_encoding = "latin-1"
-        self._left: WeakSet[BranchProtocol] = WeakSet()  # connections that go on beside the present one
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        reach: Reach,
+        known_as: str = "",
+        is_encrypted: bool = False,
+        certificate_of: str = "",
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._reach = reach
+        self._known_as = known_as
+        self._certificate_of = certificate_of
+        self._encrypts = "h2" if is_encrypted else ""
+        self._connection: GrpcConnection | None = None
+        self._connecting = asyncio.Lock()
+        self._left: WeakSet[GrpcConnection] = WeakSet()  # connections that go on beside the present one
+        self._is_closed = False
 
-    async def connected(self) -> BranchProtocol:
+    async def connected(self) -> GrpcConnection:
         """Return the connection; made anew when there is none that takes calls. Raises OSError."""
-        return cast(BranchProtocol, await self.__connect__())
+        connection = self._connection
+        if connection is not None and connection.takes_calls:
+            return connection
+        async with self._connecting:
+            if self._connection is not None and self._connection.takes_calls:
+                return self._connection
+            if self._connection is not None:
+                self._left.add(self._connection)
+            made = await self._reach.connect(
+                GrpcConnection,
+                self._host,
+                self._port,
+                known_as=self._known_as,
+                encrypts=self._encrypts,
+                certificate_of=self._certificate_of,
+            )
+            if self._is_closed:
+                made.close()
+            self._connection = made
+            return made
 
     def close(self) -> None:
         """Close all connections; calls that still run end with an error."""
-        for protocol in self._left:
-            protocol.processor.close()
-        super().close()
-
-    def _protocol_factory(self) -> BranchProtocol:
-        return BranchProtocol(self._config, self._h2_config)
-
-    async def _create_connection(self) -> BranchProtocol:
-        if isinstance(self._protocol, BranchProtocol):
-            self._left.add(self._protocol)
-        return await connect(self._protocol_factory, await self._names.addresses(self._host), self._port)
+        self._is_closed = True
+        for connection in (*self._left, *([self._connection] if self._connection else ())):
+            connection.close()
 
 
 @dataclass(slots=True, eq=False)
 class Pooled:
-    """A channel and who uses it. grpclib connects it at its first call, and again when that broke."""
+    """A channel and who uses it."""
 
-    endpoint: str
+    endpoint: str  # and, where it is encrypted, the name of its certificate
     channel: BranchChannel
     calls: int = 0  # running
     last_used: float = 0.0  # seconds of the loop's clock
@@ -65,27 +84,32 @@ class Channels:
     """The pool. To be made on the running loop.
 
     channels_max: connections at a time, one per endpoint. idle_seconds: how long an unused one is kept.
-    names: looks hosts up; its owner closes it.
     """
 
-    def __init__(self, *, channels_max: int, idle_seconds: float, names: Names) -> None:
+    def __init__(self, *, channels_max: int, idle_seconds: float, reach: Reach) -> None:
         self.is_closed = False
-        self._names = names
+        self._reach = reach
         self._channels_max = channels_max
         self._idle_seconds = idle_seconds
         self._loop = asyncio.get_running_loop()
         self._pool: dict[str, Pooled] = {}  # least recently taken first
         self._retired: set[Pooled] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
-        self._configuration = Configuration(
-            http2_connection_window_size=_CONNECTION_WINDOW_BYTES,
-            http2_stream_window_size=_STREAM_WINDOW_BYTES,
-        )
 
-    def take(self, endpoint: str) -> Pooled:
-        """Return the endpoint's channel; to be given back. Raises Busy when there are too many in use."""
-        pooled = self._pool.pop(endpoint, None) or self._new(endpoint)
-        self._pool[endpoint] = pooled
+    def take(
+        self, endpoint: str, authority: str = "", *, is_encrypted: bool = False, certificate_of: str = ""
+    ) -> Pooled:
+        """Return the endpoint's channel; to be given back. Raises Busy when there are too many in use.
+
+        authority: the `host:port` that the client asked for, where a look-up made the endpoint of it.
+        is_encrypted: with TLS, and a certificate of `certificate_of`, or else of that host.
+        """
+        whose = certificate_of or authority or endpoint
+        key = f"grpcs://{whose} at {endpoint}" if is_encrypted else endpoint
+        pooled = self._pool.pop(key, None) or Pooled(
+            key, self._new(endpoint, authority, is_encrypted, certificate_of)
+        )
+        self._pool[key] = pooled
         pooled.calls += 1
         pooled.last_used = self._loop.time()
         return pooled
@@ -118,14 +142,21 @@ class Channels:
         """How many are open, or ready to be."""
         return len(self._pool) + len(self._retired)
 
-    def _new(self, endpoint: str) -> Pooled:
+    def _new(self, endpoint: str, authority: str, is_encrypted: bool, certificate_of: str) -> BranchChannel:
         if len(self._pool) >= self._channels_max:
             self._make_room()
         host, port = host_and_port(endpoint)
-        channel = BranchChannel(host, port, config=self._configuration, names=self._names)
+        known_as = host_and_port(authority)[0] if authority else ""
         if self._sweep_timer is None:
             self._sweep_timer = self._loop.call_later(self._idle_seconds, self._sweep)
-        return Pooled(endpoint, channel)
+        return BranchChannel(
+            host,
+            port,
+            reach=self._reach,
+            known_as=known_as,
+            is_encrypted=is_encrypted,
+            certificate_of=certificate_of,
+        )
 
     def _make_room(self) -> None:
         for endpoint, pooled in self._pool.items():

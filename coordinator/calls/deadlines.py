@@ -6,9 +6,17 @@ call, and almost none ever fires. Here a call is noted in the bucket of the tick
 
 import asyncio
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 TICK_SECONDS: Final = 0.05  # how late a deadline may be noticed
+
+
+class Expires(Protocol):
+    """What has a deadline."""
+
+    def expire(self) -> None:
+        """Its time has passed."""
+        ...
 
 
 class Deadlines:
@@ -16,7 +24,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._buckets: dict[int, set[Deadline]] = {}
+        self._buckets: dict[int, set[Expires]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._ticked = 0  # the last tick whose bucket is done
 
@@ -27,7 +35,7 @@ class Deadlines:
         """
         return Deadline(self, seconds)
 
-    def add(self, deadline: "Deadline", seconds: float) -> int:
+    def add(self, deadline: Expires, seconds: float) -> int:
         """Watch the deadline; returns the tick at which it expires."""
         now = self._loop.time()
         tick = int((now + seconds) / TICK_SECONDS) + 1
@@ -40,7 +48,7 @@ class Deadlines:
         bucket.add(deadline)
         return tick
 
-    def remove(self, deadline: "Deadline", tick: int) -> None:
+    def remove(self, deadline: Expires, tick: int) -> None:
         """Forget a deadline that was kept."""
         bucket = self._buckets.get(tick)
         if bucket is not None:

@@ -5,21 +5,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from grpclib.const import Status
-from grpclib.exceptions import StreamTerminatedError
-from h2.exceptions import H2Error
 
+from coordinator.attempt import Kind
 from coordinator.calls.answers import grpc_answer
 from coordinator.calls.balance import Balancer
 from coordinator.calls.base import Answer
 from coordinator.calls.channels import Channels, Pooled
+from coordinator.calls.connect import Reach
 from coordinator.calls.deadlines import Deadlines
-from coordinator.calls.grpc_connection import ReplyTooLong
+from coordinator.calls.grpc_connection import GrpcConnection
 from coordinator.calls.grpc_headers import grpc_headers
-from coordinator.calls.grpc_stream import BrokenReply, CannotConnect, UnaryCall
-from coordinator.calls.header_block import HeaderBlock
+from coordinator.calls.grpc_reply import Broke, BrokenReply, NotServed, ReplyTooLong
+from coordinator.calls.kinds import kind_of_connecting
 from coordinator.calls.url import GrpcUrl
 from coordinator.discovery.base import DiscoveryError, Resolver
-from coordinator.discovery.names import Names
 from coordinator.discovery.target import shown
 from coordinator.errors import Busy
 from coordinator.model import Branch, Result, Transaction, TransType
@@ -33,12 +32,15 @@ _RESOURCE_EXHAUSTED: Final = Status.RESOURCE_EXHAUSTED.value
 _INTERNAL: Final = Status.INTERNAL.value
 
 
+class CannotConnect(Exception):
+    """No connection: nothing was sent, so another endpoint may be tried."""
+
+
 class GrpcCaller:
     """Calls gRPC branches. To be made and used on one running event loop.
 
     resolver: turns targets into endpoints; its owner closes it. reply_bytes_max: a longer reply is UNKNOWN.
-    channels_max: connections at a time. idle_seconds: how long an unused one is kept. names: looks hosts up;
-    its owner closes it.
+    channels_max: connections at a time. idle_seconds: how long an unused one is kept.
     An UNKNOWN of our own has the status that a Go client would report: UNAVAILABLE, DEADLINE_EXCEEDED …
     """
 
@@ -50,13 +52,13 @@ class GrpcCaller:
         channels_max: int,
         idle_seconds: float,
         deadlines: Deadlines,
-        names: Names,
+        reach: Reach,
     ) -> None:
         self._resolver = resolver
         self._reply_bytes_max = reply_bytes_max
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
-        self._channels = Channels(channels_max=channels_max, idle_seconds=idle_seconds, names=names)
+        self._channels = Channels(channels_max=channels_max, idle_seconds=idle_seconds, reach=reach)
         self._balancer = Balancer(dead_seconds=DEAD_SECONDS, monotonic=self._loop.time)
 
     async def call(self, transaction: Transaction, branch: Branch, url: GrpcUrl, timeout: float) -> Answer:
@@ -68,12 +70,14 @@ class GrpcCaller:
                 endpoints = await self._resolver.endpoints(url.target)
                 return await self._call_any(endpoints, transaction, branch, url, ends)
         except DiscoveryError as error:
-            return _unknown(str(error), _UNAVAILABLE)
+            return _unknown(str(error), _UNAVAILABLE, Kind.DNS)
         except Busy as error:
-            return _unknown(str(error), _RESOURCE_EXHAUSTED)
+            return _unknown(str(error), _RESOURCE_EXHAUSTED, Kind.FULL)
         except TimeoutError:
             return _unknown(
-                f"{shown(url.target)}{url.path} gave no answer within {timeout:g} s", _DEADLINE_EXCEEDED
+                f"{shown(url.target)}{url.path} gave no answer within {timeout:g} s",
+                _DEADLINE_EXCEEDED,
+                Kind.TIMEOUT,
             )
 
     async def close(self) -> None:
@@ -85,7 +89,7 @@ class GrpcCaller:
     ) -> Answer:
         """Call the first endpoint, in the balancer's order, that can be connected to."""
         candidates = self._balancer.order(url.target, endpoints)
-        problem = "no endpoint"
+        problem, kind = "no endpoint", Kind.DNS
         for index, endpoint in enumerate(candidates):
             remaining = ends - self._loop.time()
             # While there are others to try, one that does not react gets only its share of the time.
@@ -96,8 +100,9 @@ class GrpcCaller:
             except CannotConnect as error:
                 self._balancer.failed(endpoint)
                 problem = f"cannot connect to {endpoint} ({error})"
+                kind = kind_of_connecting(error.__cause__)
         also = f", nor to the other {len(candidates) - 1} endpoints" if len(candidates) > 1 else ""
-        return _unknown(f"{problem}{also}", _UNAVAILABLE)
+        return _unknown(f"{problem}{also}", _UNAVAILABLE, kind)
 
     async def _call_one(
         self,
@@ -110,10 +115,14 @@ class GrpcCaller:
     ) -> Answer:
         """Call over the endpoint's channel. Raises CannotConnect, and then nothing was sent."""
         try:
-            headers = grpc_headers(url.authority or endpoint, url.path, transaction, branch, timeout)
+            headers = grpc_headers(
+                url.authority or endpoint, url.path, transaction, branch, timeout, https=url.is_encrypted
+            )
         except ValueError as error:
-            return _unknown(f"the call cannot be sent: {error}", _INTERNAL)
-        pooled = self._channels.take(endpoint)
+            return _unknown(f"the call cannot be sent: {error}", _INTERNAL, Kind.URL)
+        pooled = self._channels.take(
+            endpoint, url.authority, is_encrypted=url.is_encrypted, certificate_of=url.certificate_of
+        )
         began = self._loop.time()
         try:
             answer = await self._exchange(pooled, headers, _body(transaction, branch), connect_within)
@@ -129,52 +138,42 @@ class GrpcCaller:
         return answer
 
     async def _exchange(
-        self, pooled: Pooled, headers: HeaderBlock, payload: bytes, connect_within: float | None
+        self, pooled: Pooled, headers: bytes, payload: bytes, connect_within: float | None
     ) -> Answer:
-        call = UnaryCall(pooled.channel)
-        try:
-            return await self._once(call, pooled, headers, payload, connect_within)
-        except StreamTerminatedError as error:
-            if self._channels.is_closed or not call.may_repeat(error):
+        for attempt in (1, 2):
+            try:
+                return await self._once(pooled, headers, payload, connect_within)
+            except NotServed as error:
+                # The server had closed the connection, or takes no more calls on it: once more, on another.
+                if attempt == 2 or self._channels.is_closed:
+                    return _broken(pooled, error)
+            except Broke as error:
                 return _broken(pooled, error)
-        # The server had closed the connection, or takes no more calls on it: once more, on another.
-        try:
-            return await self._once(UnaryCall(pooled.channel), pooled, headers, payload, connect_within)
-        except StreamTerminatedError as error:
-            return _broken(pooled, error)
+        raise AssertionError("the second attempt returns")
 
     async def _once(
-        self,
-        call: UnaryCall,
-        pooled: Pooled,
-        headers: HeaderBlock,
-        payload: bytes,
-        connect_within: float | None,
+        self, pooled: Pooled, headers: bytes, payload: bytes, connect_within: float | None
     ) -> Answer:
-        """Make the call, over the connection that there is or a new one. Raises StreamTerminatedError."""
+        """Make the call, over the connection that there is or a new one. Raises CannotConnect, Broke."""
+        connection = await self._connected(pooled, connect_within)
         try:
-            await self._connect(call, headers, connect_within)
-            status, message = await call.finish(payload, self._reply_bytes_max)
+            status = await connection.call(headers, payload, reply_bytes_max=self._reply_bytes_max)
         except ReplyTooLong as error:
-            return _unknown(f"{pooled.endpoint}: {error}", _RESOURCE_EXHAUSTED)
+            return _unknown(f"{pooled.endpoint}: {error}", _RESOURCE_EXHAUSTED, Kind.BROKEN)
         except BrokenReply as error:
-            return _unknown(f"{pooled.endpoint} does not speak gRPC: {error}", _INTERNAL)
-        except H2Error as error:
-            self._channels.retire(pooled)  # of no more use: out of stream numbers, for instance
-            return _unknown(f"the connection to {pooled.endpoint} failed: {error!r}", _UNAVAILABLE)
-        finally:
-            call.release()
-        return grpc_answer(status, message)
+            return _unknown(f"{pooled.endpoint} does not speak gRPC: {error}", _INTERNAL, Kind.BROKEN)
+        return grpc_answer(*status)
 
-    async def _connect(self, call: UnaryCall, headers: HeaderBlock, within: float | None) -> None:
-        if within is None:
-            await call.connect(headers)
-            return
+    async def _connected(self, pooled: Pooled, within: float | None) -> GrpcConnection:
         try:
+            if within is None:
+                return await pooled.channel.connected()
             with self._deadlines.within(within):
-                await call.connect(headers)
-        except TimeoutError as error:
-            raise CannotConnect(f"no reaction within {within:.1f} s") from error
+                return await pooled.channel.connected()
+        except OSError as error:
+            if within is not None and isinstance(error, TimeoutError):
+                raise CannotConnect(f"no reaction within {within:.1f} s") from error
+            raise CannotConnect(error.strerror or str(error)) from error
 
 
 def _body(transaction: Transaction, branch: Branch) -> bytes:
@@ -184,9 +183,9 @@ def _body(transaction: Transaction, branch: Branch) -> bytes:
     return branch.payload
 
 
-def _broken(pooled: Pooled, error: StreamTerminatedError) -> Answer:
-    return _unknown(f"the connection to {pooled.endpoint} broke: {error}", _UNAVAILABLE)
+def _broken(pooled: Pooled, error: Broke) -> Answer:
+    return _unknown(f"the connection to {pooled.endpoint} broke: {error}", _UNAVAILABLE, Kind.BROKEN)
 
 
-def _unknown(text: str, status: int) -> Answer:
-    return Answer(Result.UNKNOWN, text, status)
+def _unknown(text: str, status: int, cause: Kind) -> Answer:
+    return Answer(Result.UNKNOWN, text, status, cause=cause)

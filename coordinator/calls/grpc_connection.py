@@ -1,206 +1,283 @@
 """One HTTP/2 connection to a gRPC branch, shared by many calls: what goes wrong with one leaves the others.
 
-grpclib and h2 end a connection for headers beyond 64 KiB, for a frame that they do not know, and with it all
-its calls when the server says that it takes no further ones (GOAWAY). A connection here goes on until its
-calls are done, and says of each call that it breaks whether the branch may have begun to answer it.
+All that a unary call needs and no more; a library for any use of HTTP/2 made up half of a call's cost. A
+connection that the server is leaving (GOAWAY) goes on until its calls are done. Of each call that it breaks
+it says whether the branch may have begun to answer it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from grpclib.client import Handler
-from grpclib.config import Configuration
-from grpclib.exceptions import StreamTerminatedError
-from grpclib.protocol import EventsProcessor, H2Protocol, Stream
-from h2.config import H2Configuration
-from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, Event
-from h2.events import StreamReset as StreamResetEvent
-from h2.exceptions import DenialOfServiceError, ProtocolError
-from h2.frame_buffer import FrameBuffer
-from h2.settings import SettingCodes
-from hyperframe.frame import ContinuationFrame, Frame, GoAwayFrame, HeadersFrame
-
-from coordinator.calls.header_block import BlockEncoder
+from coordinator.calls.grpc_call import Call, named
+from coordinator.calls.grpc_reply import Broke, GrpcStatus, NotServed, ReplyTooLong, StreamReset
+from coordinator.http2 import frames
+from coordinator.http2.blocks import Blocks, Parts
+from coordinator.http2.blocks import named as by_name
+from coordinator.http2.decoder import HeadersTooLong
+from coordinator.http2.frames import Code, Frame, FrameError, frame
+from coordinator.http2.outgoing import NotRead, Outgoing, SendWindow
 
 HEADERS_BYTES_MAX: Final = 2 << 20  # of an answer's headers, or its trailers
-_FRAMES_MAX: Final = 512  # that headers may come in; h2 takes 64 and, by recursion, not quite 1000
+_PARTS_MAX: Final = 512  # that headers may come in
+_STREAMS_FIRST: Final = 100  # calls at a time, until the server has said how many; nothing means any number
+_CONNECTION_WINDOW: Final = 1 << 20  # bytes of replies in flight; they are dropped as they come
+_TOLD_EVERY: Final = 32_768  # bytes taken, after which the server is told
+_FIRST: Final = (
+    frames.PREFACE
+    + frames.settings(
+        {frames.TABLE_BYTES: 0, frames.PUSHES: 0, frames.HEADERS_BYTES: HEADERS_BYTES_MAX}
+    )
+    + frame(frames.WINDOW_UPDATE, 0, 0, (_CONNECTION_WINDOW - frames.WINDOW_FIRST).to_bytes(4, "big"))
+)  # fmt: skip
 
 
-class ReplyTooLong(Exception):
-    """The reply has more bytes than are taken."""
+class GrpcConnection(asyncio.Protocol):
+    """Made by the transport's factory. `call` as often as wanted, `close` at the end."""
 
-
-class NotServed(StreamTerminatedError):
-    """The server has not looked at the call, or another call is to blame for its end: it may be repeated."""
-
-
-class StreamReset(StreamTerminatedError):
-    """The server broke off this call, and no other."""
-
-
-class _TooManyHeaders(ProtocolError):
-    """A call's headers are beyond HEADERS_BYTES_MAX; what else is to come cannot be read then."""
-
-    def __init__(self, stream_id: int) -> None:
-        super().__init__(f"headers of more than {HEADERS_BYTES_MAX} bytes")
-        self.stream_id = stream_id
-
-
-class _Frames(FrameBuffer):
-    """Bounds headers by their bytes."""
-
-    _bytes = 0  # of the headers that have begun
-
-    def _update_header_buffer(self, f: Frame | None) -> Frame | None:
-        begun = self._headers_buffer
-        if not begun or not isinstance(f, ContinuationFrame) or f.stream_id != begun[0].stream_id:
-            return super()._update_header_buffer(f)
-        begun.append(f)
-        self._bytes = len(f.data) + (self._bytes if len(begun) > 2 else len(begun[0].data))
-        if self._bytes > HEADERS_BYTES_MAX or len(begun) > _FRAMES_MAX:
-            raise _TooManyHeaders(f.stream_id)
-        if "END_HEADERS" not in f.flags:
-            return None
-        whole = begun[0]
-        whole.flags.add("END_HEADERS")
-        whole.data = b"".join(part.data for part in begun)
-        self._headers_buffer = []
-        return whole
-
-
-class BranchProcessor(EventsProcessor):
-    """Hands what came to the calls."""
-
-    is_leaving = False  # the server takes no further calls
-
-    def process(self, event: Event) -> None:
-        """Handle an event; those that grpclib has no use for (1xx answers, unknown frames) change nothing."""
-        processors = self.__dict__.get("processors")  # none once it is closed
-        if processors is not None and (handle := processors.get(event.__class__)) is not None:
-            handle(event)
-
-    def process_connection_terminated(self, event: ConnectionTerminated) -> None:
-        """The server finishes the calls up to a number, and has not looked at those after it."""
-        self.is_leaving = True
-        self.handler.close()  # the next call makes a connection of its own
-        self.connection.stream_close_waiter.set()  # who waits to begin on this one need not
-        last = event.last_stream_id or 0
-        for stream in [each for number, each in self.streams.items() if number > last]:
-            _terminate(stream, NotServed(f"the server is leaving (GOAWAY, {event.error_code!r})"))
-        self.close_when_done()
-
-    def process_stream_reset(self, event: StreamResetEvent) -> None:
-        """The server breaks off one call."""
-        stream = self.streams.get(event.stream_id or 0)
-        if stream is not None:
-            kind = NotServed if event.error_code == ErrorCodes.REFUSED_STREAM else StreamReset
-            _terminate(stream, kind(f"the server broke off the call ({event.error_code!r})"))
-        self.connection.streams_failed += 1
-
-    def close_when_done(self) -> None:
-        """Close a connection that the server is leaving, once its last call is done."""
-        if self.is_leaving and not self.streams:
-            self.close()
-
-    def register(self, stream: Stream) -> Callable[[], None]:
-        """Add a call; returns what ends it."""
-        release = super().register(stream)
-
-        def released() -> None:
-            release()
-            self.close_when_done()
-
-        return released
-
-    def fail(self, error: ProtocolError) -> None:
-        """End all: what came cannot be read. Where one call is to blame, the others may be repeated."""
-        if isinstance(error, _TooManyHeaders):
-            for number, stream in self.streams.items():
-                if number == error.stream_id:
-                    _terminate(stream, ReplyTooLong(f"its answer has {error}"))
-                else:
-                    _terminate(stream, NotServed(f"another call's answer has {error}"))
-        self.close(f"protocol error: {error}")
-
-
-class BranchProtocol(H2Protocol):
-    """A connection. It knows whether a call was answered over it, ever."""
-
-    processor: BranchProcessor
-    has_answered = False
-
-    def __init__(self, config: Configuration, h2_config: H2Configuration) -> None:
-        super().__init__(Handler(), config, h2_config)
+    def __init__(self) -> None:
+        self.is_lost = False  # no call can begin any more
+        self.is_leaving = False  # the server takes no further calls
+        self.has_answered = False  # a call, ever
+        self._loop = asyncio.get_running_loop()
+        self._out: Outgoing | None = None
+        self._frames = frames.Frames()
+        self._blocks = Blocks(by_name, bytes_max=HEADERS_BYTES_MAX)
+        self._parts = Parts(bytes_max=HEADERS_BYTES_MAX, parts_max=_PARTS_MAX)
+        self._calls: dict[int, Call] = {}
+        self._turns: deque[asyncio.Future[None]] = deque()  # calls that wait until others end
+        self._next_number = 1
+        self._has_settings = False
+        self._streams_max = _STREAMS_FIRST
+        self._window_used = 0  # bytes of replies, since the server was last told that they are taken
 
     @property
-    def is_lost(self) -> bool:
-        """True when no call can begin any more."""
-        return cast(Handler, self.handler).connection_lost
+    def takes_calls(self) -> bool:
+        """Whether another call may begin."""
+        return not (self.is_lost or self.is_leaving or self._next_number > frames.STREAM_NUMBER_MAX)
+
+    async def call(self, block: bytes, payload: bytes, *, reply_bytes_max: int) -> GrpcStatus:
+        """Make a call and return its status. block: of headers that no table has a part in.
+
+        Raises Broke, ReplyTooLong, BrokenReply. What is cancelled is broken off at the server as well.
+        """
+        await self._turn()
+        number, self._next_number = self._next_number, self._next_number + 2
+        out, was_used = self._sending, self.has_answered
+        out.headers(number, block)
+        self._calls[number] = call = Call(SendWindow(), reply_bytes_max)
+        message = b"\0" + len(payload).to_bytes(4, "big") + payload
+        try:
+            await out.message(number, call.window, message, call.outcome)
+            status = await call.outcome
+        except Broke as error:
+            if call.reply.has_begun:
+                raise Broke(str(error)) from error  # the branch has seen it, whatever ended the connection
+            if isinstance(error, NotServed | StreamReset) or not was_used:
+                raise
+            # A connection that served other calls and was closed by its server just then: it saw nothing.
+            raise NotServed(str(error)) from error
+        finally:
+            self._end(number, call)
+        self.has_answered = True
+        return status
+
+    def close(self) -> None:
+        """Close it; calls that still run end with an error."""
+        self._lose(Broke("the connection was closed"))
+
+    async def _turn(self) -> None:
+        while self.takes_calls and len(self._calls) >= self._streams_max:
+            turn = self._loop.create_future()
+            self._turns.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._give_turn()
+                raise
+        if not self.takes_calls:
+            self._give_turns()
+            raise NotServed("the connection was lost, or its server leaves, before the call began")
+
+    def _give_turn(self) -> None:
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _end(self, number: int, call: Call) -> None:
+        del self._calls[number]
+        if call.outcome.done() and not call.outcome.cancelled():
+            call.outcome.exception()  # whoever was cancelled does not ask for it
+        is_over = call.is_reset or (call.window.is_sent and call.reply.has_ended)
+        if not (self.is_lost or is_over):
+            self._sending.send(frame(frames.RST_STREAM, 0, number, frames.number(Code.CANCEL)))
+        self._give_turn()
+        if self.is_leaving and not self._calls:
+            self.close()
+
+    def _give_turns(self) -> None:
+        while self._turns:
+            self._give_turn()
+
+    @property
+    def _sending(self) -> Outgoing:
+        assert self._out is not None, "connect first"
+        return self._out
+
+    # --- what comes ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what is taken."""
-        super().connection_made(transport)
-        wire = self.connection._connection
-        wire.incoming_buffer = _frames_after(wire.incoming_buffer)
-        wire.decoder.max_header_list_size = HEADERS_BYTES_MAX
-        wire.update_settings({SettingCodes.MAX_HEADER_LIST_SIZE: HEADERS_BYTES_MAX})
-        wire.encoder = BlockEncoder(wire.encoder)  # type: ignore[assignment]  # all that h2 uses of one
-        table = cast("dict[type[Frame], Callable[[Any], Any]]", wire._frame_dispatch_table)
-        table[HeadersFrame] = _blaming(table[HeadersFrame])
-        table[GoAwayFrame] = _leaving
-        self.connection.flush()
-        self.processor = BranchProcessor(self.handler, self.connection)
+        self._out = Outgoing(cast(asyncio.Transport, transport))
+        self._out.send(_FIRST)
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
         try:
-            events = self.connection.feed(data)
-        except ProtocolError as error:
-            self.processor.fail(error)
-            return
-        self.connection.flush()
-        for event in events:
-            self.processor.process(event)
-        self.connection.flush()
+            self._frames.feed(data)
+            for each in self._frames:
+                self._take(each)
+                if self.is_lost:
+                    return
+        except FrameError as error:
+            self._lose(Broke(f"protocol error: {error}"))
+        except NotRead as error:
+            self._lose(Broke(str(error)))
+
+    def eof_received(self) -> None:
+        """The server sends nothing more: no call can be answered."""
+        self._lose(Broke("Connection lost"))
+
+    def pause_writing(self) -> None:
+        """Let calls wait with what they send."""
+        self._sending.pause()
+
+    def resume_writing(self) -> None:
+        """Let them go on."""
+        self._sending.resume()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The connection is closed."""
-        super().connection_lost(exc)
-        self.connection.resume_writing()  # who waits to write learns of it
-        self.connection.stream_close_waiter.set()
+        """End what runs."""
+        self._lose(Broke(f"Connection lost: {exc}" if exc else "Connection lost"))
 
+    def _lose(self, error: Exception, *, blamed: int = 0, reason: Exception | None = None) -> None:
+        """End every call with the error, the one that is to blame with the reason."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        for number, call in self._calls.items():
+            call.reply.fail(reason if reason is not None and number == blamed else error)
+        self._give_turns()
+        if self._out is not None:
+            self._out.close()
 
-def _terminate(stream: Stream, error: Exception) -> None:
-    if stream.wrapper is not None:
-        stream.wrapper.cancel(error)
-        stream.wrapper = None  # what happens to the connection after that is not why it ended
+    def _take(self, each: Frame) -> None:
+        self._parts.check(each)
+        if (take := _TAKERS.get(each.kind)) is not None:
+            take(self, each)
 
+    def _call_of(self, each: Frame) -> Call | None:
+        """The call, unless it is over."""
+        if each.stream == 0 or each.stream % 2 == 0 or each.stream >= self._next_number:
+            raise FrameError(f"a frame is of call {each.stream}, which nobody made")
+        return self._calls.get(each.stream)
 
-def _frames_after(replaced: FrameBuffer) -> FrameBuffer:
-    frames = _Frames()
-    frames.max_frame_size = replaced.max_frame_size
-    return frames
+    def _take_data(self, each: Frame) -> None:
+        size = len(each.payload)
+        self._window_used += size
+        if self._window_used >= _CONNECTION_WINDOW // 2:
+            self._sending.answer(frame(frames.WINDOW_UPDATE, 0, 0, self._window_used.to_bytes(4, "big")))
+            self._window_used = 0
+        call = self._call_of(each)
+        if call is None:
+            return
+        reply, ended = call.reply, bool(each.flags & frames.END_STREAM)
+        reply.take_data(each.content(), ended=ended)
+        reply.window_used += size
+        if not ended and not reply.is_whole and reply.window_used >= _TOLD_EVERY:
+            self._sending.answer(
+                frame(frames.WINDOW_UPDATE, 0, each.stream, reply.window_used.to_bytes(4, "big"))
+            )
+            reply.window_used = 0
 
-
-def _blaming(receive: Callable[[HeadersFrame], Any]) -> Callable[[HeadersFrame], Any]:
-    def received(frame: HeadersFrame) -> Any:
+    def _take_headers(self, each: Frame) -> None:
+        self._call_of(each)
         try:
-            return receive(frame)
-        except DenialOfServiceError as error:
-            raise _TooManyHeaders(frame.stream_id) from error
+            whole = self._parts.take(each)
+            if whole is None:
+                return
+            first, block = whole
+            headers = self._blocks.take(block)
+        except HeadersTooLong:
+            self._blame(each.stream)
+            return
+        if (call := self._calls.get(first.stream)) is not None:
+            call.reply.take_headers(headers, ended=bool(first.flags & frames.END_STREAM))
 
-    return received
+    def _blame(self, number: int) -> None:
+        """A call's headers are too many; what else is to come cannot be read then."""
+        text = f"answer has headers of more than {HEADERS_BYTES_MAX} bytes"
+        self._lose(NotServed(f"another call's {text}"), blamed=number, reason=ReplyTooLong(f"its {text}"))
+
+    def _take_reset(self, each: Frame) -> None:
+        code = frames.number_in(each.payload)
+        if (call := self._call_of(each)) is not None:
+            call.is_reset = True
+            kind = NotServed if code == Code.REFUSED_STREAM else StreamReset
+            call.reply.fail(kind(f"the server broke off the call ({named(code)})"))
+
+    def _take_settings(self, each: Frame) -> None:
+        if each.flags & frames.ACK:
+            return
+        values = frames.settings_in(each.payload)
+        if not self._has_settings:
+            self._has_settings, self._streams_max = True, frames.STREAM_NUMBER_MAX
+        self._streams_max = dict(values).get(frames.STREAMS_MAX, self._streams_max)
+        self._give_turns()  # each looks whether there is room for it
+        self._sending.take_settings(values, [call.window for call in self._calls.values()])
+        self._sending.answer(frame(frames.SETTINGS, frames.ACK, 0))
+
+    def _take_ping(self, each: Frame) -> None:
+        if not each.flags & frames.ACK:
+            self._sending.answer(frame(frames.PING, frames.ACK, 0, each.payload))
+
+    def _take_leave(self, each: Frame) -> None:
+        """The server finishes the calls up to a number, and has not looked at those after it."""
+        last, code = frames.number_in(each.payload), frames.number_in(each.payload[4:])
+        self.is_leaving = True
+        self._give_turns()
+        for number, call in self._calls.items():
+            if number <= last < frames.STREAM_NUMBER_MAX:
+                call.reply.has_begun = True  # the server says that it has it
+            elif number > last:
+                call.reply.fail(NotServed(f"the server is leaving (GOAWAY, {named(code)})"))
+        if not self._calls:
+            self.close()
+
+    def _take_window(self, each: Frame) -> None:
+        more = frames.number_in(each.payload)
+        if each.stream == 0:
+            self._sending.widen(None, more)
+        elif (call := self._call_of(each)) is not None:
+            call.reply.has_begun = True
+            self._sending.widen(call.window, more)
+
+    def _take_push(self, each: Frame) -> None:
+        raise FrameError("a call was pushed, which nobody takes")
 
 
-def _leaving(frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
-    # h2's own would take nothing further on this connection, though the answers to some calls are to come.
-    event = ConnectionTerminated()
-    try:
-        event.error_code = ErrorCodes(frame.error_code)
-    except ValueError:
-        event.error_code = frame.error_code
-    event.last_stream_id = frame.last_stream_id
-    event.additional_data = frame.additional_data or None
-    return [], [event]
+_TAKERS: Final[dict[int, Callable[[GrpcConnection, Frame], None]]] = {
+    frames.DATA: GrpcConnection._take_data,
+    frames.HEADERS: GrpcConnection._take_headers,
+    frames.CONTINUATION: GrpcConnection._take_headers,
+    frames.RST_STREAM: GrpcConnection._take_reset,
+    frames.SETTINGS: GrpcConnection._take_settings,
+    frames.PING: GrpcConnection._take_ping,
+    frames.GOAWAY: GrpcConnection._take_leave,
+    frames.WINDOW_UPDATE: GrpcConnection._take_window,
+    frames.PUSH_PROMISE: GrpcConnection._take_push,
+}  # others say nothing to a client

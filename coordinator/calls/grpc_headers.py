@@ -5,7 +5,7 @@ from base64 import b64encode
 from functools import lru_cache
 from typing import Final
 
-from coordinator.calls.header_block import HeaderBlock, block, literal
+from coordinator.http2.literals import literal
 from coordinator.model import Branch, Transaction
 
 _RESERVED: Final = frozenset(
@@ -21,18 +21,26 @@ _SETS_REMEMBERED_MAX: Final = 4096
 
 
 def grpc_headers(
-    authority: str, path: str, transaction: Transaction, branch: Branch, timeout: float
-) -> HeaderBlock:
-    """Return the headers of a call. authority: `host:port`. timeout: seconds; both are told to the server.
+    authority: str,
+    path: str,
+    transaction: Transaction,
+    branch: Branch,
+    timeout: float,
+    *,
+    https: bool = False,
+) -> bytes:
+    """Return the header block of a call.
 
+    authority: `host:port`. timeout: seconds; both are told to the server. https: whether the connection is
+    encrypted.
     Empty values are left out, some servers refuse them. Raises ValueError for what no header can carry.
     """
     encoded = (
-        _repeated(authority, path, transaction.trans_type, branch.branch_id, branch.op)
+        _repeated(authority, path, transaction.trans_type, branch.branch_id, branch.op, https)
         + literal(b"grpc-timeout", _timeout(timeout))
         + literal(b"dtm-gid", _value("the gid", branch.gid))
     )
-    for name, value in transaction.options.branch_headers.items():
+    for name, value in transaction.options.headers_for(branch.branch_id).items():
         key = name.lower()
         if not value or key in _RESERVED or key.startswith("grpc-"):
             continue
@@ -41,16 +49,16 @@ def grpc_headers(
         binary = key.endswith("-bin")
         content = b64encode(value.encode()).rstrip(b"=") if binary else _secret_value(name, value)
         encoded += literal(key.encode(), content)
-    return block(encoded)
+    return encoded
 
 
 @lru_cache(_SETS_REMEMBERED_MAX)
-def _repeated(authority: str, path: str, trans_type: str, branch_id: str, op: str) -> bytes:
+def _repeated(authority: str, path: str, trans_type: str, branch_id: str, op: str, https: bool) -> bytes:
     """What most calls to one branch have in common."""
     named = ((b"dtm-trans_type", trans_type), (b"dtm-branch_id", branch_id), (b"dtm-op", op))
     headers = (
         (b":method", b"POST"),
-        (b":scheme", b"http"),
+        (b":scheme", b"https" if https else b"http"),
         (b":path", _value("the path", path)),
         (b":authority", _value("the host", authority)),
         (b"te", b"trailers"),

@@ -9,31 +9,39 @@ from typing import Final
 from multidict import CIMultiDict
 from yarl import URL
 
+from coordinator.attempt import Kind
 from coordinator.calls.answers import http_answer, unknown
 from coordinator.calls.base import Answer
+from coordinator.calls.connect import Reach
 from coordinator.calls.content import UTF_8, CannotUnpack, charset_of, unpacked
 from coordinator.calls.deadlines import Deadlines
 from coordinator.calls.http_connection import REDIRECTS, Reply
 from coordinator.calls.http_errors import Broken, Stopping, describe
 from coordinator.calls.http_pool import HttpPool
 from coordinator.calls.http_request import HeaderLines, encoded
+from coordinator.calls.kinds import kind_of
 from coordinator.calls.url import HttpUrl, parse_http_url
-from coordinator.discovery.names import Names
 from coordinator.model import Branch, Result, Transaction, TransType
+
+USER_AGENT: Final = "dtm-coordinator"
 
 _GET: Final = "GET"
 _POST: Final = "POST"
 _JSON: Final = "application/json"
 _SAME_AGAIN: Final = frozenset({307, 308})  # the other redirects turn into a GET without a body
-_FRAMING: Final = frozenset(
-    {"content-length", "transfer-encoding", "trailer", "expect"}
-)  # ours, whatever a client asks for
+# Ours, whatever a client asks for: the url says whom to call.
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "trailer", "expect", "host"})
 _AUTHORIZATION: Final = "Authorization"
-_NOT_TO_OTHERS: Final = (_AUTHORIZATION, "Cookie", "Proxy-Authorization", "Host")
+_NOT_TO_OTHERS: Final = (_AUTHORIZATION, "Cookie", "Proxy-Authorization")
 _NOT_UTF_8: Final = re.compile("[\udc80-\udcff]")
 _SALVAGED_BYTES_MAX: Final = 1 << 16
 
 ReadAnswer = Callable[[int, bytes, str], Answer]  # of status, body, charset
+
+
+def shown_url(url: URL) -> str:
+    """The url for people: without login, query and fragment."""
+    return str(url.with_user(None).with_query(None).with_fragment(None))
 
 
 class HttpCaller:
@@ -41,7 +49,7 @@ class HttpCaller:
 
     answer_bytes_max: of a longer body only the beginning counts; the rest is never read.
     redirects_max: how many are followed; after that the last answer counts.
-    names: looks hosts up; its owner closes it.
+    shown: how a url stands in an answer's text.
     """
 
     def __init__(
@@ -49,16 +57,18 @@ class HttpCaller:
         *,
         answer_bytes_max: int,
         redirects_max: int,
-        user_agent: str,
         deadlines: Deadlines,
-        names: Names,
+        reach: Reach,
+        user_agent: str = USER_AGENT,
+        shown: Callable[[URL], str] = shown_url,
     ) -> None:
         self._answer_bytes_max = answer_bytes_max
         self._redirects_max = redirects_max
         self._deadlines = deadlines
+        self._shown = shown
         self._headers = CIMultiDict({"Content-Type": _JSON, "User-Agent": user_agent})
         self._lines = HeaderLines(self._headers)
-        self._pool = HttpPool(names, body_bytes_max=answer_bytes_max)
+        self._pool = HttpPool(reach, body_bytes_max=answer_bytes_max)
 
     async def call(self, transaction: Transaction, branch: Branch, url: HttpUrl, timeout: float) -> Answer:
         """Call the branch: POST if there is a payload, or always for xa, else GET. timeout: seconds."""
@@ -68,7 +78,7 @@ class HttpCaller:
             url,
             url.target_with_branch(branch.gid, transaction.trans_type, branch.branch_id, branch.op),
             payload or None,
-            transaction.options.branch_headers,
+            transaction.options.headers_for(branch.branch_id),
             timeout,
             http_answer,
         )
@@ -105,12 +115,12 @@ class HttpCaller:
                     return await self._redirected(reply, url, at, method, body, headers, read_answer)
                 return self._read(reply, read_answer)
         except Stopping:
-            return unknown("the coordinator is stopping")
+            return unknown("the coordinator is stopping", Kind.STOPPING)
         except (Broken, OSError, ValueError) as error:
             if deadline.expired:
-                late = unknown(f"{_shown(url.url)} gave no answer within {timeout:g} s")
+                late = unknown(f"{self._shown(url.url)} gave no answer within {timeout:g} s", Kind.TIMEOUT)
                 return _salvaged(reply, late, read_answer)
-            broken = unknown(describe(error, _shown(url.url)))
+            broken = unknown(describe(error, self._shown(url.url)), kind_of(error))
             return _salvaged(reply, replace(broken, http_status=reply.known_status()), read_answer)
 
     async def close(self) -> None:
@@ -154,7 +164,7 @@ class HttpCaller:
         """Follow redirects, at most so many, and read the last answer. at: the url that was called."""
         headers = headers.copy()
         for left in reversed(range(self._redirects_max)):
-            location = _location(reply, at)
+            location = self._location(reply, at)
             if location is None:
                 break
             if reply.status not in _SAME_AGAIN:
@@ -168,12 +178,28 @@ class HttpCaller:
             reply.begin(is_followed=left > 0)
             request = encoded(method, url.target, url.host, HeaderLines(headers), body)
             await self._pool.exchange(url, request, reply)
-        further = _location(reply, at)
+        further = self._location(reply, at)
         answer = self._read(reply, read_answer)
         if further is None or answer.result is not Result.UNKNOWN:
             return answer
-        next_url = _shown(further.url)
-        return unknown(f"{answer.text} after {self._redirects_max} redirects, the next to {next_url}")
+        next_url = self._shown(further.url)
+        text = f"{answer.text} after {self._redirects_max} redirects, the next to {next_url}"
+        return unknown(text, Kind.STATUS)
+
+    def _location(self, reply: Reply, at: URL) -> HttpUrl | None:
+        """Where the answer redirects to, None when it does not. at: that gave it. Raises ValueError."""
+        if reply.status not in REDIRECTS:
+            return None
+        written = reply.header(b"location")
+        if not written:
+            return None
+        # What is not ASCII should have been encoded; most mean UTF-8, any other byte goes back as it came.
+        written = _NOT_UTF_8.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", written)
+        url = at.join(URL(written, encoded=True))
+        try:
+            return parse_http_url(str(url))
+        except ValueError as error:
+            raise ValueError(f"{self._shown(at)} redirects to {self._shown(url)}, which {error}") from error
 
 
 def _salvaged(reply: Reply, otherwise: Answer, read_answer: ReadAnswer) -> Answer:
@@ -191,24 +217,3 @@ def _salvaged(reply: Reply, otherwise: Answer, read_answer: ReadAnswer) -> Answe
     if answer.result in {Result.SUCCESS, Result.UNKNOWN}:
         return otherwise
     return replace(answer, text=f"{answer.text} ({otherwise.text})".lstrip())
-
-
-def _location(reply: Reply, at: URL) -> HttpUrl | None:
-    """Where the answer redirects to, None when it does not. at: the url that gave it. Raises ValueError."""
-    if reply.status not in REDIRECTS:
-        return None
-    written = reply.header(b"location")
-    if not written:
-        return None
-    # What is not ASCII should have been encoded; most mean UTF-8, and any other byte goes back as it came.
-    written = _NOT_UTF_8.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", written)
-    url = at.join(URL(written, encoded=True))
-    try:
-        return parse_http_url(str(url))
-    except ValueError as error:
-        raise ValueError(f"{_shown(at)} redirects to {_shown(url)}, which {error}") from error
-
-
-def _shown(url: URL) -> str:
-    """The url for people: without login, query and fragment."""
-    return str(url.with_user(None).with_query(None).with_fragment(None))

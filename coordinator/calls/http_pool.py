@@ -4,11 +4,11 @@ import asyncio
 import ssl
 from typing import Final
 
-from coordinator.calls.connect import connect
+from coordinator.calls.connect import CannotResolve, Reach
 from coordinator.calls.http_connection import Connection, Reply
 from coordinator.calls.http_errors import Broken, Stopping, text_of
+from coordinator.calls.places import Refused
 from coordinator.calls.url import HttpUrl
-from coordinator.discovery.names import Names
 
 IDLE_SECONDS: Final = 15.0
 _TICKS_PER_IDLE: Final = 3  # how often it is looked for connections that are idle for too long
@@ -17,14 +17,13 @@ _TICKS_PER_IDLE: Final = 3  # how often it is looked for connections that are id
 class HttpPool:
     """Makes exchanges with HTTP branches. To be made and used on one running event loop.
 
-    The calls at a time are bounded by whoever makes them, and so are the connections. names: looks hosts up;
-    its owner closes it. body_bytes_max: of an answer. idle_seconds: how long a connection is kept that
-    nobody uses; up to a third longer.
+    The calls at a time are bounded by whoever makes them, and so are the connections. body_bytes_max: of
+    an answer. idle_seconds: how long a connection is kept that nobody uses; up to a third longer.
     """
 
-    def __init__(self, names: Names, *, body_bytes_max: int, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, reach: Reach, *, body_bytes_max: int, idle_seconds: float = IDLE_SECONDS) -> None:
         self._loop = asyncio.get_running_loop()
-        self._names = names
+        self._reach = reach
         self._body_bytes_max = body_bytes_max
         self._tick_seconds = idle_seconds / _TICKS_PER_IDLE
         self._free: dict[str, list[Connection]] = {}  # by endpoint, used last at the end
@@ -34,7 +33,6 @@ class HttpPool:
         self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
         self._turn = 0
-        self._tls: ssl.SSLContext | None = None
 
     async def exchange(self, url: HttpUrl, request: bytes, reply: Reply) -> None:
         """Send the request, and read its answer into `reply`. Raises Broken and Stopping.
@@ -115,22 +113,19 @@ class HttpPool:
 
     async def _connected(self, url: HttpUrl) -> Connection:
         self._require_open()
-        host = url.url.raw_host or ""
-        try:
-            addresses = await self._names.addresses(host)
-        except OSError as error:
-            raise Broken("the host name cannot be resolved", text_of(error)) from error
         self._turn += 1
-        first = self._turn % len(addresses)  # they take turns
-        is_tls = url.url.scheme == "https"
         try:
-            connection = await connect(
+            connection = await self._reach.connect(
                 lambda: self._made(url.endpoint),
-                addresses[first:] + addresses[:first],
+                url.url.raw_host or "",
                 url.url.port or 0,
-                tls=self._tls_context() if is_tls else None,
-                server_name=host.rstrip(".") if is_tls else None,
+                turn=self._turn,  # a name's addresses take turns
+                encrypts="http/1.1" if url.url.scheme == "https" else "",
             )
+        except CannotResolve as error:
+            raise Broken("the host name cannot be resolved", text_of(error)) from error
+        except Refused as error:
+            raise Broken("not called", text_of(error)) from error
         except ssl.SSLError as error:
             raise Broken("TLS failed", text_of(error)) from error
         except OSError as error:
@@ -154,9 +149,3 @@ class HttpPool:
             when_free=self._keep,
             when_lost=self._forget,
         )
-
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls

@@ -12,12 +12,12 @@ _HOST: Final = "Host"
 
 
 class HeaderLines:
-    """Headers as they are sent, but for the framing. Raises ValueError: one of them cannot be.
+    """Headers as they are sent, but for the framing and `Host`. Raises ValueError: one of them cannot be.
 
     There is no `Accept-Encoding`: answers are small, and unpacking one costs more than it saves.
     """
 
-    __slots__ = ("host", "lines")
+    __slots__ = ("lines",)
 
     def __init__(self, headers: "CIMultiDict[str]") -> None:
         for name, value in headers.items():
@@ -25,9 +25,8 @@ class HeaderLines:
                 raise ValueError(f"{name!r} is no header name")
             if _NOT_IN_VALUE.search(value):
                 raise ValueError(f"the header {name} has a control character in its value")
-        self.host = headers.get(_HOST)  # instead of the url's
-        others = (f"{name}: {value}\r\n" for name, value in headers.items() if name.lower() != "host")
-        self.lines = "".join(others) + ("" if _ACCEPT in headers else f"{_ACCEPT}: */*\r\n")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.lines = lines + ("" if _ACCEPT in headers else f"{_ACCEPT}: */*\r\n")
 
 
 def encoded(method: str, target: str, host: str, headers: HeaderLines, body: bytes | None) -> bytes:
@@ -35,7 +34,6 @@ def encoded(method: str, target: str, host: str, headers: HeaderLines, body: byt
 
     Raises ValueError: a character that has no UTF-8.
     """
-    host = headers.host or host
     if body is None:
         length = "" if method == "GET" else "Content-Length: 0\r\n"
         return f"{method} {target} HTTP/1.1\r\n{_HOST}: {host}\r\n{headers.lines}{length}\r\n".encode()

@@ -2,6 +2,7 @@
 
 import json
 
+from coordinator.attempt import Kind
 from coordinator.calls.answers import json_rpc_answer, unknown
 from coordinator.calls.base import Answer
 from coordinator.calls.http import HttpCaller
@@ -23,7 +24,9 @@ async def call_json_rpc(
     if params is None:
         params = {}
     if not isinstance(params, dict):
-        return unknown("the payload of a JSON-RPC branch must be a JSON object, which this one is not")
+        return unknown(
+            "the payload of a JSON-RPC branch must be a JSON object, which this one is not", Kind.URL
+        )
     params |= {
         "gid": branch.gid,
         "trans_type": str(transaction.trans_type),
@@ -42,7 +45,7 @@ async def call_json_rpc(
         url,
         url.target,
         body,
-        transaction.options.branch_headers,
+        transaction.options.headers_for(branch.branch_id),
         timeout,
         json_rpc_answer,
     )

@@ -3,16 +3,20 @@
 from functools import lru_cache
 from typing import Final
 
+from coordinator.attempt import Kind
 from coordinator.calls.answers import unknown
 from coordinator.calls.base import SUCCESS, Answer
+from coordinator.calls.connect import Reach
 from coordinator.calls.deadlines import Deadlines
 from coordinator.calls.grpc import GrpcCaller
-from coordinator.calls.http import HttpCaller
+from coordinator.calls.http import USER_AGENT, HttpCaller
 from coordinator.calls.jsonrpc import call_json_rpc
+from coordinator.calls.places import Places
 from coordinator.calls.url import GrpcUrl, HttpUrl, is_http, parse_grpc_url, parse_http_url
 from coordinator.discovery.base import Resolver
 from coordinator.discovery.names import Names
 from coordinator.model import PROTOCOL_GRPC, PROTOCOL_JSON_RPC, Branch, Transaction
+from coordinator.tls import ClientTls
 
 _URLS_REMEMBERED_MAX: Final = 4096  # parsed urls; a parse costs a tenth of a call
 
@@ -25,6 +29,8 @@ class BranchCaller:
     redirects_max: HTTP redirects followed per call.
     channels_max: gRPC connections at a time. channel_idle_seconds: how long an unused one is kept.
     names: looks hosts up; its owner closes it. None: one of its own.
+    places: where calls may go. None: anywhere but where no branch lives. tls: what encrypted connections are
+    made with; None: what the system trusts.
     """
 
     def __init__(
@@ -35,18 +41,21 @@ class BranchCaller:
         redirects_max: int = 5,
         channels_max: int = 1024,
         channel_idle_seconds: float = 300.0,
-        user_agent: str = "dtm-coordinator",
+        user_agent: str = USER_AGENT,
         names: Names | None = None,
+        places: Places | None = None,
+        tls: ClientTls | None = None,
     ) -> None:
         deadlines = Deadlines()
         self._is_names_owner = names is None
         self._names = names or Names()
+        reach = Reach(self._names, places or Places(), tls)
         self._http = HttpCaller(
             answer_bytes_max=answer_bytes_max,
             redirects_max=redirects_max,
             user_agent=user_agent,
             deadlines=deadlines,
-            names=self._names,
+            reach=reach,
         )
         self._grpc = GrpcCaller(
             resolver,
@@ -54,7 +63,7 @@ class BranchCaller:
             channels_max=channels_max,
             idle_seconds=channel_idle_seconds,
             deadlines=deadlines,
-            names=self._names,
+            reach=reach,
         )
         self._http_url = lru_cache(_URLS_REMEMBERED_MAX)(parse_http_url)
         self._grpc_url = lru_cache(_URLS_REMEMBERED_MAX)(parse_grpc_url)
@@ -76,7 +85,7 @@ class BranchCaller:
         try:
             url = self._parsed(transaction, branch.url)
         except ValueError as error:
-            return unknown(f"the url '{branch.url}' {error}")
+            return unknown(f"the url '{branch.url}' {error}", Kind.URL)
         if isinstance(url, GrpcUrl):
             return await self._grpc.call(transaction, branch, url, timeout)
         if transaction.protocol == PROTOCOL_JSON_RPC and "method" in branch.url:

@@ -9,8 +9,13 @@ from urllib.parse import quote, urlsplit
 from yarl import URL
 
 from coordinator.discovery.logins import basic_login
-from coordinator.discovery.target import SCHEME_ETCD, host_and_port, parse_target
-from coordinator.model import PROTOCOL_GRPC
+from coordinator.discovery.target import (
+    SCHEME_ETCD,
+    apart_from_tls,
+    certificate_of,
+    host_and_port,
+    parse_target,
+)
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _LEGAL: Final = "!#$%&'()*+,-./:;=?@[]_~"  # in a path or query; `[` and `]` are not quite, and everywhere
@@ -60,29 +65,13 @@ class GrpcUrl:
     target: str  # what a resolver turns into endpoints: `host:port`, `etcd://…/user.rpc`, `direct:///…`
     path: str  # `/package.Service/Method`
     authority: str = ""  # what the server is told that it is called by; empty: the endpoint itself
+    is_encrypted: bool = False  # with TLS: `grpcs://host:port/…`, `grpcs+etcd://…`
+    certificate_of: str = ""  # with it, whose certificate is asked for; empty: the host's
 
 
 def is_http(url: str) -> bool:
     """True when the url itself says HTTP, whatever the transaction's protocol is."""
     return url[:8].lower().startswith(("http://", "https://"))
-
-
-def check_branch_url(url: str, protocol: str) -> str | None:
-    """Say what keeps the url from ever being called, as the end of a sentence: `has no host`.
-
-    protocol: the transaction's; `grpc` transactions may mix in `http://` branches. None when the url is
-    fine, and when it is empty, which counts as success without a call.
-    """
-    if not url:
-        return None
-    try:
-        if protocol == PROTOCOL_GRPC and not is_http(url):
-            parse_grpc_url(url)
-        else:
-            parse_http_url(url)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def parse_http_url(url: str) -> HttpUrl:
@@ -133,13 +122,34 @@ def parse_grpc_url(url: str) -> GrpcUrl:
     return _grpc_url(target, f"/{service}/{method}")
 
 
+def endpoint_named(text: str) -> str:
+    """The endpoint that somebody means by it: a url of a branch, or as much of it as says where that lives.
+
+    `http://shop/api/pay` → `http://shop:80`; `shop:8080`, a gRPC target. Raises ValueError as the parsers do.
+    """
+    text = text.strip()
+    if is_http(text):
+        return parse_http_url(text).endpoint
+    try:
+        return parse_grpc_url(text).target
+    except ValueError:  # without a method
+        return _grpc_url(text.rstrip("/"), "").target
+
+
 def _grpc_url(written: str, path: str) -> GrpcUrl:
-    target = parse_target(written)
+    plain, is_encrypted = apart_from_tls(written)
+    target = parse_target(plain)
     if target.scheme != SCHEME_ETCD:
         for host in target.hosts:
             _require_host(host_and_port(host)[0])
     is_named = target.scheme != SCHEME_ETCD and len(target.hosts) == 1
-    return GrpcUrl(str(target), path, target.hosts[0] if is_named else "")
+    return GrpcUrl(
+        str(target),
+        path,
+        target.hosts[0] if is_named else "",
+        is_encrypted,
+        certificate_of(target) if is_encrypted else "",
+    )
 
 
 def _require_host(host: str) -> None:

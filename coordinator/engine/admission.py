@@ -15,7 +15,9 @@ from enum import Enum
 from random import Random
 from typing import Final
 
-from coordinator.engine.endpoint import DEFERRED_SECONDS_MIN, Endpoint
+from coordinator.engine.endpoint import DEFERRED_SECONDS_MIN, Endpoint, name_of
+from coordinator.engine.entry import Entry
+from coordinator.hold import Hold
 
 _ENDPOINTS_MAX: Final = 4096  # remembered; beyond that those without calls are forgotten
 _COMING_SECONDS: Final = 2.0  # columns hold whole seconds, and a look takes its time
@@ -41,30 +43,13 @@ class Bounds:
     deferred_seconds_max: float = 10.0
 
 
-class Entry:
-    """A transaction's place in the house; given back once, however often `leave` is called."""
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How it is at one endpoint now: calls that run, calls in its short queue, and the most that may run."""
 
-    __slots__ = ("_give_back", "_size", "_take_more", "is_handed_over")
-
-    def __init__(
-        self, size: int, give_back: Callable[[int], None], take_more: Callable[[int], int | None]
-    ) -> None:
-        self.is_handed_over = False  # to the drive, which will leave
-        self._size = size
-        self._give_back: Callable[[int], None] | None = give_back
-        self._take_more = take_more
-
-    def weigh(self, payload_bytes: int) -> bool:
-        """Take in so many bytes more, known only now; False when there is no room for them."""
-        more = self._take_more(payload_bytes)
-        self._size += more or 0
-        return more is not None
-
-    def leave(self) -> None:
-        """Give the place back."""
-        if self._give_back is not None:
-            self._give_back(self._size)
-            self._give_back = None
+    running: int
+    waiting: int
+    window: int
 
 
 class Admission:
@@ -82,6 +67,7 @@ class Admission:
         self._bytes = 0
         self._was_full = False
         self._endpoints: dict[str, Endpoint] = {}
+        self._holds: dict[str, tuple[Hold, float]] = {}  # by name; and when they end, monotonic
         self._crowded: set[str] = set()  # endpoints that refused somebody since they last had room
         self._deferred_until = 0.0
         self.room_came: Callable[[], None] = _nobody
@@ -200,29 +186,51 @@ class Admission:
     def is_for_new(self, endpoint: str) -> bool:
         """Whether one that was just submitted may go there: not before those that were deferred."""
         here = self._endpoints.get(endpoint)
-        return here is None or (not here.is_in_need(self._monotonic()) and here.room(self._free) > 0)
+        if here is None:
+            return self.held(endpoint) is None
+        return not here.is_in_need(self._monotonic()) and here.room(self._free) > 0
 
     @property
     def is_calm(self) -> bool:
         """True when no endpoint refused anybody lately: no need to ask for each one."""
-        return not self._crowded
+        return not self._crowded and not self._holds
 
     def look_again(self) -> None:
         """Ask at the endpoints that refused somebody, and have no calls whose end would tell."""
         now = self._monotonic()
         for endpoint in [*self._crowded]:
             here = self._at(endpoint)
-            if not here.is_held and not here.is_in_need(now) and here.room(self._free) > 0:
+            if here.hold is None and not here.is_in_need(now) and here.room(self._free) > 0:
                 self._crowded.discard(endpoint)
 
-    def hold(self, endpoint: str, *, held: bool) -> None:
-        """Let nothing in there until it is let go again."""
-        here = self._at(endpoint)
-        here.is_held = held
-        if held:
+    def hold(self, hold: Hold, seconds: float) -> None:
+        """Let nothing in at its endpoint until it is released; that will be in so many seconds."""
+        self._holds[hold.endpoint] = hold, self._monotonic() + seconds
+        for endpoint, here in self._named(hold.endpoint):
+            here.hold = hold
             self._crowded.add(endpoint)
-        else:
+
+    def release(self, name: str) -> None:
+        """Let calls in there again, those that wait for it first."""
+        self._holds.pop(name, None)
+        for endpoint, here in self._named(name):
+            here.hold = None
             self._let_in_waiting(endpoint, here)
+
+    def held(self, endpoint: str) -> Hold | None:
+        """By whose word nothing is let in there; None: by nobody's."""
+        found = self._holds.get(name_of(endpoint)) if self._holds else None
+        return None if found is None else found[0]
+
+    def doors(self) -> Mapping[str, Door]:
+        """How it is at each endpoint that is remembered, by name."""
+        return {
+            name_of(endpoint): Door(here.running, len(here.waiting), here.limit(self._free))
+            for endpoint, here in self._endpoints.items()
+        }
+
+    def _named(self, name: str) -> list[tuple[str, Endpoint]]:
+        return [(endpoint, here) for endpoint, here in self._endpoints.items() if name_of(endpoint) == name]
 
     def by_endpoint(self) -> Mapping[str, int]:
         """How many calls run at each endpoint that has any."""
@@ -230,19 +238,23 @@ class Admission:
 
     # --- those that are not let in ---
 
-    def defer(self, endpoint: str, *, was_due: bool = False) -> float:
+    def defer(self, endpoint: str, *, was_due: bool = False, times: int = 1) -> float:
         """Return for how many seconds to defer a transaction that finds no place there.
 
         As many as are deferred, at the rate at which the endpoint answers; from 1 second to the most that is
-        allowed, spread. was_due: new ones must not come before it.
+        allowed, spread. was_due: new ones must not come before it. times: as long at most. Where the endpoint
+        is held, one that was due waits longer: for half a minute, and the more there are the longer.
         """
-        now, longest = self._monotonic(), self._bounds.deferred_seconds_max
-        seconds = self._at(endpoint).seconds_until_slot(now, longest, was_due=was_due)
+        now, longest = self._monotonic(), self._bounds.deferred_seconds_max * times
+        here = self._at(endpoint)
+        self._crowded.add(endpoint)
+        if was_due and here.hold is not None:
+            return here.seconds_until_let_go(now, self._holds[here.hold.endpoint][1])
+        seconds = here.seconds_until_slot(now, longest, was_due=was_due)
         if seconds >= longest:
             seconds = longest * (0.5 + self._random.random() / 2)
         seconds = max(DEFERRED_SECONDS_MIN, seconds)
         self._deferred_until = max(self._deferred_until, now + seconds)
-        self._crowded.add(endpoint)
         return seconds
 
     @property
@@ -271,10 +283,11 @@ class Admission:
             if len(self._endpoints) >= _ENDPOINTS_MAX:
                 self._forget_idle()
             here = self._endpoints[endpoint] = Endpoint(self._bounds.window_max, self._monotonic())
+            here.hold = self.held(endpoint)
         return here
 
     def _forget_idle(self) -> None:
-        busy = {name: here for name, here in self._endpoints.items() if here.running or here.is_held}
+        busy = {name: here for name, here in self._endpoints.items() if here.running}
         self._endpoints = busy
         self._crowded &= busy.keys()
 

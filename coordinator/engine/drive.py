@@ -4,47 +4,29 @@ Every write is fenced by the owner token: a driver that finds the row not its ow
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from coordinator.backoff import after_round
+from coordinator.attempt import has_notes
+from coordinator.backoff import failed_rounds, noted, pause_after
+from coordinator.calls.answers import named_failure
 from coordinator.calls.base import Answer
-from coordinator.discovery.logins import shown_url
-from coordinator.engine.alerts import Alert, failed_rounds, noted
+from coordinator.engine.attempts import Call as FailedCall
+from coordinator.engine.attempts import RoundNotes
+from coordinator.engine.lease import Ended, Fenced, Lease
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
-from coordinator.engine.told import about, log_no_result, rollback_reason
+from coordinator.engine.told import about, alert_of, branch_answer, log_no_result, rollback_reason
 from coordinator.engine.tools import Tools
 from coordinator.errors import StoreUnavailable
-from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status, Transaction, TransType
+from coordinator.model import Branch, BranchKey, BranchStatus, Result, Status
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
-from coordinator.store.base import Assign, Change, Changed, Stored, assigned
+from coordinator.store.base import Assign, Change, Changed, Stored
+from coordinator.store.fence import assigned
 from coordinator.telemetry.log import log
 
 _NOTHING = Assign()  # a write of results alone
+HeldUp = Collection[BranchKey] | None
 _WRITE_SECONDS_MIN = 1.0  # a result is worth one quick try even when the lease is nearly over
-
-
-@dataclass(slots=True)
-class Lease:
-    """The right to drive one transaction."""
-
-    owner: str  # fence token
-    expires_at: float  # on the monotonic clock, seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a round ended: the transaction as it stands, and the last answer that was not success."""
-
-    transaction: Transaction
-    unhappy: Answer | None = None
-    fenced: bool = False  # somebody else moved the row; `transaction` is what this driver last knew
-    deferred: bool = False  # no place at the endpoint of the next call: a later round goes on
-
-
-class Fenced(Exception):
-    """The row is not this driver's any more."""
 
 
 class Drive:
@@ -61,8 +43,10 @@ class Drive:
         self._call_seconds = tools.timing.call_timeout(stored.transaction.options)
         self._calls = Calls(tools.caller, tools.admission, self._call_seconds)
         self._unwritten: list[tuple[BranchKey, BranchStatus]] = []
-        self._unhappy: Answer | None = None
+        self._unhappy: tuple[Branch, Answer] | None = None  # the last that was no success
+        self._refused: tuple[Branch, Answer] | None = None  # the first action that said FAILURE
         self._failing: tuple[Branch, Answer] | None = None  # the last that gave no result, ONGOING aside
+        self._notes: RoundNotes | None = None  # of what went wrong, once something did
         self._succeeded = False
         self._deferred = False
 
@@ -93,10 +77,16 @@ class Drive:
         except Fenced:
             # The rule for a workflow: its client, called back, has ended it.
             log.debug("somebody else moved the row; this driver stops", gid=self._transaction.gid)
-            return Ended(self._transaction, self._unhappy, fenced=True)
+            return self._ended(fenced=True)
         finally:
             await self._calls.drop()
-        return Ended(self._transaction, self._unhappy, deferred=self._deferred)
+        return self._ended(deferred=self._deferred)
+
+    def _ended(self, *, fenced: bool = False, deferred: bool = False) -> Ended:
+        status, unhappy = self._transaction.status, self._unhappy
+        cause = self._refused if status in (Status.ABORTING, Status.FAILED) else unhappy
+        answer = unhappy[1] if unhappy else None
+        return Ended(self._transaction, answer, branch_answer(*cause) if cause else None, fenced, deferred)
 
     def _decide(self) -> Decision:
         now = self._tools.clock.now()
@@ -132,18 +122,21 @@ class Drive:
                 return True
             await self._defer(run.branches[0])
             return False
-        await self._write_before(let_in)
+        let_in = await self._write_before(let_in)
+        if not let_in:
+            return True  # the pattern will name them again
         transaction, round = self._transaction, self._round
         alone = len(run.branches) == 1 and not round.in_flight and not round.unrecorded
         for one in let_in:
             if round.unrecorded.pop(one.branch.key, None) is not None:
                 round.repeats += 1
         if alone:  # the common case needs no task
-            self._settle(let_in[0].branch, await self._calls.make(transaction, let_in[0]))
+            began = self._tools.clock.monotonic()
+            self._settle(let_in[0].branch, await self._calls.make(transaction, let_in[0]), began)
             return True
         for one in let_in:
             round.in_flight.add(one.branch.key)
-            self._calls.start(transaction, one)
+            self._calls.start(transaction, one, self._tools.clock.monotonic())
         return True
 
     async def _let_in(self, branches: Sequence[Branch]) -> Sequence[LetIn]:
@@ -166,26 +159,35 @@ class Drive:
 
     async def _let_go(self, until: datetime) -> None:
         """The round did not fail: only what succeeded in it counts, as it does at the end of every round."""
-        interval, ext_data = None, None
+        interval, ext_data, held_up = None, None, None
         if self._succeeded:
+            held_up = ()
             interval = self._tools.timing.first_interval(self._transaction.options)
             ext_data = noted(self._transaction.ext_data, failed=0, alerted=False)
-        await self._write_unowned(interval, until, ext_data)
+        await self._write_unowned(interval, until, ext_data, held_up)
 
-    async def _write_unowned(self, interval: int | None, due: datetime, ext_data: str | None) -> None:
+    async def _write_unowned(
+        self, interval: int | None, due: datetime, ext_data: str | None, held_up: HeldUp
+    ) -> None:
         changed = None if ext_data == self._transaction.ext_data else ext_data
-        await self._write(Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=changed))
+        assign = Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=changed)
+        await self._write(assign, held_up)
+        self._tools.expect(self._transaction)
 
-    async def _write_before(self, let_in: Sequence[LetIn]) -> None:
-        """Promise 2: a result is durable before the next step that depends on it starts."""
+    async def _write_before(self, let_in: Sequence[LetIn]) -> Sequence[LetIn]:
+        """Promise 2: a result is durable before the next step that depends on it starts.
+
+        Returns those whose endpoint was not held meanwhile.
+        """
         if not self._unwritten:
-            return
+            return let_in
         try:
             await self._write(_NOTHING)
             await self._hold_lease(self._call_seconds)  # the store may have taken its time
         except BaseException:
             self._calls.give_back(let_in)
             raise
+        return self._calls.without_held(let_in)
 
     async def _pause(self, seconds: float) -> bool:
         """Wait so long before calls that are made again; False when one in flight ended meanwhile."""
@@ -199,14 +201,16 @@ class Drive:
             await self._write(_NOTHING)
         self._settle_all(await self._calls.ended())
 
-    def _settle_all(self, ended: Sequence[tuple[Branch, Answer]]) -> int:
-        for branch, answer in ended:
+    def _settle_all(self, ended: Sequence[tuple[Branch, float, Answer]]) -> int:
+        for branch, began, answer in ended:
             self._round.in_flight.discard(branch.key)
-            self._settle(branch, answer)
+            self._settle(branch, answer, began)
         return len(ended)
 
-    def _settle(self, branch: Branch, answer: Answer) -> None:
-        transaction, result = self._transaction, answer.result
+    def _settle(self, branch: Branch, answer: Answer, began: float) -> None:
+        transaction = self._transaction
+        answer = named_failure(answer, transaction.options.failure_statuses)
+        result = answer.result
         ok = result is Result.SUCCESS
         self._tools.observer.branch_called(transaction.trans_type, branch.branch_id, branch.op, ok)
         status = self._pattern.recorded(branch, result)
@@ -218,13 +222,22 @@ class Drive:
         if ok:
             self._succeeded = True
             return
-        self._unhappy = answer
+        self._unhappy = (branch, answer)
+        self._note(branch, answer, began, again=status is None)
         if status is None:
             if result is not Result.ONGOING:
                 self._failing = (branch, answer)
             log_no_result(transaction, branch, answer)
         elif not self._round.failure_reason:
+            self._refused = (branch, answer)
             self._round.failure_reason = rollback_reason(branch.url, answer.text)
+
+    def _note(self, branch: Branch, answer: Answer, began: float, *, again: bool) -> None:
+        tools, transaction = self._tools, self._transaction
+        endpoint, seconds = tools.caller.endpoint(transaction, branch), tools.clock.monotonic() - began
+        call = FailedCall(branch, answer, endpoint, tools.clock.now(), seconds)
+        self._notes = self._notes or tools.keeping.notes()
+        self._notes.failed(transaction, call, again=again)
 
     async def _hold_lease(self, longest: float) -> None:
         """Renew unless the lease lasts for so many seconds: what comes before the call, and its time-out."""
@@ -240,41 +253,36 @@ class Drive:
             await self._let_go(wait.until)
             return
         unknown = self._failing is not None and wait.doubles
-        interval = tools.timing.retry_interval
-        if wait.doubles or failed_rounds(transaction.ext_data):  # else at its own pace, however often
-            interval = after_round(tools.timing, transaction, succeeded=self._succeeded, unknown=unknown)
-        failed = self._failed_rounds(interval, unknown=unknown)
+        pause = pause_after(
+            tools.timing,
+            transaction,
+            failed_before=failed_rounds(transaction.ext_data),
+            succeeded=self._succeeded,
+            unknown=unknown,
+            doubles=wait.doubles,
+        )
         # Jitter: not all of an outage's victims at once.
-        due = tools.clock.now() + timedelta(seconds=interval * (1 + tools.random.random() / 10))
+        due = tools.clock.now() + timedelta(seconds=pause.interval * (1 + tools.random.random() / 10))
         if wait.not_after is not None:
             due = min(due, wait.not_after)
-        alert = self._alert(failed) if unknown else None
-        ext_data = noted(transaction.ext_data, failed=failed, alerted=alert is not None)
-        await self._write_unowned(interval, due, ext_data)
+        alert = None
+        if unknown and self._failing is not None and tools.timing.is_alarming(pause.failed_rounds):
+            alert = alert_of(transaction, *self._failing, pause.failed_rounds)
+        ext_data = noted(transaction.ext_data, failed=pause.failed_rounds, alerted=alert is not None)
+        await self._write_unowned(pause.interval, due, ext_data, self._round.unrecorded)
         if alert is not None:
             tools.alerts.failing(alert)
 
-    def _failed_rounds(self, interval: int, *, unknown: bool) -> int:
-        """How many rounds in a row have failed, this one with them. interval: the next one, seconds."""
-        transaction = self._transaction
-        before = 0 if self._succeeded else failed_rounds(transaction.ext_data)
-        # A workflow's pace does not begin at its first interval, which could tell what nobody has counted.
-        if not unknown or transaction.trans_type == TransType.WORKFLOW:
-            return before + unknown
-        return max(before + 1, self._tools.timing.failures(interval, transaction.options))
-
-    def _alert(self, failed: int) -> Alert | None:
-        transaction = self._transaction
-        if self._failing is None or not self._tools.timing.is_alarming(failed):
-            return None
-        branch, answer = self._failing
-        return Alert(transaction.gid, transaction.status, shown_url(branch.url), answer.text, failed)
-
-    async def _write(self, assign: Assign) -> None:
+    async def _write(self, assign: Assign, held_up: HeldUp = None) -> None:
+        """held_up: see RoundNotes.taken."""
         results, self._unwritten = tuple(self._unwritten), []
         transaction = self._transaction
         expected = frozenset({transaction.status})
         change = Change(transaction.gid, expected, self._lease.owner, results, assign, by_driver=True)
+        if self._notes is not None or has_notes(transaction.ext_data):
+            notes = self._notes or self._tools.keeping.notes()
+            change = notes.taken(transaction, change, held_up)
+            assign = change.assign
         changed = await self._tools.store.change(change, timeout=self._seconds_to_write)
         if changed is not Changed.APPLIED:
             raise Fenced

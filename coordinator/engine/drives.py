@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from coordinator.engine.admission import Entry
-from coordinator.engine.drive import Drive, Ended, Lease
+from coordinator.engine.drive import Drive
+from coordinator.engine.entry import Entry
+from coordinator.engine.lease import Ended, Lease
 from coordinator.engine.tools import Tools
 from coordinator.errors import Busy, DtmError, Stopping, StoreUnavailable
 from coordinator.model import Branch, Options
 from coordinator.owner import prefix_of
-from coordinator.store.base import Stored
+from coordinator.store.base import Stored, payload_bytes
 from coordinator.telemetry.log import log
 
 _REPORTED_RUNNING = 20  # gids named when a stop has to cut drives off
@@ -119,6 +120,11 @@ class Engine:
         """From now on `entry` raises Stopping."""
         self._stopping = True
 
+    async def until_idle(self) -> None:
+        """Wait until no transaction is driven here."""
+        while self._drives:
+            await asyncio.wait(self._drives)
+
     async def stop(self, grace: float) -> None:
         """Let drives end for `grace` seconds, give the others back; none is running afterwards."""
         self.refuse_new()
@@ -165,11 +171,6 @@ class Engine:
 def _tell(waiting: "asyncio.Future[Ended | None]", ended: Ended | None) -> None:
     if not waiting.done():
         waiting.set_result(ended)
-
-
-def payload_bytes(branches: Sequence[Branch]) -> int:
-    """Bytes that the payloads of these branches take."""
-    return sum([len(branch.payload) for branch in branches])
 
 
 def _log_broken_off(gid: str, error: BaseException) -> None:

@@ -7,6 +7,11 @@ is no reason for either.
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from coordinator.attempt import ENDPOINT_MAX
+from coordinator.discovery.target import shown as without_login
+from coordinator.hold import Hold
+from coordinator.telemetry.shown import shown
+
 if TYPE_CHECKING:
     from asyncio import Future
 
@@ -20,6 +25,17 @@ _HOPED_RATE: Final = 2.0  # times the last one: what is deferred comes rather ea
 _SOON_SECONDS: Final = 0.5
 _TELLING_SHARE: Final = 8
 _IN_NEED_SECONDS: Final = 2.0  # for which new transactions stand back behind deferred ones
+# What was due and is held comes again so late, so that waiting costs next to nothing: whatever is at hand is
+# claimed as soon as nobody holds it, whenever it is due.
+_HELD_SECONDS_MIN: Final = 30.0
+_HELD_SECONDS_MAX: Final = 600.0
+_HELD_RATE: Final = 200.0  # rows a second that come again
+_LET_GO_SECONDS: Final = 2.0  # after the end of a hold, when every coordinator knows of it
+
+
+def name_of(endpoint: str) -> str:
+    """As people see it, and tables have it: without a login."""
+    return shown(without_login(endpoint))[:ENDPOINT_MAX]
 
 
 class Endpoint:
@@ -29,17 +45,18 @@ class Endpoint:
     """
 
     __slots__ = (
-        *("running", "waiting", "is_held", "window", "rate", "next_slot"),
-        *("_window_max", "_credit", "_shrunk_at", "_ends", "_counted_from", "_in_need_until"),
+        *("running", "waiting", "hold", "window", "rate", "next_slot"),
+        *("_held_slot", "_window_max", "_credit", "_shrunk_at", "_ends", "_counted_from", "_in_need_until"),
     )
 
     def __init__(self, window_max: int, now: float) -> None:
         self.running = 0
         self.waiting: deque[Future[None]] = deque()
-        self.is_held = False  # by an operator: nothing is let in
+        self.hold: Hold | None = None  # of an operator: nothing is let in
         self.window = float(window_max)
         self.rate = 0.0  # calls that ended, a second; 0 before any was counted
         self.next_slot = 0.0  # when the next one that is deferred may come
+        self._held_slot = 0.0
         self._window_max = window_max
         self._credit = 0  # answers since the window last grew
         self._shrunk_at = float("-inf")
@@ -49,7 +66,7 @@ class Endpoint:
 
     def limit(self, free: int) -> int:
         """How many calls may run now. free: places left in the house; half of them are for the others."""
-        if self.is_held:
+        if self.hold is not None:
             return 0
         half = free // 2
         window = int(self.window)
@@ -90,6 +107,12 @@ class Endpoint:
         slot = max(self.next_slot, now + DEFERRED_SECONDS_MIN)
         self.next_slot = min(slot + 1 / (_HOPED_RATE * (self.rate or self.window)), now + longest)
         return slot - now
+
+    def seconds_until_let_go(self, now: float, until: float) -> float:
+        """For how long to defer one more that was due while the endpoint is held. until: the hold's end."""
+        slot = max(self._held_slot, now + _HELD_SECONDS_MIN)
+        self._held_slot = min(slot + 1 / _HELD_RATE, now + _HELD_SECONDS_MAX)
+        return max(DEFERRED_SECONDS_MIN, min(slot, until + _LET_GO_SECONDS) - now)
 
     def _count(self, now: float) -> None:
         # Those that end together now belong to the next count, all of them.

@@ -6,32 +6,52 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Final
 
-import aiohttp
 import orjson
 from yarl import URL
 
-from coordinator.discovery.logins import apart_from_login
+from coordinator.attempt import Kind
+from coordinator.calls.answers import unknown
+from coordinator.calls.base import SUCCESS, Answer
+from coordinator.calls.connect import Reach
+from coordinator.calls.deadlines import Deadlines
+from coordinator.calls.http import HttpCaller
+from coordinator.calls.url import parse_http_url
 from coordinator.engine.alerts import Alert, say
+from coordinator.errors import StartError
+from coordinator.model import Result
 from coordinator.telemetry.log import log
 
 _WAITING_MAX: Final = 1000  # alerts that wait to be posted; a further one is only logged
 _POSTS_MAX: Final = 8  # at a time
 _POST_SECONDS: Final = 5.0
+_ANSWER_BYTES_MAX: Final = 1 << 16  # more of it is not read
+_REDIRECTS_MAX: Final = 5
 _PAUSES_SECONDS: Final = (1.0, 4.0, 15.0)  # between attempts
 
 
 class WebHookAlerts:
     """Posts each alert to a url; `run` does the work. See Alerts.
 
-    on_end: whether the end of a transaction that was reported is posted, too. pauses_seconds: between the
-    attempts at one alert; it is given up after the last.
+    reach: connects to it, and to where it redirects. on_end: whether the end of a transaction that was
+    reported is posted, too. pauses_seconds: between the attempts at one alert; it is given up after the last.
+    Raises StartError for a url that nothing can be posted to.
     """
 
     def __init__(
-        self, url: str, *, on_end: bool = True, pauses_seconds: tuple[float, ...] = _PAUSES_SECONDS
+        self,
+        url: str,
+        reach: Reach,
+        *,
+        on_end: bool = True,
+        pauses_seconds: tuple[float, ...] = _PAUSES_SECONDS,
     ) -> None:
-        self._url, login = apart_from_login(URL(url))
-        self._headers = {"Content-Type": "application/json"} | ({"Authorization": login} if login else {})
+        try:
+            self._url = parse_http_url(url)
+        except ValueError as error:  # the url is not repeated: a token is often part of it
+            raise StartError(
+                f"AlertWebHook {error}", "write the whole URL, such as https://host/path"
+            ) from error
+        self._reach = reach
         self._on_end = on_end
         self._pauses_seconds = pauses_seconds
         self._waiting: dict[str, deque[Alert]] = {}  # by gid, the one that is being posted first
@@ -50,17 +70,26 @@ class WebHookAlerts:
 
     async def run(self) -> None:
         """Post until cancelled."""
-        timeout = aiohttp.ClientTimeout(_POST_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
-            for _ in range(_POSTS_MAX):
-                group.create_task(self._work(session))
+        http = HttpCaller(
+            answer_bytes_max=_ANSWER_BYTES_MAX,
+            redirects_max=_REDIRECTS_MAX,
+            deadlines=Deadlines(),
+            reach=self._reach,
+            shown=_origin,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_POSTS_MAX):
+                    group.create_task(self._work(http))
+        finally:
+            await http.close()
 
-    async def _work(self, session: aiohttp.ClientSession) -> None:
+    async def _work(self, http: HttpCaller) -> None:
         while True:
             gid = await self._ready.get()
             waiting = self._waiting[gid]
             try:
-                await self._deliver(session, waiting[0])
+                await self._deliver(http, waiting[0])
             except Exception as error:  # noqa: BLE001 - no alert may end the others
                 log.error("an alert was not delivered", exception=error, gid=gid)
             waiting.popleft()
@@ -70,10 +99,10 @@ class WebHookAlerts:
             else:
                 del self._waiting[gid]
 
-    async def _deliver(self, session: aiohttp.ClientSession, alert: Alert) -> None:
+    async def _deliver(self, http: HttpCaller, alert: Alert) -> None:
         body = orjson.dumps(asdict(alert))
         for pause in (*self._pauses_seconds, None):
-            problem = await self._post(session, body)
+            problem = await self._post(http, body)
             if not problem:
                 return
             if pause is None:
@@ -81,15 +110,11 @@ class WebHookAlerts:
                 return
             await asyncio.sleep(pause)
 
-    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> str:
+    async def _post(self, http: HttpCaller, body: bytes) -> str:
         """Return why it was not taken; empty when it was."""
-        try:
-            async with session.post(self._url, data=body, headers=self._headers) as answer:
-                if answer.status < HTTPStatus.BAD_REQUEST:
-                    return ""
-                return f"status {answer.status}"
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # a time-out is an OSError
-            return str(error) or type(error).__name__
+        url = self._url
+        answer = await http.fetch("POST", url, url.target, body, {}, _POST_SECONDS, _taken)
+        return "" if answer.result is Result.SUCCESS else answer.text
 
     def _put(self, alert: Alert) -> None:
         if self._count >= _WAITING_MAX:
@@ -100,3 +125,11 @@ class WebHookAlerts:
         waiting.append(alert)
         if len(waiting) == 1:
             self._ready.put_nowait(alert.gid)
+
+
+def _taken(status: int, _body: bytes, _charset: str) -> Answer:
+    return SUCCESS if status < HTTPStatus.MULTIPLE_CHOICES else unknown(f"status {status}", Kind.STATUS)
+
+
+def _origin(url: URL) -> str:
+    return str(url.origin())  # a token is often part of the path

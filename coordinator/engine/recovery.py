@@ -6,16 +6,23 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from coordinator.backoff import NEVER
-from coordinator.engine.admission import Entry
 from coordinator.engine.drives import Engine
-from coordinator.engine.shelf import Known, Shelf
+from coordinator.engine.entry import Entry
+from coordinator.engine.shelf import Known
 from coordinator.errors import DtmError
 from coordinator.model import Status, TransType
 from coordinator.store.base import Candidate, Claim, Deferral, Due
 from coordinator.telemetry.log import log
 
 _UNDRIVEABLE: Final = timedelta(seconds=300)  # until a row that nobody can drive is looked at again
+_TOGETHER_MAX: Final = 16  # rows read at once, which holds the event loop for some 0.2 ms each
+# Each of so many rows of one endpoint comes as much later: to defer them again is work that helps nobody, and
+# what is at hand here needs no time that comes to be claimed.
+_PATIENT_FROM: Final = 2000
+_PATIENCE_MAX: Final = 6
 _PAUSE_SECONDS: Final = 0.02  # between two pages of what mostly finds no place
+_SPREAD_SECONDS: Final = 0.25  # of coordinators that look for the same rows
+_AGAIN_SECONDS: Final = 3.0  # after a look that failed
 _DEFERRED_LOOK_SECONDS: Final = 1.0  # columns hold whole seconds
 
 
@@ -32,19 +39,22 @@ class _Page:
 
 
 class Recovery:
-    """Polls the store every `interval` seconds, or when woken, and drives what it could claim.
+    """Polls the store every `interval` seconds, when something is due, or when woken; drives what it claims.
 
-    page: how many due rows are looked at together; reading them holds the event loop, some 0.1 ms each. Whose
-    endpoint has no place is deferred, so that it is in nobody's way, and kept at hand for the moment when a
-    place comes free.
+    page: how many due rows are claimed or deferred in one commit. Whose endpoint has no place is deferred, so
+    that it is in nobody's way, and kept at hand for the moment when a place comes free.
     """
 
     def __init__(self, engine: Engine, *, interval: float, page: int = 128) -> None:
         self._engine = engine
         self._interval = interval
         self._page = page
-        self._shelf = Shelf()
+        self._shelf = engine.tools.shelf
         self._wake = asyncio.Event()
+        self._alarm = engine.tools.alarm
+        self._alarm.horizon = interval
+        self._alarm.sooner = self._rearm
+        self._is_rearmed = False
         self._problem = "has not looked yet"
         engine.tools.admission.room_came = self.wake
 
@@ -55,13 +65,21 @@ class Recovery:
 
     def wake(self) -> None:
         """Look now rather than at the next interval."""
+        self._is_rearmed = False
         self._wake.set()
+
+    def _rearm(self) -> None:
+        """Rest no longer than until the alarm's first moment, which has come nearer."""
+        if not self._wake.is_set():
+            self._is_rearmed = True
+            self._wake.set()
 
     async def run(self) -> None:
         """Go on until cancelled. A store that is away is waited for, and no row ends this."""
         while True:
             self._wake.clear()
-            pause = self._interval
+            self._is_rearmed = False
+            pause = min(self._interval, _AGAIN_SECONDS)
             try:
                 pause = await self.look()
                 self._problem = ""
@@ -79,9 +97,10 @@ class Recovery:
         0 when there may be more. Raises DtmError.
         """
         tools = self._engine.tools
+        page = _Page(tools.clock.now())
+        self._alarm.looked(page.now)
         if self._engine.why_no_work():
             return self._interval
-        page = _Page(tools.clock.now())
         tools.admission.look_again()
         try:
             found = await self._decide(page)
@@ -94,7 +113,15 @@ class Recovery:
             return self._interval  # whoever leaves wakes us
         if found == self._page:
             return _PAUSE_SECONDS if 2 * page.again > found else 0.0
+        await self._set_alarm(page.now)
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
+
+    async def _set_alarm(self, now: datetime) -> None:
+        """What is due next, whoever stored it; those who share a database come one after the other."""
+        tools = self._engine.tools
+        earliest = await tools.store.next_due(after=now)
+        if earliest is not None:
+            self._alarm.note(earliest, tools.clock.now(), spread=_SPREAD_SECONDS * tools.random.random())
 
     async def _decide(self, page: _Page) -> int:
         """Judge what is at hand and what is due; return how many were due."""
@@ -102,8 +129,9 @@ class Recovery:
         self._take_from_shelf(page)
         found = await store.find_due(now=page.now, limit=self._page)
         unknown = [due for due in found if due.id not in page.claims and not self._defer_known(due, page)]
-        for candidate in await store.look_at(unknown) if unknown else ():
-            self._judge(candidate, page)
+        for start in range(0, len(unknown), _TOGETHER_MAX):
+            for candidate in await store.look_at(unknown[start : start + _TOGETHER_MAX]):
+                self._judge(candidate, page)
         return len(found)
 
     def _judge(self, candidate: Candidate, page: _Page) -> None:
@@ -122,9 +150,7 @@ class Recovery:
         except Exception as error:  # noqa: BLE001 - a row that no client can have made must not end the others
             log.error("cannot be driven, its row stays as it is: {}", error, gid=transaction.gid)
             return self._put_off(candidate, _UNDRIVEABLE, page)
-        timing = tools.timing
-        seconds, fails_at = timing.lease(transaction.options), timing.fails_at(transaction, page.now)
-        known = Known(candidate.due, endpoint, candidate.payload_bytes, seconds, fails_at)
+        known = tools.known(candidate.due, transaction, candidate.payload_bytes, endpoint)
         return self._admit(known, page) if self._has_room(endpoint, page) else self._defer(known, page)
 
     def _take_from_shelf(self, page: _Page) -> None:
@@ -148,7 +174,8 @@ class Recovery:
         return True
 
     def _defer(self, known: Known, page: _Page) -> None:
-        seconds = self._engine.tools.admission.defer(known.endpoint, was_due=True)
+        times = min(1 + self._shelf.count(known.endpoint) // _PATIENT_FROM, _PATIENCE_MAX)
+        seconds = self._engine.tools.admission.defer(known.endpoint, was_due=True, times=times)
         until = known.not_after(page.now + timedelta(seconds=seconds))
         page.deferrals.append(Deferral(known.due, until))
         self._shelf.put(known.left_until(until))
@@ -183,8 +210,19 @@ class Recovery:
             engine.start(stored, lease, page.claims.pop(stored.transaction.id)[1])
 
     async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+        """So long, until the alarm's first moment, or until woken."""
+        clock = self._engine.tools.clock
+        until = clock.monotonic() + seconds
+        while True:
+            left, first = until - clock.monotonic(), self._alarm.first()
+            if first is not None:
+                left = min(left, first - clock.now().timestamp())
+            try:
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+            if not self._is_rearmed:
+                return
+            self._is_rearmed = False
+            self._wake.clear()

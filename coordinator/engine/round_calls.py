@@ -28,7 +28,7 @@ class Calls:
         self._caller = caller
         self._admission = admission
         self._seconds = seconds
-        self._in_flight: dict[asyncio.Task[Answer], Branch] = {}
+        self._in_flight: dict[asyncio.Task[Answer], tuple[Branch, float]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._in_flight)
@@ -60,6 +60,12 @@ class Calls:
         for one in let_in:
             self._admission.leave(one.endpoint, Outcome.UNUSED)
 
+    def without_held(self, let_in: Sequence[LetIn]) -> Sequence[LetIn]:
+        """Leave the places of those whose endpoint is held by now; the others."""
+        held = [one for one in let_in if self._admission.held(one.endpoint) is not None]
+        self.give_back(held)
+        return [one for one in let_in if one not in held] if held else let_in
+
     async def make(self, transaction: Transaction, one: LetIn) -> Answer:
         """Make one call and wait for its answer: the common case, without a task."""
         answer: Answer | None = None
@@ -69,22 +75,22 @@ class Calls:
         finally:
             self._leave(one.endpoint, answer)
 
-    def start(self, transaction: Transaction, one: LetIn) -> None:
-        """Begin a call beside others."""
+    def start(self, transaction: Transaction, one: LetIn, now: float) -> None:
+        """Begin a call beside others. now: by whatever clock; `ended` returns it."""
         call = self._caller.call(transaction, one.branch, timeout=self._seconds)
         task = asyncio.ensure_future(call)
         # A task that is cancelled before its first step runs no `finally` of its own.
         task.add_done_callback(partial(self._ended, one.endpoint))
-        self._in_flight[task] = one.branch
+        self._in_flight[task] = (one.branch, now)
 
-    async def ended(self, *, within: float | None = None) -> list[tuple[Branch, Answer]]:
-        """Wait for the next call to end; return all that have, in the order in which they began.
+    async def ended(self, *, within: float | None = None) -> list[tuple[Branch, float, Answer]]:
+        """Wait for the next call to end; return all that have, and when each began, in that order.
 
         within: seconds; empty when none ended in that time.
         """
         done, _ = await asyncio.wait(self._in_flight, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         ended = [task for task in self._in_flight if task in done]
-        return [(self._in_flight.pop(task), task.result()) for task in ended]
+        return [(*self._in_flight.pop(task), task.result()) for task in ended]
 
     async def drop(self) -> None:
         """End what is in flight; nothing is known of those calls."""

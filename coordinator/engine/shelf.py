@@ -39,6 +39,7 @@ class Shelf:
     def __init__(self) -> None:
         self._rows: dict[int, Known] = {}  # by row id, least recently deferred first
         self._by_endpoint: dict[str, dict[int, None]] = {}  # row ids, in the same order
+        self._expected: dict[str, Known] = {}  # by gid: stored a moment ago, under an id not known yet
 
     def put(self, known: Known) -> None:
         """Remember a row that was deferred, or deferred once more."""
@@ -48,10 +49,18 @@ class Shelf:
         if len(self._rows) > _ROWS_MAX:
             self.forget(next(iter(self._rows.values())).due)
 
+    def expect(self, known: Known) -> None:
+        """Remember a row that was just stored to be driven later; its id is 0 until it is found."""
+        self._expected[known.due.gid] = known
+        if len(self._expected) > _ROWS_MAX:
+            del self._expected[next(iter(self._expected))]
+
     def known(self, due: Due) -> Known | None:
         """What is known of the row, if it is still as it was left."""
-        known = self._rows.get(due.id)
-        return known if known is not None and known.due == due else None
+        known = self._rows.get(due.id) or self._expected.pop(due.gid, None)
+        if known is None or replace(known.due, id=due.id) != due:
+            return None
+        return replace(known, due=due)
 
     def forget(self, due: Due) -> None:
         """Whatever was known of this row."""
@@ -61,6 +70,10 @@ class Shelf:
             del of_endpoint[due.id]
             if not of_endpoint:
                 del self._by_endpoint[known.endpoint]
+
+    def count(self, endpoint: str) -> int:
+        """How many rows of this endpoint are remembered."""
+        return len(self._by_endpoint.get(endpoint, ()))
 
     def endpoints(self) -> list[str]:
         """For which something is remembered."""

@@ -6,30 +6,22 @@ from datetime import datetime
 from random import Random
 from typing import Protocol
 
-from coordinator.backoff import Timing
+from coordinator.backoff import Timing, is_marked
 from coordinator.calls.base import Caller
 from coordinator.clock import Clock
 from coordinator.engine.admission import Admission
-from coordinator.engine.alerts import Alerts, LoggedAlerts, is_marked
-from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
-from coordinator.patterns.decision import Decision, Round, Run
-from coordinator.store.base import Store, Stored
+from coordinator.engine.alarm import Alarm
+from coordinator.engine.alerts import Alerts, LoggedAlerts
+from coordinator.engine.attempts import Keeping, NotKept
+from coordinator.engine.shelf import Known, Shelf
+from coordinator.explain.play import Held
+from coordinator.model import Branch, Status, Transaction
+from coordinator.patterns.by_type import Pattern
+from coordinator.patterns.decision import Round, Run
+from coordinator.store.base import Due, Store, Stored, payload_bytes
+from coordinator.store.wall_clock import rounded_up
 from coordinator.telemetry.log import log
 from coordinator.watching.tracing import OFF, Tracing
-
-
-class Pattern(Protocol):
-    """The two pure functions that make a pattern."""
-
-    def decide(
-        self, transaction: Transaction, branches: Sequence[Branch], round: Round, now: datetime
-    ) -> Decision:
-        """What to do next."""
-        ...
-
-    def recorded(self, branch: Branch, result: Result) -> BranchStatus | None:
-        """What a result makes of its row."""
-        ...
 
 
 class Observer(Protocol):
@@ -58,13 +50,18 @@ class Tools:
     admission: Admission
     alerts: Alerts = field(default_factory=LoggedAlerts)
     tracing: Tracing = OFF
+    keeping: Keeping = field(default_factory=NotKept)
+    alarm: Alarm = field(default_factory=Alarm)  # of what is stored here to be due soon
+    shelf: Shelf = field(default_factory=Shelf)
 
     def next_branches(self, stored: Stored) -> Sequence[Branch]:
         """Whom a new round would call first; nobody, where it would do something else.
 
         Raises ValueError for rows that no client can have made.
         """
-        pattern = self.patterns[stored.transaction.trans_type]
+        pattern = self.patterns.get(stored.transaction.trans_type)
+        if pattern is None:
+            raise ValueError(f"its trans_type is {stored.transaction.trans_type!r}")
         round = Round(timeout_to_fail=self.timing.timeout_to_fail)
         match pattern.decide(stored.transaction, stored.branches, round, self.clock.now()):
             case Run(branches):
@@ -101,6 +98,33 @@ class Tools:
         seconds = self.admission.defer(self.next_endpoint(stored))
         until = self.timing.deferred_until(transaction, seconds, self.clock.now())
         return replace(transaction, owner="", next_cron_time=until)
+
+    def held(self, transaction: Transaction) -> Held:
+        """Until when the endpoint of a branch of this transaction is held, as far as it is."""
+
+        def until(branch: Branch) -> datetime | None:
+            hold = self.admission.held(self.caller.endpoint(transaction, branch))
+            return None if hold is None else hold.until
+
+        return until
+
+    def known(self, due: Due, transaction: Transaction, size: int, endpoint: str) -> Known:
+        """What must be remembered of a row to claim it later. size: bytes. endpoint: of its next call."""
+        fails_at = self.timing.fails_at(transaction, self.clock.now())
+        return Known(due, endpoint, size, self.timing.lease(transaction.options), fails_at)
+
+    def expect(self, transaction: Transaction) -> None:
+        """What was just stored, owned by nobody, is to be taken up when it is due."""
+        self.alarm.note(transaction.next_cron_time, self.clock.now())
+
+    def remember(self, stored: Stored) -> None:
+        """What was just stored to be driven later, so that its row need not be read when it is due."""
+        created = stored.transaction.create_time.replace(microsecond=0)  # as it is stored
+        transaction = replace(stored.transaction, create_time=created)
+        due = Due(0, transaction.gid, transaction.status, "", rounded_up(transaction.next_cron_time))
+        self.expect(transaction)
+        size, endpoint = payload_bytes(stored.branches), self.next_endpoint(stored)
+        self.shelf.expect(self.known(due, transaction, size, endpoint))
 
     def ended(self, transaction: Transaction, status: Status) -> None:
         """Tell those who count and those who watch that the transaction reached this final status."""

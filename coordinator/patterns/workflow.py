@@ -12,11 +12,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from coordinator.model import Branch, BranchStatus, Result, Status, Transaction
+from coordinator.model import Branch, BranchStatus, Op, Result, Status, Transaction
 from coordinator.patterns.common import json_object
 from coordinator.patterns.decision import Await, Decision, Round, Run, Wait
 
 RESUME_BRANCH_ID: Final = "00"
+SLEEP: Final = "sleep"  # what our client calls a step that waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,19 @@ def decide(transaction: Transaction, branches: Sequence[Branch], round: Round, n
 def recorded(branch: Branch, result: Result) -> BranchStatus | None:
     """Nothing: the client records its progress itself, and the call back has no row."""
     return None
+
+
+def asleep_until(branches: Sequence[Branch], now: datetime) -> datetime | None:
+    """When the first sleep of a workflow is over, as its client recorded it; None where it does not sleep."""
+    moments = [moment for branch in branches if (moment := _sleep_of(branch)) is not None and moment > now]
+    return min(moments, default=None)
+
+
+def _sleep_of(branch: Branch) -> datetime | None:
+    if branch.op != Op.ACTION or branch.url.partition(":")[0] != SLEEP:
+        return None
+    try:
+        moment = datetime.fromisoformat(branch.payload.decode().strip('"'))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from coordinator.calls.answers import grpc_answer, http_answer, json_rpc_answer
+from coordinator.calls.answers import grpc_answer, http_answer, json_rpc_answer, named_failure, said
 from coordinator.calls.base import Answer
 from coordinator.model import Result
 
@@ -106,3 +106,37 @@ def test_json_rpc(status: int, body: bytes, result: Result) -> None:
 
 def test_an_answer_is_plain_data() -> None:
     assert Answer(Result.UNKNOWN, "why").grpc_status is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "statuses", "result"),
+    [
+        (http_answer(422, b"no"), (422,), Result.FAILURE),
+        (http_answer(422, b"no"), (), Result.UNKNOWN),
+        (http_answer(422, b"no"), (404,), Result.UNKNOWN),
+        (http_answer(425, b"wait"), (425, 422), Result.ONGOING),
+        (http_answer(200, b""), (422,), Result.SUCCESS),
+        (grpc_answer(3, "no"), (3,), Result.FAILURE),
+        (grpc_answer(14, "away"), (3,), Result.UNKNOWN),
+        (Answer(Result.UNKNOWN, "no answer came"), (422, 3), Result.UNKNOWN),
+    ],
+)
+def test_a_status_that_the_client_names_is_failure(
+    answer: Answer, statuses: tuple[int, ...], result: Result
+) -> None:
+    assert named_failure(answer, statuses).result is result
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (http_answer(422, b'{"detail":[]}'), '{"detail":[]}'),
+        (http_answer(201, b"made"), "made"),
+        (http_answer(500, b""), ""),
+        (http_answer(409, b"no (status 7)"), "no (status 7)"),
+        (grpc_answer(3, "bad (status 422)"), "bad (status 422)"),
+        (http_answer(500, b"bad (status 422)"), "bad (status 422)"),
+    ],
+)
+def test_what_the_branch_itself_said(answer: Answer, words: str) -> None:
+    assert said(answer) == words

@@ -12,7 +12,7 @@ def _headers(branch_headers: dict[str, str], gid: str = "g1", timeout: float = 3
         gid, "saga", Status.SUBMITTED, "grpc", options=Options(branch_headers=branch_headers)
     )
     branch = Branch(gid, "01", "action", "ignored")
-    _, encoded = grpc_headers("h:1", "/s/m", transaction, branch, timeout)
+    encoded = grpc_headers("h:1", "/s/m", transaction, branch, timeout)
     return dict(Decoder().decode(encoded, raw=True))
 
 
@@ -27,6 +27,13 @@ def test_the_branch_and_the_clients_headers_in_lower_case() -> None:
     }
     assert (headers[b":authority"], headers[b":path"]) == (b"h:1", b"/s/m")
     assert headers[b"content-type"] == b"application/grpc"
+
+
+def test_the_scheme_says_whether_the_connection_is_encrypted() -> None:
+    transaction, branch = Transaction("g", "saga", Status.SUBMITTED, "grpc"), Branch("g", "01", "action", "x")
+    for https, scheme in ((False, b"http"), (True, b"https")):
+        encoded = grpc_headers("h:1", "/s/m", transaction, branch, 3, https=https)
+        assert dict(Decoder().decode(encoded, raw=True))[b":scheme"] == scheme
 
 
 def test_names_that_are_grpcs_own_are_dropped() -> None:

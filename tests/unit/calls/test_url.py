@@ -2,7 +2,12 @@
 
 import pytest
 
-from coordinator.calls.url import check_branch_url, parse_grpc_url, parse_http_url
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.calls.places import Places
+from coordinator.calls.url import parse_grpc_url, parse_http_url
+from coordinator.client.transport.checks import check_url
+
+problem_of = BranchUrls(Places()).problem
 
 
 @pytest.mark.parametrize(
@@ -141,20 +146,20 @@ def test_calls_to_one_server_share_an_endpoint(url: str, endpoint: str) -> None:
 )
 @pytest.mark.parametrize("protocol", ["http", "json-rpc"])
 def test_http_urls_that_can_never_be_called(url: str, problem: str, protocol: str) -> None:
-    assert check_branch_url(url, protocol) == problem
+    assert problem_of(url, protocol) == problem
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc", "json-rpc"])
 def test_an_empty_url_is_fine(protocol: str) -> None:
     """PROTOCOL §6: an empty url is success."""
-    assert check_branch_url("", protocol) is None
+    assert problem_of("", protocol) == ""
 
 
 def test_a_grpc_transaction_may_mix_in_http_branches() -> None:
     """PROTOCOL §10."""
-    assert check_branch_url("http://host/path", "grpc") is None
-    assert check_branch_url("https://host/path", "grpc") is None
-    assert check_branch_url("http:///path", "grpc") == "has no host"
+    assert problem_of("http://host/path", "grpc") == ""
+    assert problem_of("https://host/path", "grpc") == ""
+    assert problem_of("http:///path", "grpc") == "has no host"
 
 
 @pytest.mark.parametrize(
@@ -178,12 +183,22 @@ def test_a_grpc_transaction_may_mix_in_http_branches() -> None:
         ("dns:///host:8080", "dns:///host:8080"),
         ("dns://1.1.1.1/host:8080", "dns:///host:8080"),
         ("passthrough:///host:8080", "host:8080"),
+        ("grpcs://host:443", "host:443"),
+        ("GRPCS://h1:443,h2:443", "direct:///h1:443,h2:443"),
+        ("grpcs+etcd://h1:2379/user.rpc", "etcd://h1:2379/user.rpc"),
+        ("grpcs+etcd:///h1:2379?key=user.rpc", "etcd://h1:2379/user.rpc"),
+        ("grpcs+discov://h1:2379/user.rpc", "etcd://h1:2379/user.rpc"),
+        ("grpcs+dns:///host:443", "dns:///host:443"),
+        ("grpcs+direct:///h1:443,h2:443", "direct:///h1:443,h2:443"),
     ],
 )
 def test_grpc_urls(url: str, target: str) -> None:
     parsed = parse_grpc_url(f"{url}/user.User/saveUser")
     assert (parsed.target, parsed.path) == (target, "/user.User/saveUser")
-    assert check_branch_url(f"{url}/user.User/saveUser", "grpc") is None
+    assert problem_of(f"{url}/user.User/saveUser", "grpc") == ""
+    assert parsed.is_encrypted is url.lower().startswith("grpcs")
+    assert parsed.certificate_of == ("user.rpc" if "grpcs+" in url and "user.rpc" in url else "")
+    check_url("action", f"{url}/user.User/saveUser", "grpc")  # our own client lets it through
 
 
 @pytest.mark.parametrize(
@@ -209,8 +224,16 @@ def test_grpc_urls(url: str, target: str) -> None:
         ("host:8080/user.User/save\nUser", "has a control character"),
         ("host:8080/user.User/Ü", "has a character that is not ASCII, which gRPC cannot send"),
         ("a..b:8080/user.User/saveUser", "has 'a..b' for a host, which no name server knows"),
+        (
+            "grpcs+etcd://h1:2379/prod/user.rpc/a.B/C",
+            "has 'prod/user.rpc' for a service, of which there can be no certificate",
+        ),
+        (
+            "grpcs+consul://h1:8500/user.rpc/a.B/C",
+            "has the scheme consul, which is not supported; etcd, discov, direct and dns are",
+        ),
         ("dns:///127.1:8080/a.B/C", "has '127.1' for a host, which is no whole IP address"),
     ],
 )
 def test_grpc_urls_that_can_never_be_called(url: str, problem: str) -> None:
-    assert check_branch_url(url, "grpc") == problem
+    assert problem_of(url, "grpc") == problem

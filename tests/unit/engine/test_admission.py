@@ -1,13 +1,16 @@
 """Who may be driven and called now: the house, its doors, and those who are deferred (PROTOCOL §9)."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.engine.admission import Admission, Bounds, Entry, Outcome
+from coordinator.engine.admission import Admission, Bounds, Outcome
+from coordinator.engine.entry import Entry
+from coordinator.hold import Hold
 
 CALL_SECONDS = 3.0
 
@@ -229,14 +232,68 @@ def test_a_place_that_comes_free_is_told_to_those_who_were_deferred() -> None:
     assert house.has_deferred
 
 
-def test_a_held_endpoint_lets_nothing_in() -> None:
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def held(endpoint: str, seconds: float) -> Hold:
+    return Hold(endpoint, "moved to another rack", "anna", START, START + timedelta(seconds=seconds))
+
+
+async def test_a_held_endpoint_lets_nothing_in() -> None:
     house = admission()
-    house.hold("a", held=True)
+    hold = held("a", 60)
+    house.hold(hold, 60)
     assert not house.take("a")
     assert not house.has_room("a")
     assert not house.is_for_new("a")
-    house.hold("a", held=False)
+    assert not house.wait("a", asyncio.get_running_loop().create_future())
+    assert (house.held("a"), house.held("b")) == (hold, None)
+    house.release("a")
     assert house.take("a")
+
+
+def test_calls_that_run_end_as_ever_while_their_endpoint_is_held() -> None:
+    house = admission()
+    house.take("a")
+    house.hold(held("a", 60), 60)
+    house.leave("a", Outcome.ANSWERED)
+    assert house.by_endpoint() == {}
+    assert not house.take("a")
+
+
+def test_what_waits_for_a_held_endpoint_comes_again_seldom_and_not_after_its_end() -> None:
+    """200 a second, half a minute at least, ten at most: a million that wait are 1,700 writes a second."""
+    clock = Hand()
+    house = admission(clock)
+    house.hold(held("a", 3600), 3600)
+    seconds = [house.defer("a", was_due=True) for _ in range(200_000)]
+    assert seconds[0] == 30
+    assert seconds[200] == pytest.approx(31)
+    assert seconds[-1] == pytest.approx(600, abs=0.1)
+    clock.seconds = 3590
+    assert house.defer("a", was_due=True) == 12, "when every coordinator knows that it is over"
+    clock.seconds = 3601
+    assert house.defer("a", was_due=True) == 1
+
+
+def test_what_was_just_submitted_is_soon_at_hand() -> None:
+    house = admission()
+    house.hold(held("a", 3600), 3600)
+    assert house.defer("a") == 1
+
+
+def test_a_release_is_told_to_those_who_were_deferred() -> None:
+    told: list[bool] = []
+    clock = Hand()
+    clock.seconds = 100
+    house = admission(clock)
+    house.room_came = lambda: told.append(True)
+    house.hold(held("a", 60), 60)
+    house.defer("a", was_due=True)
+    house.look_again()
+    assert (told, house.is_calm, house.has_deferred) == ([], False, False), "nobody need look before"
+    house.release("a")
+    assert (told, house.is_calm) == ([True], True)
 
 
 @settings(max_examples=200, deadline=None)

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from coordinator.backoff import Timing
-from coordinator.engine.alerts import Alert, failed_rounds, is_marked, noted, without_notes
+from coordinator.backoff import Timing, failed_rounds, is_marked, noted, without_notes
+from coordinator.calls.connect import Reach
+from coordinator.calls.places import Places
+from coordinator.discovery.names import Names
+from coordinator.engine.alerts import Alert
 from coordinator.engine.hook import WebHookAlerts
 from coordinator.model import Options
 from tests.support.ports import HOST
 
-FAILING = Alert("g", "submitted", "http://b/do", "boom (status 500)", 3)
+FAILING = Alert("g", "submitted", "http://b/do", "boom (status 500)", 3, "W15")
 
 
 class Hook:
@@ -39,7 +42,9 @@ async def alerts_to(hook: Hook, **options: Any) -> AsyncIterator[WebHookAlerts]:
     await runner.setup()
     await web.TCPSite(runner, HOST, 0).start()
     port = runner.addresses[0][1]
-    alerts = WebHookAlerts(f"http://{HOST}:{port}/hook", **{"pauses_seconds": (0.0, 0.0)} | options)
+    alerts = WebHookAlerts(
+        f"http://{HOST}:{port}/hook", Reach(Names(), Places()), **{"pauses_seconds": (0.0, 0.0)} | options
+    )
     running = asyncio.create_task(alerts.run())
     try:
         yield alerts
@@ -60,6 +65,7 @@ async def test_an_alert_is_posted_and_so_is_the_end() -> None:
             "branch": "http://b/do",
             "error": "boom (status 500)",
             "retry_count": 3,
+            "code": "W15",
         }
         end = await hook.posted.get()
         assert (end["gid"], end["status"], end["retry_count"]) == ("g", "succeed", 0)
@@ -155,7 +161,7 @@ async def test_the_end_need_not_be_told() -> None:
 
 
 async def test_a_hook_that_is_away_holds_nothing_up() -> None:
-    alerts = WebHookAlerts("http://127.0.0.1:1/hook", pauses_seconds=())
+    alerts = WebHookAlerts("http://127.0.0.1:1/hook", Reach(Names(), Places()), pauses_seconds=())
     running = asyncio.create_task(alerts.run())
     for _ in range(2000):  # more than may wait
         alerts.failing(FAILING)

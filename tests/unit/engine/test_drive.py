@@ -11,15 +11,19 @@ import pytest
 from loguru import logger
 
 from coordinator.backoff import Timing, after_round
+from coordinator.calls.answers import grpc_answer, http_answer
 from coordinator.calls.base import SUCCESS, Answer
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.calls.places import Places
 from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import Alerts, LoggedAlerts
-from coordinator.engine.drive import Drive, Ended
+from coordinator.engine.drive import Drive
 from coordinator.engine.drives import Engine
+from coordinator.engine.lease import Ended
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.told import rollback_reason
 from coordinator.engine.tools import Tools
-from coordinator.errors import Busy, Failure, Stopping
+from coordinator.errors import BranchAnswer, Busy, Failure, Stopping
 from coordinator.model import EPOCH, Branch, Options, Result, Status, Step, Transaction, TransactionRequest
 from coordinator.patterns import saga
 from coordinator.service import build_operations
@@ -80,6 +84,7 @@ class Bench:
         self.recovery = Recovery(self.engine, interval=3)
         operations = build_operations(
             self.engine,
+            urls=BranchUrls(Places()),
             random=Random(1),
             wake=self.recovery.wake,
             write_seconds=5,
@@ -371,7 +376,7 @@ def test_a_branch_that_goes_on_failing_is_reported_until_it_ends() -> None:
         healthy = asyncio.Event()
 
         async def fail_until_healthy(_branch: Branch) -> Answer:
-            return SUCCESS if healthy.is_set() else Answer(Result.UNKNOWN, "boom")
+            return SUCCESS if healthy.is_set() else http_answer(503, b"boom")
 
         told = Told()
         bench = Bench(fail_until_healthy, alerts=told)
@@ -382,7 +387,8 @@ def test_a_branch_that_goes_on_failing_is_reported_until_it_ends() -> None:
         assert [alert.retry_count for alert in told.alerts] == [3, 4]
         first = told.alerts[0]
         assert (first.gid, first.status) == ("g", "submitted")
-        assert (first.branch, first.error) == ("http://branch/do", "boom")
+        assert (first.branch, first.error) == ("http://branch/do", "boom (status 503)")
+        assert first.code == "W15", "as the run-book has it"
         healthy.set()
         await asyncio.sleep(400)
         recovering.cancel()
@@ -440,5 +446,80 @@ def test_one_line_with_the_gid_says_how_a_transaction_ended(fails: bool, level: 
         assert [(record["level"].name, record["extra"]["gid"]) for record in ended] == [(level, "g")]
         rolling = [record for record in written if record["message"].startswith("rolling back: url:")]
         assert len(rolling) == fails
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(
+    ("second", "named", "status", "told"),
+    [
+        (Answer(Result.FAILURE, '{"message":"no pear left"}', http_status=409), (), Status.FAILED, 409),
+        (http_answer(422, b'{"message":"no pear left"}'), (422,), Status.FAILED, 422),
+        (http_answer(422, b'{"message":"no pear left"}'), (), Status.SUBMITTED, 422),
+        (Answer(Result.ONGOING, '{"message":"no pear left"}', 9), (), Status.SUBMITTED, 9),
+    ],
+)
+def test_who_waits_is_told_which_branch_said_what(
+    second: Answer, named: tuple[int, ...], status: Status, told: int
+) -> None:
+    async def run() -> None:
+        async def answer(branch: Branch) -> Answer:
+            if branch.op == "compensate" and branch.branch_id == "01" and status is Status.FAILED:
+                return SUCCESS
+            return second if (branch.branch_id, branch.op) == ("02", "action") else SUCCESS
+
+        bench = Bench(answer)
+        with pytest.raises(Failure) as caught:
+            await bench.transactions.submit(request(failure_statuses=named))
+        assert bench.row.status is status
+        said = '{"message":"no pear left"}'
+        assert caught.value.branch == BranchAnswer("http://branch/do", "02", "action", told, said)
+
+    run_virtually(run())
+
+
+def test_a_compensation_that_fails_is_not_what_the_transaction_failed_for() -> None:
+    async def run() -> None:
+        async def answer(branch: Branch) -> Answer:
+            return Answer(Result.FAILURE, f"{branch.op} {branch.branch_id}", 10)
+
+        with pytest.raises(Failure) as caught:
+            await Bench(answer).transactions.submit(request())
+        assert caught.value.branch is not None
+        assert (caught.value.branch.op, caught.value.branch.said) == ("action", "action 01")
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "code"),
+    [
+        (http_answer(422, b"{}"), "ERROR", "W17"),
+        (http_answer(404, b""), "ERROR", "W14"),
+        (http_answer(503, b""), "WARNING", "W15"),
+        (http_answer(429, b""), "WARNING", "W15"),
+        (grpc_answer(3, "no such field"), "ERROR", "W17"),
+        (grpc_answer(14, "away"), "WARNING", "W15"),
+        (http_answer(425, b""), "INFO", "W21"),
+    ],
+)
+def test_a_branch_that_refuses_the_request_itself_is_an_error_at_once(
+    answer: Answer, level: str, code: str
+) -> None:
+    async def run() -> None:
+        async def refuse(_: Branch) -> Answer:
+            return answer
+
+        written: list[Any] = []
+        number = logger.add(lambda message: written.append(message.record), level="DEBUG")
+        try:
+            with contextlib.suppress(Failure):
+                await Bench(refuse).transactions.submit(request(1))
+        finally:
+            logger.remove(number)
+        [line] = [record for record in written if record["message"].startswith("no result from")]
+        assert line["level"].name == level
+        assert line["extra"]["code"] == code, "by which the run-book knows it"
+        assert ("failure_statuses" in line["message"]) == (level == "ERROR")
 
     run_virtually(run())

@@ -1,6 +1,7 @@
 """What is due is taken up as far as there is room, and one endpoint is in no other's way (PROTOCOL §9)."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from coordinator.calls.base import SUCCESS, Answer
 from coordinator.engine.admission import Bounds
 from coordinator.errors import Failure
 from coordinator.model import Branch, Options, Result, Status, Step, Transaction
+from coordinator.store.base import Candidate, Due
 from tests.simulation.twin import virtual_now
 from tests.unit.service.bench import Bench, Told, branch, request, succeed, virtually
 
@@ -265,6 +267,42 @@ async def test_a_time_limit_holds_for_what_is_deferred() -> None:
     await asyncio.sleep(12)
     looking.cancel()
     assert bench.rows.transactions["limited"].rollback_reason == "Timeout after 6 seconds"
+
+
+@virtually
+async def test_what_was_submitted_to_a_full_endpoint_is_not_read_again_before_it_has_a_place() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=4))
+    read: list[str] = []
+    look_at = bench.store.look_at
+
+    async def watched(due: Sequence[Due]) -> Sequence[Candidate]:
+        read.extend(one.gid for one in due)
+        return await look_at(due)
+
+    bench.store.look_at = watched  # type: ignore[method-assign]
+    looking = asyncio.create_task(bench.recovery.run())
+    hangs = replace(request(steps=1), steps=(Step("http://hangs/do", "http://hangs/undo"),))
+    for number in range(40):
+        await bench.transactions.submit(replace(hangs, gid=f"h{number}"))
+    deferred = {write.after.gid for write in bench.rows.history if not (write.before or write.after.owner)}
+    assert len(deferred) > 30
+    await asyncio.sleep(15)  # each came due, and was deferred once more
+    assert deferred.isdisjoint(read)
+    looking.cancel()
+
+
+@virtually
+async def test_many_that_wait_for_one_endpoint_are_not_deferred_all_the_time() -> None:
+    """To write 12,000 rows every ten seconds helps none of them, who go when there is a place."""
+    bench = Bench(seconds_of, bounds=Bounds())
+    for number in range(12_000):
+        put_due(bench, f"h{number}", "http://hangs/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(60)
+    looking.cancel()
+    deferrals = sum(write.by == "defer" for write in bench.rows.history)
+    assert deferrals < 4 * 12_000
+    assert len(bench.caller.called) > 256
 
 
 @virtually

@@ -35,11 +35,11 @@ async def test_as_many_are_let_in_as_there_are_places() -> None:
     let_in = made.let_in(TRANSACTION, BRANCHES)
     assert [one.branch.branch_id for one in let_in] == ["00", "01"]
     for one in let_in:
-        made.start(TRANSACTION, one)
+        made.start(TRANSACTION, one, 7.0)
     ended = [*await made.ended(), *await made.ended()]
-    assert [(branch.branch_id, answer.result) for branch, answer in ended] == [
-        ("00", Result.UNKNOWN),
-        ("01", Result.SUCCESS),
+    assert [(branch.branch_id, began, answer.result) for branch, began, answer in ended] == [
+        ("00", 7.0, Result.UNKNOWN),
+        ("01", 7.0, Result.SUCCESS),
     ]
     assert admission.by_endpoint() == {}
 
@@ -57,7 +57,7 @@ async def test_places_come_back_from_calls_that_are_dropped(seconds: float | Non
     """Before their first step, too."""
     made, admission = calls()
     for one in made.let_in(TRANSACTION, BRANCHES):
-        made.start(TRANSACTION, one)
+        made.start(TRANSACTION, one, 0.0)
     if seconds is not None:
         await asyncio.sleep(seconds)
     await made.drop()
@@ -72,7 +72,7 @@ async def test_a_call_that_breaks_leaves_its_place() -> None:
     with pytest.raises(RuntimeError):
         await made.make(TRANSACTION, one)
     [one] = made.let_in(TRANSACTION, BRANCHES[2:])
-    made.start(TRANSACTION, one)
+    made.start(TRANSACTION, one, 0.0)
     with pytest.raises(RuntimeError):
         await made.ended()
     assert admission.by_endpoint() == {}

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 
-from coordinator.engine.tools import Pattern
 from coordinator.model import Branch, BranchKey, BranchStatus, Options, Result, Status, Transaction
+from coordinator.patterns.by_type import Pattern
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Submit, Wait
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
