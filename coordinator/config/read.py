@@ -8,17 +8,22 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from coordinator.config.file import ConfigError, Document, Problem, read_document
 from coordinator.config.rules import broken_rules, doubts
-from coordinator.config.settings import HttpMicroService, Log, MicroService, Settings, Store
+from coordinator.config.secret_files import read_secret_files
+from coordinator.config.settings import HttpMicroService, Log, MicroService, Settings
+from coordinator.config.store import Store
 from coordinator.config.values import FieldPath, Values, every_field, gather, key_of
 from coordinator.discovery.logins import HIDDEN, shown_origin, shown_url
+from coordinator.discovery.target import is_loopback
 
 __all__ = [
+    "ALL_ADDRESSES",
     "ConfigError",
     "HttpMicroService",
     "Loaded",
@@ -27,9 +32,13 @@ __all__ = [
     "Problem",
     "Settings",
     "Store",
+    "access_remark",
     "load_settings",
     "shown_values",
 ]
+
+
+ALL_ADDRESSES: Final = "0.0.0.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,10 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Loaded:
     """
     document = read_document(file) if file is not None else Document()
     values = gather(file, document, environment)
-    driver = values.tree["store"].get("driver")
+    read_secret_files(values)
+    driver, host_is_given = values.tree["store"].get("driver"), ("host",) in values.origins
+    if file is not None:
+        values.tree.setdefault("host", ALL_ADDRESSES)
     settings, wrong = _build(values)
     for finding in broken_rules(settings, environment):
         # A rule says nothing about values that were not understood and stand on their default here.
@@ -67,9 +79,13 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Loaded:
     for finding in doubts(settings):
         values.warnings.append(values.problem(finding.path, finding.problem, finding.hint))
     warnings = sorted(values.warnings, key=lambda warning: warning.line or 0)
-    notices = (_boltdb_notice(settings),) if driver == "boltdb" else ()
+    notices = [_boltdb_notice(settings)] if driver == "boltdb" else []
+    if not host_is_given and settings.host == ALL_ADDRESSES:
+        notices.append("no Host is given: listening on all addresses of this machine")
+    if remark := access_remark(settings):
+        notices.append(remark)
     sources = {key_of(path): values.problem(path, "").place for path in values.origins}
-    return Loaded(settings, tuple(str(warning) for warning in warnings), notices, sources)
+    return Loaded(settings, tuple(str(warning) for warning in warnings), tuple(notices), sources)
 
 
 def shown_values(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -87,6 +103,24 @@ def shown_values(settings: Settings) -> Iterator[tuple[str, str]]:
         elif path[-1] in {"target", "endpoint", "registry_address"}:
             value = _without_query(shown_url(str(value)))
         yield key_of(path), str(value)
+
+
+def access_remark(settings: Settings) -> str:
+    """What people should know of who may do what here; empty where there is nothing to say."""
+    if settings.access.mode != "off":
+        return ""
+    operators = settings.operators
+    at = [(settings.host, "submit" if operators.port else "submit, stop and read everything")]
+    if operators.port:
+        at.append((operators.host, "stop and read everything at Operators.Port"))
+    open_to = [(host, what) for host, what in at if not is_loopback(host)]
+    if not open_to:
+        return ""
+    hosts = " and ".join(dict.fromkeys(host for host, _ in open_to))
+    return (
+        f"Access.Mode is off and {hosts} is no loopback: whoever reaches these ports may"
+        f" {', and '.join(what for _, what in open_to)}; docs/security.md says how to change that"
+    )
 
 
 def _without_query(url: str) -> str:

@@ -4,18 +4,22 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from yarl import URL
 
 from coordinator.config.disk import problem_of_database, problem_of_file
-from coordinator.config.settings import ROTATION_KEYS, Settings, Store, Telemetry
-from coordinator.config.values import FieldPath
+from coordinator.config.oidc import CALLBACK, Oidc
+from coordinator.config.settings import ROTATION_KEYS, Settings, Telemetry
+from coordinator.config.store import RETENTION_LEAST, Store, age_of
+from coordinator.config.values import FieldPath, key_of
 from coordinator.discovery.logins import shown_url
 from coordinator.discovery.target import endpoint, parse_target
 from coordinator.errors import StartError
 from coordinator.telemetry.span_target import SpanTarget, kind_of
+from coordinator.tls import TlsFiles, client_context
 
 RETRY_INTERVAL_LEAST: Final = 10  # seconds
 
@@ -43,14 +47,28 @@ def broken_rules(settings: Settings, environment: Mapping[str, str]) -> Iterator
     if timeout < retry:
         problem = f"is {timeout}, but must not be less than RetryInterval, which is {retry}"
         yield Finding(("timeout_to_fail",), problem, near=("retry_interval",))
-    if settings.http_port == settings.grpc_port != 0:
-        problem = f"is {settings.grpc_port}, as HttpPort is"
-        yield Finding(("grpc_port",), problem, "Each needs a port of its own.", near=("http_port",))
+    yield from _port_rules(settings)
+    yield from _workers_rules(settings)
     if settings.micro_service.driver == "dtm-driver-gozero" and settings.micro_service.target:
         yield from _registration_rules(settings)
     yield from _hook_rules(settings.alert_web_hook)
+    yield from _tls_rules(settings)
+    yield from _oidc_rules(settings.oidc)
     yield from _log_rules(settings)
     yield from _telemetry_rules(settings.telemetry, environment)
+
+
+def _workers_rules(settings: Settings) -> Iterator[Finding]:
+    if settings.workers == 1:
+        return
+    if settings.store.driver == "sqlite":
+        problem = f"is {settings.workers}, but one process alone may write a SQLite file"
+        yield Finding(("workers",), problem, "Leave it at 1, or use mysql or postgres.")
+    for path, port in ((("http_port",), settings.http_port), (("grpc_port",), settings.grpc_port)):
+        if not port:
+            yield Finding(
+                path, "is 0, any free port, which several processes cannot share", near=("workers",)
+            )
 
 
 def doubts(settings: Settings) -> Iterator[Finding]:
@@ -61,6 +79,29 @@ def doubts(settings: Settings) -> Iterator[Finding]:
     if settings.http_micro_service.driver not in {"", "default"}:
         problem = "no registry for HTTP is built yet; this section has no effect"
         yield Finding(("http_micro_service", "driver"), problem)
+    if settings.access.certificates and settings.access.mode == "off":
+        hint = "Set Access.Mode to operators or all; off asks nobody who they are."
+        yield Finding(("access", "certificates"), "has no effect with Access.Mode off", hint)
+    if settings.oidc.issuer and settings.access.mode == "off":
+        hint = "Set Access.Mode to operators or all; off asks nobody who they are."
+        yield Finding(("oidc", "issuer"), "has no effect with Access.Mode off", hint)
+
+
+def _port_rules(settings: Settings) -> Iterator[Finding]:
+    operators = settings.operators
+    named: dict[int, FieldPath] = {}
+    for path, port in (
+        (("http_port",), settings.http_port),
+        (("grpc_port",), settings.grpc_port),
+        (("operators", "port"), operators.port),
+        (("operators", "grpc_port"), operators.grpc_port),
+    ):
+        if port and port in named:
+            problem = f"is {port}, as {key_of(named[port])} is"
+            yield Finding(path, problem, "Each needs a port of its own.", near=named[port])
+        named.setdefault(port, path)
+    if operators.grpc_port and not operators.port:
+        yield Finding(("operators", "grpc_port"), "needs Operators.Port beside it")
 
 
 def _registration_rules(settings: Settings) -> Iterator[Finding]:
@@ -86,6 +127,12 @@ def _registration_rules(settings: Settings) -> Iterator[Finding]:
 
 def _store_rules(store: Store) -> Iterator[Finding]:
     driver = ("store", "driver")
+    if store.retention and timedelta(0) < age_of(store.retention) < RETENTION_LEAST:
+        hint = "A gid that is forgotten can be submitted anew; write 0 to keep everything."
+        yield Finding(("store", "retention"), f"is {store.retention}, but must be at least 1h", hint)
+    if store.archive_path and (problem := problem_of_file(Path(store.archive_path))):
+        hint = "Name a file that this user may write, such as /var/lib/dtm/ended.jsonl."
+        yield Finding(("store", "archive_path"), f"{store.archive_path!r} {problem}", hint)
     if store.driver == "sqlite":
         if problem := problem_of_database(store.path):
             hint = "Name a file in a folder that exists and that this user may write to."
@@ -140,6 +187,57 @@ def _hook_rules(hook: str) -> Iterator[Finding]:
     if not fine:
         hint = "Write the whole URL, such as https://host/path."
         yield Finding(("alert_web_hook",), "is no URL that begins with http:// or https:// and a host", hint)
+
+
+def _tls_rules(settings: Settings) -> Iterator[Finding]:
+    branches = settings.branches
+    yield from _certificate_rules(
+        "branches", TlsFiles(branches.ca_file, branches.cert_file, branches.key_file)
+    )
+    for section in ("store", "micro_service"):
+        given = getattr(settings, section)
+        yield from _certificate_rules(section, TlsFiles(given.ca_file, given.cert_file, given.key_file))
+    for section in ("tls", "operators"):
+        served = getattr(settings, section)
+        path = (section, "client_ca_file")
+        if served.client_ca_file and not served.cert_file:
+            hint = "Name the certificate that is listened with."
+            yield Finding(path, f"needs {key_of((section, 'cert_file'))} beside it", hint)
+        yield from _certificate_rules(
+            section, TlsFiles(served.client_ca_file, served.cert_file, served.key_file)
+        )
+    if settings.access.certificates and not (
+        settings.tls.client_ca_file or settings.operators.client_ca_file
+    ):
+        hint = "Name who signs the certificates of clients; otherwise they are asked for none."
+        yield Finding(("access", "certificates"), "needs Tls.ClientCaFile beside it", hint)
+
+
+def _oidc_rules(oidc: Oidc) -> Iterator[Finding]:
+    if not oidc.issuer:
+        return
+    near = ("oidc", "issuer")
+    for name, hint in (
+        ("client_id", "Write what the issuer calls this coordinator."),
+        ("redirect_url", f"Write where browsers see this coordinator, and {CALLBACK} behind it."),
+        ("roles", "Write which groups may log in: `dtm-admins=admin, dtm-ops=operator`."),
+    ):
+        if not getattr(oidc, name):
+            yield Finding(("oidc", name), "is missing, and Oidc.Issuer needs it", hint, near=near)
+    if oidc.redirect_url and not oidc.redirect_url.endswith(CALLBACK):
+        yield Finding(("oidc", "redirect_url"), f"does not end with {CALLBACK}", "The console answers there.")
+    yield from _certificate_rules("oidc", TlsFiles(oidc.ca_file))
+
+
+def _certificate_rules(section: str, files: TlsFiles) -> Iterator[Finding]:
+    if files.key and not files.cert:
+        yield Finding((section, "key_file"), "needs the certificate whose key it is, CertFile, beside it")
+    elif files.names:
+        try:
+            client_context(files)
+        except StartError as error:
+            near = "cert_file" if files.cert else "ca_file"
+            yield Finding((section, near), error.message, f"{error.hint.capitalize()}.")
 
 
 def _log_rules(settings: Settings) -> Iterator[Finding]:

@@ -10,40 +10,33 @@ import re
 import secrets
 import socket
 from datetime import timedelta, timezone
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    SecretStr,
     ValidationInfo,
     field_validator,
 )
 from pydantic.fields import FieldInfo
 
-INTEGER_MAX: Final = 2**31 - 1  # what the int columns of the tables hold
+from coordinator.config.access import Access
+from coordinator.config.frozen import Frozen as _Frozen
+from coordinator.config.links import Links
+from coordinator.config.network import Branches, Operators, Tls
+from coordinator.config.oidc import Oidc
+from coordinator.config.store import INTEGER_MAX, Count, Port, Store
+
 ALERT_RETRY_LIMIT_MAX: Final = 30  # each failure doubles the interval: 34 years after one second
 INSTANCE_NAME_CHARACTERS_MAX: Final = 64  # owner tokens are varchar(128) and hold two counters too
 
-POSTGRES_PORT: Final = 5432
+WORKERS_MAX: Final = 64
 ROTATION_KEYS: Final = ("maxsize", "maxage", "maxbackups")  # whole numbers, lumberjack's names
 
 Seconds = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
-Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]  # 0: no bound
 Bound = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
-Port = Annotated[int, Field(ge=0, le=65535)]  # 0 when listening: any free port
-
-
-def _known_store(driver: object) -> object:
-    if driver == "boltdb":  # the reference's embedded default; ours is SQLite
-        return "sqlite"
-    if driver in {"redis", "sqlserver"}:
-        raise ValueError(f"the driver {driver} is not built yet; use sqlite, mysql or postgres")
-    return driver
 
 
 def _known_discovery(driver: object) -> object:
@@ -58,18 +51,11 @@ def _log_level(level: object) -> object:
     return {"warning": "warn", "dpanic": "error", "panic": "error", "fatal": "error"}.get(str(lower), lower)
 
 
-def _not_in_memory(path: Path) -> Path:
-    if str(path) in {".", ":memory:"}:
-        raise ValueError("this is not the path of a file; a database in memory would lose every transaction")
-    return path
-
-
 def _countable_doublings(limit: int) -> int:
     return min(limit, ALERT_RETRY_LIMIT_MAX)  # a bigger one stands in files for "never", which this is too
 
 
 AlertRetryLimit = Annotated[Count, AfterValidator(_countable_doublings)]
-StoreDriver = Annotated[Literal["sqlite", "mysql", "postgres"], BeforeValidator(_known_store)]
 DiscoveryDriver = Annotated[Literal["default", "dtm-driver-gozero"], BeforeValidator(_known_discovery)]
 LogLevel = Annotated[Literal["debug", "info", "warn", "error"], BeforeValidator(_log_level)]
 
@@ -92,48 +78,17 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Store(_Frozen):
-    """Where transactions are kept."""
-
-    driver: StoreDriver = "sqlite"
-    path: Annotated[Path, AfterValidator(_not_in_memory)] = Path("dtm.db")  # sqlite: the file
-    host: str = ""  # mysql, postgres: host name or address of the server
-    port: Annotated[Port, Field(validate_default=True)] = 0  # postgres: 0 is its own, 5432
-    user: str = ""
-    password: SecretStr = SecretStr("")
-    db: str = "dtm"  # the database of the coordinator's tables
-    # postgres: where the coordinator's tables are. The underscore keeps clear of pydantic's own name.
-    schema_: str = "public"
-    max_open_conns: Count = 500  # connections
-    max_idle_conns: Count = 500  # connections kept open while unused
-    conn_max_life_time: Count = 5  # minutes; 0: for ever
-    data_expire: Count = 604_800  # seconds; redis
-    finished_data_expire: Count = 86_400  # seconds; redis
-    redis_prefix: str = "{a}"  # redis: keeps all keys in one slot of a cluster
-
-    @field_validator("port")
-    @classmethod
-    def _own_port(cls, port: int, info: ValidationInfo) -> int:
-        return POSTGRES_PORT if info.data.get("driver") == "postgres" and not port else port
-
-    @property
-    def address(self) -> str:
-        """Where that is, for people; no secrets: `sqlite file dtm.db`, `mysql root@localhost:3306/dtm`."""
-        if self.driver == "sqlite":
-            return f"sqlite file {self.path}"
-        return f"{self.driver} {self.user}@{self.host}:{self.port}/{self.db}"
-
-
 class MicroService(_Frozen):
     """How coordinator and branches find each other over gRPC (PROTOCOL §11)."""
 
     driver: DiscoveryDriver = "default"
     # etcd://host:2379/name; empty: register nothing; may hold a password
     target: str = Field(default="", repr=False)
+    target_file: str = ""  # file that holds it
+    tls: bool = False  # whether etcd is spoken to with TLS; with one of these files it is, anyhow
+    ca_file: str = ""  # who signs its certificate; empty: whom the system trusts
+    cert_file: str = ""  # what is shown to it
+    key_file: str = ""  # its key; empty: in cert_file
     end_point: str = ""  # host:port by which others reach GrpcPort
 
 
@@ -191,6 +146,7 @@ class Telemetry(_Frozen):
 
     name: str = "dtm"  # of this service, as traces show it
     endpoint: str = Field(default="", repr=False)  # http://host:14268/api/traces, host:4317 …; empty: off
+    endpoint_file: str = ""  # file that holds it
     sampler: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0  # share of traces
     batcher: Literal["jaeger", "zipkin", "otlpgrpc", "otlphttp", "console", "file"] = "jaeger"
 
@@ -219,10 +175,13 @@ class Settings(_Frozen):
     alert_retry_limit: AlertRetryLimit = 3  # failures of a branch before alert_web_hook is called
     alert_on_end: bool = True  # whether alert_web_hook also hears of the end of what was reported
     alert_web_hook: str = Field(default="", repr=False)  # url; tokens are often part of it
-    admin_base_path: str = ""  # taken, no effect: path prefix of a console that is not built yet
+    alert_web_hook_file: str = ""  # file that holds it
+    admin_base_path: str = ""  # where the console is too, beside `/`: `/dtm` behind a proxy that keeps it
 
-    host: str = Field(default="0.0.0.0", min_length=1)  # address to listen on
+    # Address to listen on. A conf.yml that names none means all of them, as it does for the reference.
+    host: str = Field(default="127.0.0.1", min_length=1)
     instance_name: str = Field(default="", validate_default=True)  # filled in: host name and http_port
+    workers: Annotated[int, Field(ge=1, le=WORKERS_MAX)] = 1  # processes that share the ports
     retry_interval_max: Seconds = 300  # cap of the doubling intervals
     request_timeout_max: Seconds = 300  # what clients may ask for as request_timeout
     option_seconds_max: Seconds = 31_536_000  # the same of timeout_to_fail, retry_interval and delay: a year
@@ -232,7 +191,14 @@ class Settings(_Frozen):
     endpoint_concurrency_max: Bound = 256  # calls in flight to one branch endpoint
     bytes_in_flight_max: Bound = 64 << 20  # payloads of the transactions driven at once
     recovery_concurrency_max: Bound = 512  # taken, without effect: what is due has ConcurrencyMax as well
+    branches: Branches = Branches()
+    tls: Tls = Tls()
+    operators: Operators = Operators()
     telemetry: Telemetry = Telemetry()
+    access: Access = Access()
+    links: Links = Links()
+    oidc: Oidc = Oidc()
+    attempt_days: Annotated[int, Field(ge=1, le=36_500)] = 7  # that failed calls outlive their transaction
 
     @property
     def time_zone(self) -> timezone | None:

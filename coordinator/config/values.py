@@ -39,13 +39,24 @@ class Values:
         file = self.file if origin.line is not None else None
         return Problem(problem, hint, key_of(path), origin.line, origin.variable, file)
 
+    def given(self, path: FieldPath) -> object:
+        """The value of that field, None where there is none."""
+        return self._section(path).get(path[-1])
+
+    def give(self, path: FieldPath, value: object, *, origin: Origin) -> None:
+        """Put a value there. origin: where it was written."""
+        self._section(path)[path[-1]] = value
+        self.origins[path] = origin
+
     def drop(self, path: FieldPath) -> object:
         """Take a value out again; returns it."""
-        *sections, name = path
+        return self._section(path).pop(path[-1], None)
+
+    def _section(self, path: FieldPath) -> dict[str, Any]:
         tree = self.tree
-        for section in sections:
+        for section in path[:-1]:
             tree = tree[section]
-        return tree.pop(name, None)
+        return tree
 
 
 def key_of(path: FieldPath) -> str:

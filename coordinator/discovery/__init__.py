@@ -1,1 +1,1 @@
-"""Who serves a name: etcd, DNS, branch targets, logins in addresses. Imports telemetry and the nouns."""
+"""Who serves a name: etcd, DNS, branch targets, logins in addresses. Imports the nouns."""

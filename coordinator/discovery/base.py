@@ -1,15 +1,26 @@
 """What the coordinator asks of service discovery: be found, and find (PROTOCOL §11)."""
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from coordinator.errors import DtmError
+
+MakeContext = Callable[[], ssl.SSLContext]  # as the certificates are now
 
 
 class DiscoveryError(DtmError):
     """A service cannot be found now; asking again later may help."""
 
     grpc_status = 14  # UNAVAILABLE
+
+
+class MayReach(Protocol):
+    """Judges where connections may go."""
+
+    def __call__(self, host: str, address: str, port: int) -> None:
+        """Raise OSError unless one may be made to this address. host: as it was asked for."""
+        ...
 
 
 class Registration(Protocol):

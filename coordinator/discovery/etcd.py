@@ -2,11 +2,12 @@
 
 import asyncio
 import importlib
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coordinator.discovery.base import DiscoveryError
-from coordinator.telemetry.log import log
+from coordinator.discovery.base import DiscoveryError, MakeContext, MayReach
 
 if TYPE_CHECKING:
     from coordinator.discovery.etcd_client import EtcdClient
@@ -17,28 +18,57 @@ RETRY_SECONDS_MIN: Final = 0.5  # doubled at each failure in a row
 RETRY_SECONDS_MAX: Final = 5.0
 STOP_SECONDS: Final = 3.0
 
+_log: Final = logging.getLogger(__name__)
 
-async def open_client(hosts: Sequence[str], user: str, password: str) -> "EtcdClient":
+
+async def open_client(
+    hosts: Sequence[str],
+    user: str,
+    password: str,
+    may_reach: MayReach | None = None,
+    tls: MakeContext | None = None,
+) -> "EtcdClient":
     """Return a client that is not yet connected. Its library takes half a second to load: not on the loop."""
     module = await asyncio.to_thread(importlib.import_module, "coordinator.discovery.etcd_client")
-    client: EtcdClient = module.EtcdClient(hosts, user=user, password=password)
+    client: EtcdClient = module.EtcdClient(hosts, user=user, password=password, may_reach=may_reach, tls=tls)
     return client
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdTls:
+    """The etcd servers that are spoken to with TLS, `host:port` each, whoever names them; and with what."""
+
+    hosts: frozenset[str]
+    context: MakeContext
+
+    def of(self, hosts: Sequence[str]) -> MakeContext | None:
+        """With what these are spoken to; None: plainly."""
+        return self.context if self.hosts.issuperset(hosts) else None
 
 
 class EtcdRegistration:
     """An entry in etcd, kept for as long as the coordinator runs.
 
     hosts: `host:port` of etcd's servers. key: the service's name. endpoint: the `host:port` to be found at.
+    tls: what the servers are spoken to with; None: plainly.
     """
 
     def __init__(
-        self, hosts: Sequence[str], key: str, endpoint: str, *, user: str = "", password: str = ""
+        self,
+        hosts: Sequence[str],
+        key: str,
+        endpoint: str,
+        *,
+        user: str = "",
+        password: str = "",
+        tls: MakeContext | None = None,
     ) -> None:
         self._hosts = tuple(hosts)
         self._key = key
         self._endpoint = endpoint
         self._user = user
         self._password = password
+        self._tls = tls
         self._client: EtcdClient | None = None
         self._lease = 0
         self._is_registered = False
@@ -63,7 +93,7 @@ class EtcdRegistration:
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("the registration in etcd had ended", exception=error)
+                _log.error("the registration in etcd had ended", exc_info=error)
         self._is_registered = False
         client, self._client = self._client, None
         if client is None:
@@ -73,14 +103,14 @@ class EtcdRegistration:
                 if self._lease:
                     await client.revoke(self._lease)
         except (TimeoutError, DiscoveryError) as error:
-            log.debug("the entry in etcd was not taken back, it ends with its lease: {}", error)
+            _log.debug("the entry in etcd was not taken back, it ends with its lease: %s", error)
         finally:
             self._lease = 0
             await client.close()
 
     async def _keep(self) -> None:
         """Look after the entry again and again."""
-        self._client = await open_client(self._hosts, self._user, self._password)
+        self._client = await open_client(self._hosts, self._user, self._password, tls=self._tls)
         retry = RETRY_SECONDS_MIN
         while True:
             try:
@@ -99,16 +129,16 @@ class EtcdRegistration:
         """Renew the lease or take a new one, and see that the key is there; the first time and any other."""
         if not (self._lease and await client.keep_alive(self._lease)):
             if self._lease:
-                log.warning("etcd has lost the lease of {}; it is registered again", self._key)
+                _log.warning("etcd has lost the lease of %s; it is registered again", self._key)
             self._lease = 0  # so that a failure here does not renew the old one
             self._lease = await client.grant(LEASE_SECONDS)
         name = f"{self._key}/{self._lease}"
         if await client.get(name) != self._endpoint:
             await client.put(name, self._endpoint, self._lease)
-            log.info("registered in etcd: {} is {}", name, self._endpoint)
+            _log.info("registered in etcd: %s is %s", name, self._endpoint)
         self._is_registered = True
 
     def _warn(self, error: DiscoveryError) -> None:
         if not self._has_warned:  # once for each time that etcd is away
-            log.warning("not registered as {}: {}; this is tried again", self._key, error)
+            _log.warning("not registered as %s: %s; this is tried again", self._key, error)
             self._has_warned = True

@@ -8,16 +8,19 @@ keep-alive and watch, are read from the raw response. To import it takes half a 
 
 import asyncio
 import json
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import aiohttp
+from aiohappyeyeballs import AddrInfoType
 from etcd3 import AioClient
 from etcd3.baseclient import sem
 from etcd3.errors import Etcd3Exception
 from etcd3.utils import incr_last_byte
 
-from coordinator.discovery.base import DiscoveryError
+from coordinator.discovery.base import DiscoveryError, MakeContext, MayReach
 from coordinator.discovery.target import host_and_port
 
 REQUEST_SECONDS: Final = 2.0  # for one request to one host
@@ -34,23 +37,38 @@ class EtcdError(DiscoveryError):
 
 
 class _Client(AioClient):  # type: ignore[misc]  # untyped
-    """etcd3-py's client of one host, without the blocking request of its constructor."""
+    """etcd3-py's client of one host, without the blocking request of its constructor; it follows nobody."""
 
     def _retrieve_version(self) -> None:
         self.server_version_sem = sem.Version.coerce(self.server_version)
         self.cluster_version_sem = sem.Version.coerce(self.cluster_version)
 
+    def _post(self, url: str, **options: Any) -> Any:
+        return self.session.post(url, allow_redirects=False, **options)
+
 
 class EtcdClient:
     """A client that uses one host at a time and goes to the next when that one fails.
 
-    hosts: `host:port` each. All methods raise EtcdError, and take at most REQUEST_SECONDS per host.
+    hosts: `host:port` each. may_reach: judges each address that a host leads to; None: all are trusted.
+    tls: what they are spoken to with; None: plainly.
+    All methods raise EtcdError, and take at most REQUEST_SECONDS per host.
     """
 
-    def __init__(self, hosts: Sequence[str], *, user: str = "", password: str = "") -> None:
+    def __init__(
+        self,
+        hosts: Sequence[str],
+        *,
+        user: str = "",
+        password: str = "",
+        may_reach: MayReach | None = None,
+        tls: MakeContext | None = None,
+    ) -> None:
         self._hosts = tuple(hosts)
         self._user = user
         self._password = password
+        self._may_reach = may_reach
+        self._tls = tls
         self._turn = 0
         self._client: _Client | None = None
         self._connecting = asyncio.Lock()
@@ -137,7 +155,7 @@ class EtcdClient:
                 host = self._hosts[self._turn % len(self._hosts)]
                 try:
                     async with asyncio.timeout(REQUEST_SECONDS):
-                        self._client = await _connect(host, self._user, self._password)
+                        self._client = await self._connect(host)
                 except (
                     Etcd3Exception,
                     aiohttp.ClientError,
@@ -152,6 +170,31 @@ class EtcdClient:
                 return self._client
         raise EtcdError(f"etcd does not answer: {'; '.join(problems)}")
 
+    async def _connect(self, host: str) -> _Client:
+        """Return a client of this host that is logged in."""
+        context = self._tls() if self._tls is not None else None
+        scheme = "http" if context is None else "https"
+        session = _session(host, self._may_reach, context)
+        try:
+            async with session.get(f"{scheme}://{host}/version", allow_redirects=False) as response:
+                version = await response.json(content_type=None)
+            address, port = host_and_port(host)
+            client = _Client(
+                f"[{address}]" if ":" in address else address,
+                port,
+                scheme,
+                server_version=version["etcdserver"],
+                cluster_version=version["etcdcluster"],
+            )
+            await client.session.close()  # one of its own, that asks nobody
+            client.session = session
+            if self._user:
+                await client.auth(self._user, self._password)
+        except BaseException:
+            await session.close()
+            raise
+        return client
+
     async def _drop(self, client: _Client) -> None:
         """Close a client that failed; the next request goes to the next host."""
         if self._client is client:
@@ -160,23 +203,17 @@ class EtcdClient:
         await client.close()
 
 
-async def _connect(host: str, user: str, password: str) -> _Client:
-    async with aiohttp.ClientSession() as session, session.get(f"http://{host}/version") as response:
-        version = await response.json(content_type=None)
+def _session(host: str, may_reach: MayReach | None, context: ssl.SSLContext | None) -> aiohttp.ClientSession:
     address, port = host_and_port(host)
-    client = _Client(
-        f"[{address}]" if ":" in address else address,
-        port,
-        server_version=version["etcdserver"],
-        cluster_version=version["etcdcluster"],
-    )
-    if user:
-        try:
-            await client.auth(user, password)
-        except BaseException:
-            await client.close()
-            raise
-    return client
+
+    def make_socket(found: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, place = found
+        if may_reach is not None:
+            may_reach(address, str(place[0]), port)
+        return socket.socket(family, kind, protocol)
+
+    connector = aiohttp.TCPConnector(socket_factory=make_socket, ssl=context or True)
+    return aiohttp.ClientSession(connector=connector)
 
 
 async def _keep_alive(client: _Client, lease: int) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Finding services through etcd, as go-zero does it (PROTOCOL §11): all keys `<name>/…`, watched."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from coordinator.discovery.base import DiscoveryError
-from coordinator.discovery.etcd import RETRY_SECONDS_MAX, RETRY_SECONDS_MIN, open_client
+from coordinator.discovery.base import DiscoveryError, MayReach
+from coordinator.discovery.etcd import RETRY_SECONDS_MAX, RETRY_SECONDS_MIN, EtcdTls, open_client
 from coordinator.discovery.target import Target, endpoint, parse_target, shown
-from coordinator.telemetry.log import log
 
 if TYPE_CHECKING:
     from coordinator.discovery.etcd_client import EtcdClient
@@ -20,14 +20,19 @@ SILENCE_SECONDS: Final = (
 IDLE_SECONDS: Final = 600.0  # a service that nobody asked for is forgotten
 SERVICES_MAX: Final = 256  # watched at a time
 
+_log: Final = logging.getLogger(__name__)
+
 
 class EtcdResolver:
     """Keeps a watch on every service that was asked for, and answers from what it saw last.
 
-    etcd being away does no harm to a service that is known already.
+    etcd being away does no harm to a service that is known already. may_reach: judges its servers; None: all
+    are trusted. tls: those that are spoken to with TLS; None: none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, may_reach: MayReach | None = None, tls: EtcdTls | None = None) -> None:
+        self._tls = tls
+        self._may_reach = may_reach
         self._watches: dict[str, _Watch] = {}
 
     async def endpoints(self, target: str) -> Sequence[str]:
@@ -46,7 +51,7 @@ class EtcdResolver:
     def _watch(self, target: str) -> "_Watch":
         if len(self._watches) >= SERVICES_MAX:
             raise DiscoveryError(f"{len(self._watches)} services are watched in etcd, no more are allowed")
-        watch = self._watches[target] = _Watch(parse_target(target))
+        watch = self._watches[target] = _Watch(parse_target(target), self._may_reach, self._tls)
         watch.task.add_done_callback(lambda _: self._watches.pop(target, None))
         return watch
 
@@ -54,8 +59,10 @@ class EtcdResolver:
 class _Watch:
     """What is known of one service, and the task that keeps it up to date."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, may_reach: MayReach | None, tls: EtcdTls | None) -> None:
+        self._tls = tls.of(target.hosts) if tls is not None else None
         self._target = target
+        self._may_reach = may_reach
         self._endpoints: tuple[str, ...] | None = None  # None: never heard
         self._problem = "no answer yet"
         self._name = shown(str(target))  # for people
@@ -98,7 +105,7 @@ class _Watch:
 
     async def _run(self) -> None:
         target = self._target
-        client = await open_client(target.hosts, target.user, target.password)
+        client = await open_client(target.hosts, target.user, target.password, self._may_reach, self._tls)
         try:
             while self._loop.time() - self._last_asked < IDLE_SECONDS:
                 try:
@@ -119,25 +126,25 @@ class _Watch:
 
     def _learn(self, values: Sequence[str]) -> None:
         self._endpoints = tuple(dict.fromkeys(value for value in values if self._is_endpoint(value)))
-        log.debug("{}: {}", self._name, ", ".join(self._endpoints) or "no endpoint")
+        _log.debug("%s: %s", self._name, ", ".join(self._endpoints) or "no endpoint")
         self._tried.set()
         self._retry = RETRY_SECONDS_MIN
         if self._has_warned:
-            log.info("{}: etcd answers again", self._name)
+            _log.info("%s: etcd answers again", self._name)
             self._has_warned = False
 
     def _take_note(self, error: DiscoveryError) -> None:
         self._problem = str(error)
         self._tried.set()
         if not self._has_warned:  # once for each time that etcd is away
-            log.warning("{}: {}; what was known is used meanwhile", self._name, error)
+            _log.warning("%s: %s; what was known is used meanwhile", self._name, error)
             self._has_warned = True
 
     def _is_endpoint(self, value: str) -> bool:
         try:
             return endpoint(value) == value
         except ValueError as error:
-            log.warning("{}: the value {!r} {}", self._name, value, error)
+            _log.warning("%s: the value %r %s", self._name, value, error)
             return False
 
 
@@ -153,4 +160,4 @@ async def _has_come(changes: AsyncGenerator[None, None]) -> bool:
 
 def _report(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("{} has ended; it begins anew when next asked for", task.get_name(), exception=error)
+        _log.error("%s has ended; it begins anew when next asked for", task.get_name(), exc_info=error)

@@ -7,10 +7,11 @@ makes them send UTF-8.
 import base64
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 
-from yarl import URL
+if TYPE_CHECKING:
+    from yarl import URL
 
 HIDDEN: Final = "…"
 
@@ -94,7 +95,7 @@ def mysql_password(password: str) -> str:
     return password.encode().decode("latin-1")
 
 
-def apart_from_login(url: URL) -> tuple[URL, str]:
+def apart_from_login(url: "URL") -> "tuple[URL, str]":
     """The url without user and password, and the header `Authorization` that says them; empty without."""
     if url.raw_user is None and url.raw_password is None:
         return url, ""

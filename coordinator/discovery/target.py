@@ -3,6 +3,8 @@
 `etcd://h1:2379,h2:2379/user.rpc`, `direct:///h1:8080,h2:8080`, `dns:///host:8080` or plainly `host:port`.
 """
 
+import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qs, quote, unquote
@@ -11,6 +13,8 @@ SCHEME_ETCD: Final = "etcd"
 SCHEME_DIRECT: Final = "direct"
 SCHEME_DNS: Final = "dns"
 
+_OVER_TLS: Final = "grpcs"
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 _ETCD_PORT: Final = 2379
 _SCHEMES: Final = {
     "etcd": SCHEME_ETCD,
@@ -50,6 +54,28 @@ class Target:
 def shown(target: str) -> str:
     """The text of a target for people: without user and password."""
     return target.partition("?")[0]
+
+
+def apart_from_tls(text: str) -> tuple[str, bool]:
+    """The target without what says that it is spoken to with TLS, and whether anything did.
+
+    `grpcs://h:443` → `direct:///h:443`; `grpcs+etcd://h1:2379/user.rpc` → `etcd://h1:2379/user.rpc`.
+    """
+    scheme, separator, rest = text.partition("://")
+    over_tls, plus, found_by = scheme.partition("+")
+    if not separator or over_tls.lower() != _OVER_TLS:
+        return text, False
+    return (f"{found_by}://{rest}" if plus else f"{SCHEME_DIRECT}:///{rest}"), True
+
+
+def certificate_of(target: Target) -> str:
+    """Whose certificate a target shows over TLS, as gRPC clients have it; empty: each host its own.
+
+    A service in etcd shows one of its name, as its addresses come and go. Raises ValueError as parse_target.
+    """
+    if target.key and not _HOST_NAME.fullmatch(target.key):
+        raise ValueError(f"has {target.key!r} for a service, of which there can be no certificate")
+    return target.key
 
 
 def parse_target(text: str) -> Target:
@@ -116,3 +142,14 @@ def _hosts(text: str, default_port: int | None = None) -> tuple[str, ...]:
     if not hosts:
         raise ValueError("has no host")
     return hosts
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address, without a port, is this machine's own by definition."""
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,1 +1,1 @@
-"""Makes every room from the settings, starts and stops them in order. Imports api, config and below."""
+"""Makes every room from the settings, starts and stops them in order. Imports console, config and below."""

@@ -20,6 +20,7 @@ from coordinator.telemetry.metrics import Metrics
 from coordinator.telemetry.slow import Slow
 from coordinator.telemetry.span_target import SpanTarget
 from coordinator.watching.census import Census
+from coordinator.watching.endpoint_record import EndpointRecord
 from coordinator.watching.readiness import Readiness
 from coordinator.watching.tracing import OFF, Tracing
 from coordinator.watching.watched import Recorded, WatchedCaller, WatchedRunner
@@ -33,6 +34,7 @@ class Observing:
         self.metrics = Metrics(CollectorRegistry(), version=__version__)
         self._slow_database = Slow("a database call took its time", log.slow_database_millis / 1000)
         self._slow_branch = Slow("a branch call took its time", log.slow_branch_millis / 1000)
+        self.endpoints = EndpointRecord()
         self.tracing: Tracing = OFF
         self._spans: Spans | None = open_spans(
             SpanTarget(telemetry.name, telemetry.endpoint, telemetry.sampler, telemetry.batcher),
@@ -50,7 +52,8 @@ class Observing:
 
     def caller(self, caller: Caller, patterns: Mapping[str, Recorded]) -> Caller:
         """The caller, watched and traced."""
-        return WatchedCaller(self.tracing.caller(caller), self.metrics, self._slow_branch, patterns)
+        traced = self.tracing.caller(caller)
+        return WatchedCaller(traced, self.metrics, self._slow_branch, patterns, self.endpoints)
 
     def show_store(self, store: SqlStore, census: Census) -> None:
         """Show what is stored, and how the store is doing."""
@@ -96,6 +99,7 @@ class Observing:
 def secrets_of(settings: Settings) -> Iterator[str]:
     """What no log line may show."""
     yield settings.store.password.get_secret_value()
+    yield settings.oidc.client_secret.get_secret_value()
     hook = urlsplit(settings.alert_web_hook)
     yield hook.query
     if hook.path.count("/") > 1:  # many carry their token there

@@ -9,8 +9,10 @@ from typing import Final
 
 from coordinator.config.settings import Settings
 from coordinator.errors import StartError
+from coordinator.server.listening import STOP_SECONDS
 from coordinator.server.observing import secrets_of
-from coordinator.server.server import STOP_SECONDS, Server
+from coordinator.server.place import Place
+from coordinator.server.server import Server
 from coordinator.telemetry.log import log
 from coordinator.telemetry.log_output import Outputs, configure_logging
 
@@ -19,34 +21,45 @@ _LOG_SECONDS_IN_HASTE: Final = 0.2
 _COLLECTOR_THRESHOLDS: Final = (20_000, 20, 100)  # objects, and generations, between two looks
 
 
-def run(settings: Settings, *, reset: bool, notices: Sequence[str], warnings: Sequence[str]) -> int:
+def run(
+    settings: Settings,
+    *,
+    reset: bool,
+    notices: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    place: Place | None = None,
+) -> int:
     """Run a coordinator until SIGTERM or SIGINT; returns the process's exit code.
 
+    place: among several processes, of which the first one tells notices and warnings; None: it is alone.
     Raises StartError where it cannot start.
     """
     outputs = configure_logging(
         settings.log_level,
-        settings.log.destinations,
+        settings.log.destinations if place is None else place.log_outputs(settings),
         rotation=settings.log.rotation,
         secrets=secrets_of(settings),
     )
-    for notice in notices:
-        log.info(notice)
-    for warning in warnings:
-        log.warning(warning)
+    if place is None or place.number == 1:
+        for notice in notices:
+            log.info(notice)
+        for warning in warnings:
+            log.warning(warning)
     try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_serve(Server(settings, reset=reset), outputs))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_serve(Server(settings, reset=reset, place=place), outputs, place))
     finally:
         outputs.flush(_LOG_SECONDS)  # before what is said of an error, in order
     return 0
 
 
-async def _serve(server: Server, outputs: Outputs) -> None:
+async def _serve(server: Server, outputs: Outputs, place: Place | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _asked_to_stop, stop, outputs)
+    if place is not None:  # who started us wants us to stop, or has gone
+        loop.add_reader(place.life, _left_alone, loop, place.life, stop)
     starting = asyncio.create_task(server.start())
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -55,10 +68,14 @@ async def _serve(server: Server, outputs: Outputs) -> None:
         await asyncio.wait({starting})
         return
     try:
-        outputs.say(await starting)  # for the operator, whatever the log level
+        said = await starting
     except StartError:
         asked.cancel()
         raise
+    if place is None:
+        outputs.say(said)  # for the operator, whatever the log level
+    else:
+        place.say_ready(said)
     _calm_collector()
     await asked
     log.info("stopping; running calls have {:.0f} s to end", STOP_SECONDS)
@@ -76,6 +93,11 @@ def _calm_collector() -> None:
     gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
+def _left_alone(loop: asyncio.AbstractEventLoop, life: int, stop: asyncio.Event) -> None:
+    loop.remove_reader(life)
+    stop.set()
+
+
 def _asked_to_stop(stop: asyncio.Event, outputs: Outputs) -> None:
     if stop.is_set():  # asked twice: end now, which loses nothing that was acknowledged
         outputs.flush(_LOG_SECONDS_IN_HASTE)
@@ -83,7 +105,8 @@ def _asked_to_stop(stop: asyncio.Event, outputs: Outputs) -> None:
     stop.set()
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The quickest that is installed."""
     try:
         import uvloop
     except ImportError:  # not on Windows

@@ -4,11 +4,7 @@ import secrets
 from contextlib import AsyncExitStack
 from random import Random, SystemRandom
 
-from coordinator import __version__
-from coordinator.api.grpc import GrpcApi
-from coordinator.api.http import HttpApi
-from coordinator.api.room import Room
-from coordinator.api.serve import Listener, start_grpc, start_http
+from coordinator.calls.branch_urls import BranchUrls
 from coordinator.calls.router import BranchCaller
 from coordinator.clock import SystemClock
 from coordinator.config.settings import Settings
@@ -17,18 +13,28 @@ from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine.admission import Admission
 from coordinator.engine.alerts import Alerts, LoggedAlerts
 from coordinator.engine.drives import Engine
-from coordinator.engine.hook import WebHookAlerts
 from coordinator.engine.recovery import Recovery
-from coordinator.engine.tools import Pattern, Tools
+from coordinator.engine.tools import Tools
 from coordinator.errors import StartError, StoreUnavailable
-from coordinator.model import TransType
 from coordinator.owner import prefix_of
-from coordinator.patterns import msg, saga, tcc, workflow, xa
-from coordinator.server.handed_out import bounds, store_config, timing
-from coordinator.server.joining import join, open_membership
+from coordinator.patterns.by_type import PATTERNS
+from coordinator.server.admitting import open_gate, open_recorder
+from coordinator.server.bulk_jobs import open_bulk
+from coordinator.server.certificates import Certificates
+from coordinator.server.handed_out import bounds, places, store_config, timing, web_hook
+from coordinator.server.holding import open_holding
+from coordinator.server.joining import join, open_membership, open_siblings
+from coordinator.server.keeping import open_keeping
+from coordinator.server.listening import STOP_SECONDS, Listening
+from coordinator.server.looking import Looking
 from coordinator.server.observing import Observing
+from coordinator.server.place import Place
+from coordinator.server.retaining import open_retention
+from coordinator.server.signing_in import open_sign_in
 from coordinator.server.tasks import Tasks
-from coordinator.service import Operations, build_operations
+from coordinator.server.where import where
+from coordinator.service import build_operations
+from coordinator.service.acting import Acting
 from coordinator.store.fleet import BEAT_SECONDS
 from coordinator.store.open import open_store
 from coordinator.store.reach import Patience
@@ -42,20 +48,21 @@ from coordinator.watching.readiness import PULSE_SECONDS, Readiness, StoreWatch
 
 STORE_WAIT_SECONDS = 60.0  # how long a start waits for a database that is away
 WRITE_SECONDS = 5.0  # how long a request waits for its commit
-STOP_SECONDS = 5.0  # how long running requests and calls may take to end
 _RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
 
 
 class Server:
     """One coordinator: `start`, `stop`. Between them it serves."""
 
-    def __init__(self, settings: Settings, *, reset: bool) -> None:
-        """reset: drop the coordinator's tables first."""
-        self._settings = settings
+    def __init__(self, settings: Settings, *, reset: bool, place: Place | None = None) -> None:
+        """reset: drop the coordinator's tables first. place: among several processes; None: it is alone."""
+        self._settings = settings if place is None else place.settings_of(settings)
+        self._place = place
         self._reset = reset
         self._start_token = secrets.token_hex(6)  # of this run, in owners and in dtm_node
         self._readiness = Readiness()
         self._tasks = Tasks(self._readiness)
+        self._places = places(settings)  # where calls may go
         self._opened = AsyncExitStack()  # what is closed in the reverse order of opening
 
     async def start(self) -> str:
@@ -76,29 +83,71 @@ class Server:
                 "this machine's clock is put back in autumn, and TimeZoneOffset is not set: around that hour"
                 " leases and back-offs are an hour off; set TimeZoneOffset, or run with TZ=UTC"
             )
-        observing = Observing(settings)
+        observing, self._certificates = Observing(settings), Certificates(settings, clock)
         self._opened.push_async_callback(observing.close)
         store = await self._open_store(clock, observing)
         watch = await self._follow_clock(store, clock)  # before anything is reckoned by it
         membership = await self._join(store)
-        self._watch(store, clock, watch, membership, observing)
+        census = self._watch(store, clock, watch, membership, observing)
         engine, recovery = self._build_engine(store, clock, observing, membership)
+        recorder = open_recorder(settings, store, clock, self._readiness, self._tasks)
+        self._opened.push_async_callback(recorder.beat)  # what waits is written before the store is closed
+        acting = Acting(engine, recorder, write_seconds=WRITE_SECONDS, wake=recovery.wake)
+        holding = await open_holding(store, engine.tools.admission, clock, self._readiness, self._tasks)
         operations = build_operations(
             engine,
+            urls=BranchUrls(self._places),
             random=SystemRandom(),
             wake=recovery.wake,
             write_seconds=WRITE_SECONDS,
             reset_seconds=_RESET_TIMEOUTS * settings.timeout_to_fail,
             topic_seconds=settings.config_update_interval,
+            recorder=recorder,
+            tables=store.operate,
+            nodes=store.nodes,
+            overview=store.operate,
+            clocks_apart=clock.apart,
+            acting=acting,
+            bulk=open_bulk(
+                settings, store, engine, acting, recorder, self._readiness, self._tasks, self._opened
+            ),
+            holding=holding,
+            called=observing.endpoints,
         )
         await self._take_back(store, clock, engine)
-        http, grpc = await self._listen(operations, observing)
+        await open_retention(
+            settings, store, clock, self._readiness, self._tasks, holder=settings.instance_name
+        )
+        signing_in = open_sign_in(
+            settings, store, clock, self._readiness, self._tasks, recorder, self._opened
+        )
+        gate = await open_gate(
+            *(settings, store, clock, self._readiness, self._tasks, recorder),
+            signing_in.pages.book if signing_in else None,
+        )
+        siblings = await open_siblings(
+            self._place, self._readiness, observing.metrics, operations.topics, self._opened
+        )
+        looking = Looking(settings, clock, operations, census, observing, self._tasks, signing_in)
+        ports = await Listening(
+            settings,
+            operations,
+            self._readiness,
+            observing,
+            gate,
+            self._certificates,
+            self._places,
+            self._opened,
+            looking.console,
+            siblings,
+        ).open()
+        looking.close_with(self._opened)
         self._tasks.keep(recovery.run(), "recovery")
         self._readiness.watch("recovery", lambda: recovery.problem)
         self._opened.push_async_callback(self._tasks.end)
         self._opened.callback(engine.refuse_new)
         await self._register(observing)  # last, so that a stop begins with leaving it
-        return self._where(http, grpc)
+        return where(settings, ports)
 
     async def stop(self) -> None:
         """Stop in the reverse order, in bounded time; what still runs is left to recovery."""
@@ -108,7 +157,7 @@ class Server:
     async def _open_store(self, clock: SystemClock, observing: Observing) -> SqlStore:
         settings = self._settings
         store = await open_store(
-            store_config(settings),
+            store_config(settings, self._certificates.store),
             clock=clock,
             zone=settings.time_zone,
             reset=self._reset,
@@ -144,18 +193,20 @@ class Server:
         watch: StoreWatch,
         membership: Membership | Alone,
         observing: Observing,
-    ) -> None:
+    ) -> Census:
         """Begin to look, again and again, at what work depends on."""
         readiness = self._readiness
         readiness.watch("fleet", lambda: membership.why_no_work)
         readiness.watch("writes", lambda: store.trouble or membership.trouble)
         readiness.note("fleet", lambda: membership.remark)
-        census = Census(store, clock)
+        census = Census(store, clock, store.shared, self._settings.instance_name)
         self._opened.push_async_callback(self._tasks.end)
         self._tasks.repeat(watch.beat, "store watch", seconds=PULSE_SECONDS)
         self._tasks.repeat(membership.beat, "membership", seconds=BEAT_SECONDS)
         self._tasks.repeat(census.ask, "census", seconds=CENSUS_SECONDS)
         observing.show_store(store, census)
+        self._certificates.watch(readiness, self._tasks, observing.metrics)
+        return census
 
     def _build_engine(
         self, store: SqlStore, clock: SystemClock, observing: Observing, membership: Membership | Alone
@@ -163,33 +214,34 @@ class Server:
         settings = self._settings
         names = Names()
         self._opened.push_async_callback(names.close)
-        resolver = open_resolver(names, balancer=settings.grpc_balancer)
+        resolver = open_resolver(
+            names,
+            balancer=settings.grpc_balancer,
+            may_reach=self._places.require,
+            tls=self._certificates.etcd_tls,
+        )
         self._opened.push_async_callback(resolver.close)
         caller = BranchCaller(
             resolver,
             answer_bytes_max=settings.answer_bytes_max,
             names=names,
+            places=self._places,
+            tls=self._certificates.branches,
         )
         self._opened.push_async_callback(caller.close)
-        patterns: dict[str, Pattern] = {
-            TransType.SAGA: saga,
-            TransType.MSG: msg,
-            TransType.TCC: tcc,
-            TransType.XA: xa,
-            TransType.WORKFLOW: workflow,
-        }
         admission = Admission(bounds(settings), monotonic=clock.monotonic, random=Random())
         self._readiness.watch("room", lambda: admission.problem)
         tools = Tools(
             store=store,
-            caller=observing.caller(caller, patterns),
+            caller=observing.caller(caller, PATTERNS),
             clock=clock,
             random=Random(),
             timing=timing(settings),
-            patterns=patterns,
+            patterns=PATTERNS,
             observer=observing.metrics,
             admission=admission,
-            alerts=self._open_alerts(),
+            alerts=self._open_alerts(names),
+            keeping=open_keeping(settings, store, clock, self._readiness, self._tasks),
             tracing=observing.tracing,
         )
         engine = Engine(
@@ -203,12 +255,12 @@ class Server:
         observing.show_engine(admission)
         return engine, recovery
 
-    def _open_alerts(self) -> Alerts:
-        if not self._settings.alert_web_hook:
+    def _open_alerts(self, names: Names) -> Alerts:
+        hook = web_hook(self._settings, names, self._places)
+        if hook is None:
             return LoggedAlerts()
-        alerts = WebHookAlerts(self._settings.alert_web_hook, on_end=self._settings.alert_on_end)
-        self._tasks.keep(alerts.run(), "alerts")
-        return alerts
+        self._tasks.keep(hook.run(), "alerts")
+        return hook
 
     async def _take_back(self, store: SqlStore, clock: SystemClock, engine: Engine) -> None:
         """Make due what this instance drove when it died; of a SQLite file nobody else can own anything."""
@@ -231,51 +283,13 @@ class Server:
             were = "transaction was" if taken == 1 else "transactions were"
             log.info("{} {} running when this coordinator stopped; work on them goes on now", taken, were)
 
-    async def _listen(self, operations: Operations, observing: Observing) -> tuple[Listener, Listener]:
-        settings, readiness, metrics = self._settings, self._readiness, observing.metrics
-        room = Room()
-        http_api = HttpApi(
-            operations,
-            readiness,
-            metrics,
-            version=__version__,
-            zone=settings.time_zone,
-            body_bytes_max=settings.body_bytes_max,
-            tracing=observing.tracing,
-            room=room,
-        )
-        http = await start_http(http_api, settings.host, settings.http_port)
-        self._opened.push_async_callback(http.stop, STOP_SECONDS)
-        grpc_api = GrpcApi(
-            operations,
-            readiness,
-            metrics,
-            body_bytes_max=settings.body_bytes_max,
-            tracing=observing.tracing,
-            room=room,
-        )
-        grpc = await start_grpc(grpc_api, settings.host, settings.grpc_port)
-        self._opened.push_async_callback(grpc.stop, STOP_SECONDS)
-        return http, grpc
-
     async def _register(self, observing: Observing) -> None:
         registration = open_registration(
             self._settings.micro_service.driver,
             self._settings.micro_service.target,
             self._settings.micro_service.end_point,
+            self._certificates.etcd.context if self._certificates.etcd else None,
         )
         self._opened.push_async_callback(registration.stop)
         await registration.start()
         observing.show_state(self._readiness, registration)
-
-    def _where(self, http: Listener, grpc: Listener) -> str:
-        host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host
-        return "\n".join(
-            (
-                f"dtm-coordinator {__version__} is ready",
-                f"  HTTP     {self._settings.host}:{http.port}  (http://{host}:{http.port}/api/dtmsvr)",
-                f"  gRPC     {self._settings.host}:{grpc.port}",
-                f"  store    {self._settings.store.address}",
-                f"  look at  http://{host}:{http.port}/api/dtmsvr/all and http://{host}:{http.port}/api/ready",
-            )
-        )

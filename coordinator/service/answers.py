@@ -3,28 +3,32 @@
 from typing import Final
 
 from coordinator.calls.base import Answer
-from coordinator.errors import Failure, NoResult, Ongoing
+from coordinator.engine.told import told
+from coordinator.errors import BranchAnswer, Failure, NoResult, Ongoing
 from coordinator.model import Result, Status, Transaction, TransType
 
 _NO_RESULT: Final = "wait result not return success:"
 
 
-def raise_unless_done(transaction: Transaction, unhappy: Answer | None, wanted: Status) -> None:
+def raise_unless_done(
+    transaction: Transaction, unhappy: Answer | None, wanted: Status, branch: BranchAnswer | None = None
+) -> None:
     """Return when the transaction reached the wanted end, else raise what the client is told.
 
     transaction: as it stands after the round. unhappy: the last answer that was not success, None where
-    nobody knows. FAILURE does not mean rolled back: the transaction may still be running.
+    nobody knows. branch: the answer that the error comes from, where it comes from one. FAILURE does not mean
+    rolled back: the transaction may still be running.
     """
     if transaction.status is wanted:
         return
     if transaction.trans_type == TransType.SAGA or transaction.status.is_final:
-        raise Failure(transaction.rollback_reason or _NO_RESULT)
+        raise Failure(told(transaction.rollback_reason) or _NO_RESULT).because_of(branch)
     match unhappy.result if unhappy else None:
         case Result.FAILURE if unhappy:
-            raise Failure(unhappy.text)
+            raise Failure(told(unhappy.text)).because_of(branch)
         case Result.UNKNOWN if unhappy:
-            raise NoResult(unhappy.text, unhappy.grpc_status)
+            raise NoResult(told(unhappy.text), unhappy.grpc_status).because_of(branch)
         case _ if transaction.trans_type == TransType.MSG:
-            raise Failure(_NO_RESULT)
+            raise Failure(_NO_RESULT).because_of(branch)
         case _:
-            raise Ongoing()
+            raise Ongoing().because_of(branch)

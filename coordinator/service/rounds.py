@@ -2,8 +2,8 @@
 
 import asyncio
 
-from coordinator.engine.drive import Lease
 from coordinator.engine.drives import Engine
+from coordinator.engine.lease import Lease
 from coordinator.errors import Busy
 from coordinator.model import Status, Transaction
 from coordinator.service.answers import raise_unless_done
@@ -79,7 +79,7 @@ class Rounds:
         """
         ended = await self._engine.round_ended(gid, self._answer_seconds)
         if ended is not None and not ended.fenced:
-            return raise_unless_done(ended.transaction, ended.unhappy, wanted)
+            return raise_unless_done(ended.transaction, ended.unhappy, wanted, ended.branch)
         return raise_unless_done((await self._lookup.find(gid)).transaction, None, wanted)
 
     async def _answer_from_elsewhere(self, gid: str, wanted: Status) -> None:
@@ -94,7 +94,7 @@ class Rounds:
                 return raise_unless_done(transaction, None, wanted)
             ended = await self._engine.round_ended(gid, min(pause, left))
             if ended is not None and not ended.fenced:
-                return raise_unless_done(ended.transaction, ended.unhappy, wanted)
+                return raise_unless_done(ended.transaction, ended.unhappy, wanted, ended.branch)
             pause *= 2
 
     @property

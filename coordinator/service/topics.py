@@ -1,7 +1,7 @@
 """Topics: who gets the messages that name no url (PROTOCOL §8). Rows of `kv`, category `topics`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -9,11 +9,16 @@ from typing import Any, Final
 
 import orjson
 
+from coordinator.access.audit import NOBODY, Actor, Record
+from coordinator.access.recorder import Recorder, unrecorded
+from coordinator.calls.branch_urls import BranchUrls
 from coordinator.clock import Clock
+from coordinator.discovery.logins import shown_url
 from coordinator.errors import Busy, Invalid, InvalidTopic, StoreUnavailable
 from coordinator.service.validate import require_subscription, require_topic
 from coordinator.store.base import KeyValue, KeyValues
 from coordinator.store.limits import BYTES_MAX
+from coordinator.store.own_rows import OwnRow
 
 CATEGORY: Final = "topics"
 
@@ -52,6 +57,24 @@ class _Write:
         return self.subscribers is None or _subscribers_of(later) != self.subscribers
 
 
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """Who gets the messages of a topic."""
+
+    url: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic. id: of its row. problem: why its subscribers cannot be read; may be empty."""
+
+    id: int
+    name: str
+    subscribers: Sequence[Subscriber]
+    problem: str = ""
+
+
 class Topics:
     """Subscribers by topic.
 
@@ -59,18 +82,31 @@ class Topics:
     made here counts at once.
     """
 
-    def __init__(self, store: KeyValues, clock: Clock, random: Random, *, believed_seconds: float) -> None:
+    def __init__(
+        self,
+        store: KeyValues,
+        clock: Clock,
+        random: Random,
+        urls: BranchUrls,
+        *,
+        believed_seconds: float,
+        recorder: Recorder | None = None,
+    ) -> None:
+        """recorder: keeps who changed what, in the commit of the change; None: the log alone is told."""
+        self._recorder = unrecorded(clock) if recorder is None else recorder
         self._store = store
         self._clock = clock
         self._random = random
+        self._branch_urls = urls
         self._believed_seconds = believed_seconds
         self._remembered: dict[str, _Remembered] = {}
         self._changes = 0  # made here, of any topic
+        self.tell: Callable[[], Awaitable[None]] | None = None  # whoever else believes what was read
         self._changing = asyncio.Lock()
 
-    async def subscribe(self, topic: str, url: str, remark: str) -> None:
+    async def subscribe(self, topic: str, url: str, remark: str, by: Actor = NOBODY) -> None:
         """Add a url to the topic, which is made when it is new. Raises InvalidTopic, Invalid, Busy."""
-        require_subscription(topic, url, remark)
+        require_subscription(topic, url, remark, self._branch_urls)
 
         def add(row: KeyValue | None) -> _Subscribers:
             subscribers = [] if row is None else _subscribers_of(row)
@@ -84,9 +120,9 @@ class Topics:
                 )
             return added
 
-        await self._change(topic, add)
+        await self._change(topic, add, "subscribe", by)
 
-    async def unsubscribe(self, topic: str, url: str) -> None:
+    async def unsubscribe(self, topic: str, url: str, by: Actor = NOBODY) -> None:
         """Take a url out of the topic, which stays, perhaps empty. Raises InvalidTopic, Busy."""
         require_topic(topic)
         if not url:
@@ -103,9 +139,9 @@ class Topics:
                 raise InvalidTopic("no such an url ")
             return left
 
-        await self._change(topic, remove)
+        await self._change(topic, remove, "unsubscribe", by)
 
-    async def delete(self, topic: str) -> None:
+    async def delete(self, topic: str, by: Actor = NOBODY) -> None:
         """Forget the topic and its subscribers. Raises InvalidTopic, Busy."""
         require_topic(topic)
 
@@ -113,7 +149,23 @@ class Topics:
             if row is None:
                 raise InvalidTopic("no such a topic")
 
-        await self._change(topic, forget)
+        await self._change(topic, forget, "delete topic", by)
+
+    async def listed(self, *, limit: int, before_id: int | None) -> Sequence[Topic]:
+        """At most `limit` topics, the newest first."""
+        rows = await self._store.list_values(CATEGORY, limit=limit, before_id=before_id)
+        return [_topic(row) for row in rows]
+
+    async def named(self, topic: str) -> Topic | None:
+        """The topic, None where there is none. Raises InvalidTopic."""
+        require_topic(topic)
+        row = await self._store.find_value(CATEGORY, topic)
+        return None if row is None else _topic(row)
+
+    def forget(self) -> None:
+        """Look anew: another process of this coordinator has changed a topic."""
+        self._changes += 1
+        self._remembered.clear()
 
     async def subscribers(self, topics: Collection[str]) -> Mapping[str, Sequence[str]]:
         """The urls of each of these topics. Raises Invalid when one does not exist or has none."""
@@ -140,7 +192,7 @@ class Topics:
         else:  # a name that somebody made up must take no memory
             self._remembered.pop(topic, None)
 
-    async def _change(self, topic: str, change: _ChangeTopic) -> None:
+    async def _change(self, topic: str, change: _ChangeTopic, action: str, by: Actor) -> None:
         """Compare-and-set, again when somebody else was faster: no change is ever lost."""
         unseen = 0
         doubtful: _Write | None = None  # of ours, and nobody knows whether it stands
@@ -154,17 +206,19 @@ class Topics:
                 except InvalidTopic:
                     if doubtful is None:
                         raise
-                    self._changed(topic, [] if row is None else _subscribers_of(row))
+                    await self._changed(topic, [] if row is None else _subscribers_of(row))
                     return  # what was asked for is so already, by the write that was in doubt
                 try:
-                    stands = await self._write(topic, write)
+                    record = _record(action, topic, write)
+                    stands = await self._write(topic, write, self._recorder.rows(by, record))
                 except StoreUnavailable:
                     if doubtful is not None:
                         raise
                     doubtful = write
                     continue
                 if stands:
-                    self._changed(topic, write.subscribers or [])
+                    await self._changed(topic, write.subscribers or [])
+                    self._recorder.done(by, record)
                     return
                 unseen = 0 if row is not None else unseen + 1
                 if unseen == _UNSEEN_MAX:  # no use going on, while all other changes wait
@@ -175,15 +229,17 @@ class Topics:
                 await self._pause(attempt)
         raise _changed_by_others(topic)
 
-    async def _write(self, topic: str, write: _Write) -> bool:
+    async def _write(self, topic: str, write: _Write, own_rows: Sequence[OwnRow]) -> bool:
         if write.subscribers is None:
-            return write.row is None or await self._store.delete_value(write.row)
+            return write.row is None or await self._store.delete_value(write.row, own_rows=own_rows)
         value = orjson.dumps(write.subscribers).decode()
-        return await self._store.put_value(CATEGORY, topic, value, replaces=write.row)
+        return await self._store.put_value(CATEGORY, topic, value, replaces=write.row, own_rows=own_rows)
 
-    def _changed(self, topic: str, subscribers: _Subscribers) -> None:
+    async def _changed(self, topic: str, subscribers: _Subscribers) -> None:
         self._changes += 1
         self._remember(topic, [it["url"] for it in subscribers])
+        if self.tell is not None:
+            await self.tell()
 
     @asynccontextmanager
     async def _turn(self, topic: str) -> AsyncIterator[None]:
@@ -209,6 +265,22 @@ def _subscribers_of(row: KeyValue) -> list[dict[str, str]]:
         return [{"url": str(it["url"]), "remark": str(it.get("remark", ""))} for it in rows]
     except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
         raise Invalid(f"the stored subscribers of topic '{row.key}' cannot be read: {error!r}") from error
+
+
+def _topic(row: KeyValue) -> Topic:
+    try:
+        found = [Subscriber(it["url"], it["remark"]) for it in _subscribers_of(row)]
+    except Invalid as error:
+        return Topic(row.id, row.key, (), error.message)
+    return Topic(row.id, row.key, found)
+
+
+def _record(action: str, topic: str, write: _Write) -> Record:
+    before = [] if write.row is None else _subscribers_of(write.row)
+    was, became = (
+        ", ".join(shown_url(it["url"]) for it in urls) for urls in (before, write.subscribers or [])
+    )
+    return Record(action, topic, was=was, became=became)
 
 
 def _changed_by_others(topic: str) -> Busy:

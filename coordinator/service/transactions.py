@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
-from coordinator.engine.drives import Engine, payload_bytes
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.engine.drives import Engine
 from coordinator.engine.endpoint import DEFERRED_SECONDS_MIN
 from coordinator.errors import Failure, Invalid
 from coordinator.model import Branch, Status, Transaction, TransactionRequest, TransType
@@ -20,7 +21,8 @@ from coordinator.service.validate import (
     validated_branches,
 )
 from coordinator.service.workflows import Workflows
-from coordinator.store.base import Assign, Change, Changed, Move, Moved, Store, Stored, assigned
+from coordinator.store.base import Assign, Change, Changed, Move, Moved, Store, Stored, payload_bytes
+from coordinator.store.fence import assigned
 
 _PREPARED = frozenset({Status.PREPARED})
 _ABORTING = frozenset({Status.ABORTING})
@@ -40,6 +42,7 @@ class Transactions:
         rounds: Rounds,
         workflows: Workflows,
         topics: Topics,
+        urls: BranchUrls,
         *,
         random: Random,
         write_seconds: float,
@@ -50,6 +53,7 @@ class Transactions:
         self._rounds = rounds
         self._workflows = workflows
         self._topics = topics
+        self._urls = urls
         self._random = random
         self._write_seconds = write_seconds
 
@@ -72,11 +76,11 @@ class Transactions:
             if await self._lookup.read(request.gid) is None:
                 raise
             # Of what was prepared the stored branches count, whoever has unsubscribed since.
-            validated_branches(replace(request, steps=(), payloads=()), {}, self._timing)
+            validated_branches(replace(request, steps=(), payloads=()), {}, self._timing, self._urls)
             if not await self._submit_stored(request):
                 raise
             return
-        branches = validated_branches(request, subscribers, self._timing)
+        branches = validated_branches(request, subscribers, self._timing, self._urls)
         if self._engine.is_running(request.gid) and await self._join_running(request):
             return
         if _is_likely_prepared(request) and await self._submit_stored(request):
@@ -94,10 +98,11 @@ class Transactions:
         Raises Failure in any other status, Invalid, Conflict, StoreUnavailable.
         """
         branches = validated_branches(
-            request, await self._topics.subscribers(topics_of(request)), self._timing
+            request, await self._topics.subscribers(topics_of(request)), self._timing, self._urls
         )
         transaction = new_transaction(self._engine.tools, request, Status.PREPARED)
         if await self._store.insert(transaction, branches, timeout=self._write_seconds):
+            self._engine.tools.expect(transaction)
             return
         stored = await self._lookup.find_conflicting(request.gid)
         refuse_other_type(stored.transaction, request.trans_type, "prepare")
@@ -142,8 +147,11 @@ class Transactions:
             transaction = engine.tools.let_go_if_crowded(Stored(wanted, branches))
             if not await self._store.insert(transaction, branches, timeout=self._write_seconds):
                 return False
+            stored = Stored(transaction, branches)
             if transaction.owner:
-                engine.start(Stored(transaction, branches), lease, entry)
+                engine.start(stored, lease, entry)
+            else:
+                engine.tools.remember(stored)
             return True
 
     async def _join_running(self, request: TransactionRequest) -> bool:
@@ -238,6 +246,8 @@ class Transactions:
                 if written.trans_type in _REGISTERED_LATER:
                     moved = await self._lookup.find(gid)
                 engine.start(moved, lease, entry)
+            else:
+                engine.tools.expect(written)
         if wait:
             await self._rounds.answer(gid, wanted)
         return True

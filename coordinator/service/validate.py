@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from coordinator.backoff import Timing
+from coordinator.calls.branch_urls import BranchUrls
 from coordinator.calls.grpc_headers import METADATA_NAME
-from coordinator.calls.url import check_branch_url, is_http
+from coordinator.calls.url import is_http
 from coordinator.errors import Invalid, InvalidBranch, InvalidTopic
 from coordinator.model import (
+    GRPC_REFUSALS,
+    HTTP_REFUSALS,
     PROTOCOL_GRPC,
     PROTOCOL_HTTP,
     PROTOCOL_JSON_RPC,
@@ -35,15 +38,13 @@ STEPS_MAX: Final = 1000
 HEADERS_MAX: Final = 200  # more would not fit the options column, and take long to look at
 SECONDS_MAX: Final = 2**31 - 1  # column next_cron_interval
 
-_URLS_REMEMBERED_MAX: Final = 1024  # a service's few urls come with every transaction
 _TRANS_TYPES: Final = frozenset(TransType)
 _BRANCH_STATUSES: Final = tuple(status.value for status in BranchStatus)
 _PROTOCOLS: Final = (PROTOCOL_HTTP, PROTOCOL_GRPC, PROTOCOL_JSON_RPC)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_DIGITS: Final = re.compile(r"[0-9]{1,10}")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
-
-_url_problem: Final = lru_cache(_URLS_REMEMBERED_MAX)(check_branch_url)
 
 
 def require_gid(gid: str) -> None:
@@ -72,7 +73,7 @@ def require_topic(topic: str) -> None:
         raise InvalidTopic(error.message) from error
 
 
-def require_subscription(topic: str, url: str, remark: str) -> None:
+def require_subscription(topic: str, url: str, remark: str, urls: BranchUrls) -> None:
     """Raise InvalidTopic unless this url may subscribe to the topic: a message's call of it must be possible.
 
     Which protocol a message will have is not known here: one of the two must do.
@@ -85,8 +86,11 @@ def require_subscription(topic: str, url: str, remark: str) -> None:
         require_text("remark", remark)
     except Invalid as error:
         raise InvalidTopic(error.message) from error
-    if _url_problem(url, PROTOCOL_HTTP) and (problem := _url_problem(url, PROTOCOL_GRPC)):
-        raise InvalidTopic(f"url '{url}' can be called neither over HTTP nor over gRPC: it {problem}")
+    over_http, over_grpc = urls.problem(url, PROTOCOL_HTTP), urls.problem(url, PROTOCOL_GRPC)
+    if over_http and over_grpc:
+        if is_http(url):
+            raise InvalidTopic(f"url '{url}' {over_http}")
+        raise InvalidTopic(f"url '{url}' can be called neither over HTTP nor over gRPC: it {over_grpc}")
 
 
 def topics_of(request: TransactionRequest) -> Collection[str]:
@@ -97,12 +101,12 @@ def topics_of(request: TransactionRequest) -> Collection[str]:
 
 
 def validated_branches(
-    request: TransactionRequest, subscribers: Mapping[str, Sequence[str]], timing: Timing
+    request: TransactionRequest, subscribers: Mapping[str, Sequence[str]], timing: Timing, urls: BranchUrls
 ) -> tuple[Branch, ...]:
     """Check a submit or prepare against every rule, and return the branch rows it asks for.
 
     subscribers: the urls of every topic of `topics_of(request)`. timing: the most that clients may ask for.
-    Raises Invalid naming the field and the value's problem.
+    urls: which can and may be called. Raises Invalid naming the field and the value's problem.
     """
     require_gid(request.gid)
     if request.trans_type not in _TRANS_TYPES:
@@ -117,16 +121,16 @@ def validated_branches(
         _require_header_value("gid", request.gid)
     match request.trans_type:
         case TransType.SAGA:
-            _require_steps(request)
+            _require_steps(request, urls)
             branches = saga.branches_of(request)
         case TransType.MSG:
-            _require_steps(request)
-            _require_url("query_prepared", request.query_prepared, request.protocol)
+            _require_steps(request, urls)
+            _require_url("query_prepared", request.query_prepared, request.protocol, urls)
             _require_few_calls(request, subscribers)
             branches = msg.branches_of(request, subscribers)
-            _require_callable_subscribers(branches, request.protocol)
+            _require_callable_subscribers(branches, request.protocol, urls)
         case TransType.WORKFLOW:
-            _require_url("query_prepared", request.query_prepared, request.protocol)
+            _require_url("query_prepared", request.query_prepared, request.protocol, urls)
             branches = ()
         case _:  # tcc and xa register theirs later
             branches = ()
@@ -153,7 +157,7 @@ def check_custom_data(trans_type: str, custom_data: str, options: Options, steps
         raise Invalid(str(error)) from error
 
 
-def registered_branches(request: BranchRequest) -> tuple[Branch, ...]:
+def registered_branches(request: BranchRequest, urls: BranchUrls) -> tuple[Branch, ...]:
     """Check a registerBranch and return its rows (PROTOCOL §5): two for tcc and xa, one for a workflow.
 
     Clients choose branch_id and op themselves. Raises InvalidBranch naming the field.
@@ -163,29 +167,46 @@ def registered_branches(request: BranchRequest) -> tuple[Branch, ...]:
         _require_name("branch_id", request.branch_id, GID_LENGTH_MAX)
         if len(request.payload) > PAYLOAD_BYTES_MAX:
             raise Invalid(f"data has {len(request.payload)} bytes; at most {PAYLOAD_BYTES_MAX} fit")
-        return _rows_of(request)
+        return _rows_of(request, urls)
     except Invalid as error:
         raise InvalidBranch(error.message) from error
 
 
-def _rows_of(request: BranchRequest) -> tuple[Branch, ...]:
+def wake_after(request: BranchRequest) -> int | None:
+    """Seconds after which a workflow that sleeps is to be called back; None where it does not.
+
+    Raises InvalidBranch.
+    """
+    given = request.data.get("wake_after", "") if request.trans_type == TransType.WORKFLOW else ""
+    if not given:
+        return None
+    if not _DIGITS.fullmatch(given) or int(given) > SECONDS_MAX:
+        raise InvalidBranch(f"wake_after must be seconds, 0 to {SECONDS_MAX}, not '{given}'")
+    return int(given)
+
+
+def _rows_of(request: BranchRequest, urls: BranchUrls) -> tuple[Branch, ...]:
     data, new = request.data, partial(Branch, request.gid, request.branch_id, payload=request.payload)
     match request.trans_type:
         case TransType.TCC:
-            urls = [(Op.CANCEL, Op.CANCEL.value), (Op.CONFIRM, Op.CONFIRM.value)]
+            keys = [(Op.CANCEL, Op.CANCEL.value), (Op.CONFIRM, Op.CONFIRM.value)]
         case TransType.XA:
-            urls = [(Op.ROLLBACK, "url"), (Op.COMMIT, "url")]
+            keys = [(Op.ROLLBACK, "url"), (Op.COMMIT, "url")]
         case TransType.WORKFLOW:
             op, status = data.get("op", ""), data.get("status", "")
             _require_name("op", op, OP_LENGTH_MAX)
             if status not in _BRANCH_STATUSES:
                 raise Invalid(f"status must be one of {', '.join(_BRANCH_STATUSES)}, not '{status}'")
-            return (new(op, "", status=BranchStatus(status)),)
+            name = data.get("url", "")  # what its client calls the step: shown and handed back, never called
+            _require_length("url", name, URL_LENGTH_MAX)
+            if _CONTROL.search(name):
+                raise Invalid(f"url {name!r} has a control character")
+            return (new(op, name, status=BranchStatus(status)),)
         case _:
             raise Invalid(f"unknow trans type: {request.trans_type}")
-    for _, key in urls:
-        _require_callable(key, data.get(key, ""), request.branch_id)
-    return tuple(new(op, data.get(key, "")) for op, key in urls)
+    for _, key in keys:
+        _require_callable(key, data.get(key, ""), request.branch_id, urls)
+    return tuple(new(op, data.get(key, "")) for op, key in keys)
 
 
 def _require_name(field: str, value: str, most: int) -> None:
@@ -196,15 +217,15 @@ def _require_name(field: str, value: str, most: int) -> None:
         raise Invalid(f"{field} {value!r} has a control character")
 
 
-def _require_callable(field: str, url: str, branch_id: str) -> None:
+def _require_callable(field: str, url: str, branch_id: str, urls: BranchUrls) -> None:
     """A branch's url, whose transaction's protocol is not known here: one of the two must do."""
     if not url:
         return
     _require_length(field, url, URL_LENGTH_MAX)
     if is_http(url):
-        _require_url(field, url, PROTOCOL_HTTP)
+        _require_url(field, url, PROTOCOL_HTTP, urls)
     else:
-        _require_url(field, url, PROTOCOL_GRPC)
+        _require_url(field, url, PROTOCOL_GRPC, urls)
         _require_header_value("branch_id", branch_id)
 
 
@@ -216,9 +237,9 @@ def _require_few_calls(request: TransactionRequest, subscribers: Mapping[str, Se
         raise Invalid(f"{calls} calls, topics' subscribers counted; at most {STEPS_MAX} fit")
 
 
-def _require_callable_subscribers(branches: Sequence[Branch], protocol: str) -> None:
+def _require_callable_subscribers(branches: Sequence[Branch], protocol: str, urls: BranchUrls) -> None:
     for branch in branches:
-        _require_url(f"the url of branch {branch.branch_id}", branch.url, protocol)
+        _require_url(f"the url of branch {branch.branch_id}", branch.url, protocol, urls)
 
 
 def _require_options(options: Options, protocol: str, timing: Timing) -> None:
@@ -229,16 +250,26 @@ def _require_options(options: Options, protocol: str, timing: Timing) -> None:
     _require_seconds("request_timeout", options.request_timeout, timing.longest_call, "RequestTimeoutMax")
     for name in ("timeout_to_fail", "retry_interval"):
         _require_seconds(name, getattr(options, name), timing.option_seconds_max, "OptionSecondsMax")
-    if len(options.branch_headers) > HEADERS_MAX:
-        raise Invalid(f"branch_headers has {len(options.branch_headers)} entries; at most {HEADERS_MAX} fit")
-    for name, value in options.branch_headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise Invalid(f"branch_headers has {name!r}, which is no header name")
-        if protocol == PROTOCOL_GRPC and not METADATA_NAME.fullmatch(name.lower()):
-            raise Invalid(f"branch_headers has {name!r}, which is no name of gRPC metadata")
-        _require_header_value(f"branch_headers[{name!r}]", value)
-    if options.branch_headers:
+    _require_headers("branch_headers", options.branch_headers, protocol)
+    for branch_id, headers in (options.step_headers or {}).items():
+        _require_headers(f"steps[{int(branch_id) - 1}].headers", headers, protocol)
+    for status in set(options.failure_statuses) - HTTP_REFUSALS - GRPC_REFUSALS:
+        raise Invalid(f"failure_statuses has {status}, which is no refusal: 400 to 499, or one of gRPC's")
+    if options.branch_headers or options.step_headers or options.failure_statuses:
         _require_length("the options as JSON", encode_options(options), TEXT_LENGTH_MAX)
+
+
+def _require_headers(field: str, headers: Mapping[str, str], protocol: str) -> None:
+    if len(headers) > HEADERS_MAX:
+        raise Invalid(f"{field} has {len(headers)} entries; at most {HEADERS_MAX} fit")
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise Invalid(f"{field} has {name!r}, which is no header name")
+        if name.lower() == "host":
+            raise Invalid(f"{field} has {name!r}: the url of a branch says which host is called")
+        if protocol == PROTOCOL_GRPC and not METADATA_NAME.fullmatch(name.lower()):
+            raise Invalid(f"{field} has {name!r}, which is no name of gRPC metadata")
+        _require_header_value(f"{field}[{name!r}]", value)
 
 
 def _require_seconds(field: str, value: float, most: int, key: str) -> None:
@@ -246,7 +277,7 @@ def _require_seconds(field: str, value: float, most: int, key: str) -> None:
         raise Invalid(f"{field} {value} s: the most is {most} ({key})")
 
 
-def _require_steps(request: TransactionRequest) -> None:
+def _require_steps(request: TransactionRequest, urls: BranchUrls) -> None:
     steps, payloads = request.steps, request.payloads
     if len(steps) > STEPS_MAX:
         raise Invalid(f"{len(steps)} steps; a transaction may have at most {STEPS_MAX}")
@@ -256,8 +287,8 @@ def _require_steps(request: TransactionRequest) -> None:
     is_message = request.trans_type == TransType.MSG
     for index, (step, payload) in enumerate(zip(steps, payloads, strict=True)):
         if not (is_message and msg.topic_of(step.action) is not None):
-            _require_url(f"steps[{index}].action", step.action, request.protocol)
-        _require_url(f"steps[{index}].compensate", step.compensate, request.protocol)
+            _require_url(f"steps[{index}].action", step.action, request.protocol, urls)
+        _require_url(f"steps[{index}].compensate", step.compensate, request.protocol, urls)
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise Invalid(f"payloads[{index}] has {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} fit")
 
@@ -266,11 +297,11 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _require_url(field: str, url: str, protocol: str) -> None:
+def _require_url(field: str, url: str, protocol: str, urls: BranchUrls) -> None:
     if not url:
         return
     _require_length(field, url, URL_LENGTH_MAX)
-    problem = _url_problem(url, protocol)
+    problem = urls.problem(url, protocol)
     if problem:
         raise Invalid(f"{field} '{url}' {problem}")
 

@@ -2,13 +2,14 @@
 
 from typing import Final
 
+from coordinator.calls.branch_urls import BranchUrls
 from coordinator.engine.drives import Engine
 from coordinator.errors import Invalid, NotFound, WrongState
 from coordinator.model import Status, TransactionRequest, TransType
 from coordinator.service.lookup import Lookup, refuse_other_type
 from coordinator.service.new_transaction import new_transaction
 from coordinator.service.validate import require_gid, require_text, validated_branches
-from coordinator.store.base import Assign, Change, Changed, Stored
+from coordinator.store.base import Assign, Changed, Move, Stored
 
 _PREPARED: Final = frozenset({Status.PREPARED})
 _ENDS: Final = {Status.SUCCEED.value: Status.SUCCEED, Status.FAILED.value: Status.FAILED}
@@ -17,9 +18,10 @@ _ENDS: Final = {Status.SUCCEED.value: Status.SUCCEED, Status.FAILED.value: Statu
 class Workflows:
     """write_seconds: how long a caller waits for the store."""
 
-    def __init__(self, engine: Engine, lookup: Lookup, *, write_seconds: float) -> None:
+    def __init__(self, engine: Engine, lookup: Lookup, urls: BranchUrls, *, write_seconds: float) -> None:
         self._engine = engine
         self._lookup = lookup
+        self._urls = urls
         self._write_seconds = write_seconds
 
     async def prepare(self, request: TransactionRequest) -> Stored:
@@ -29,9 +31,10 @@ class Workflows:
         """
         if request.trans_type != TransType.WORKFLOW:
             raise Invalid(f"trans_type must be 'workflow' to prepare a workflow, not '{request.trans_type}'")
-        validated_branches(request, {}, self._engine.tools.timing)
+        validated_branches(request, {}, self._engine.tools.timing, self._urls)
         workflow = new_transaction(self._engine.tools, request, Status.PREPARED)
-        await self._engine.tools.store.insert(workflow, (), timeout=self._write_seconds)
+        if await self._engine.tools.store.insert(workflow, (), timeout=self._write_seconds):
+            return Stored(workflow, ())
         stored = await self._lookup.find_conflicting(request.gid)
         refuse_other_type(stored.transaction, request.trans_type, "prepare")
         return stored
@@ -55,15 +58,12 @@ class Workflows:
             rollback_reason=extra.get("rollback_reason") or request.rollback_reason,
             result=extra.get("result", ""),
         )
-        # Looked at first: once the end stands, nothing that fails may look like a refusal of it.
-        workflow = (await self._lookup.find(request.gid)).transaction
-        refuse_other_type(workflow, request.trans_type, "sumbmit")
-        change = Change(request.gid, _PREPARED, None, assign=end, trans_type=TransType.WORKFLOW)
-        match await self._engine.tools.store.change(change, timeout=self._write_seconds):
-            case Changed.APPLIED:
-                self._engine.tools.ended(workflow, status)
-            case Changed.MISSING:
-                raise NotFound.of_gid(request.gid)
-            case Changed.REFUSED | Changed.CLASHES:
-                workflow = (await self._lookup.find(request.gid)).transaction
-                raise WrongState(f"current status '{workflow.status}', cannot sumbmit.")
+        move = Move(request.gid, TransType.WORKFLOW, _PREPARED, lambda _: end)
+        moved = await self._engine.tools.store.move(move, timeout=self._write_seconds)
+        if moved.stored is None:
+            raise NotFound.of_gid(request.gid)
+        workflow = moved.stored.transaction
+        if moved.changed is not Changed.APPLIED:
+            refuse_other_type(workflow, request.trans_type, "sumbmit")
+            raise WrongState(f"current status '{workflow.status}', cannot sumbmit.")
+        self._engine.tools.ended(workflow, status)

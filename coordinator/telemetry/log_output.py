@@ -89,11 +89,17 @@ class Outputs:
 
     def __init__(self, added: Mapping[str, Guarded]) -> None:
         self._stderr = added.get("stderr") or _guarded(sys.stderr, text=True)
-        self._all = [*added.values(), self._stderr]
+        self._lines = list(added.values())
+        self._all = [*self._lines, self._stderr]
 
     def say(self, text: str) -> None:
         """Write the text to stderr, behind the lines that went there; waits for nobody."""
         self._stderr.say(f"{text}\n")
+
+    def pass_on(self, line: str) -> None:
+        """Write a finished line of another process wherever lines go; waits for nobody."""
+        for output in self._lines:
+            output.say(line)
 
     def flush(self, seconds: float) -> None:
         """Wait until all lines are written, for at most so long: before the process ends. Blocks."""
@@ -249,6 +255,7 @@ def take_over_logging(level: str) -> None:
     least = max(logging.INFO, min(logger.level(level).no, logging.CRITICAL))
     logging.basicConfig(handlers=[_Forward()], level=least, force=True)
     logging.captureWarnings(True)
+    logging.getLogger("coordinator").setLevel(logger.level(level).no)  # ours: what the client has, too
     for name, library_least in _LIBRARY_LEVELS.items():
         logging.getLogger(name).setLevel(max(least, library_least))
     server = logging.getLogger("aiohttp.server")

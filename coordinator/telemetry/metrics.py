@@ -133,6 +133,16 @@ class Metrics:
         self._ended.child(model, OK if status is Status.SUCCEED else FAIL).value += 1
         self._handled.child(model).observe(seconds)
 
+    def ended_totals(self) -> tuple[int, int]:
+        """Transactions that became final since the start: succeeded, rolled back."""
+        ok, fail = (sum(self._ended.child(model, status).value for model in _MODELS) for status in (OK, FAIL))
+        return ok, fail
+
+    def handled_totals(self) -> list[tuple[float, float]]:
+        """(upper end in seconds, how many transactions took up to that), the last end infinite."""
+        spreads = [self._handled.child(model).buckets() for model in _MODELS]
+        return [(float(rows[0][0]), sum(count for _, count in rows)) for rows in zip(*spreads, strict=True)]
+
     def branch_called(self, trans_type: str, branch_id: str, op: str, ok: bool) -> None:
         """A branch call ended: `ok` when it answered success. Branches after the 20th count as `more`."""
         self._branches.child(

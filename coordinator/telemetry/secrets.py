@@ -10,18 +10,32 @@ _LENGTH_MIN: Final = 4  # characters; a shorter known secret would blacken ordin
 _SECRET_KEY: Final = re.compile(
     r"(?:pass(?:word|wd)?|pwd|secret|token|authorization|cookie|api_?key|headers?)$", re.IGNORECASE
 )
+_NAMES: Final = r"(password|passwd|pwd|secret|token|api[_-]?key|authorization|cookie)"
+_SCHEMES: Final = r"(?!(?:Bearer|Basic)\b)"  # whose secret is hidden behind them
+
 # Each begins at something rare and is bounded: a line may be long.
 _PATTERNS: Final = (
     # scheme://user:password@host
-    (re.compile(r"(://[^\s/:@]{0,256}):[^\s/@]{1,256}@"), rf"\1:{HIDDEN}@"),
+    (re.compile(r"(://[^\s/:@]{0,256}):[^\s/]{1,256}@"), rf"\1:{HIDDEN}@"),
     # user:password@tcp(host:port)/database, Go's form of a data source
     (re.compile(r":\S{1,128}@(tcp|unix)\("), rf":{HIDDEN}@\1("),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{4,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    # password=…, "token": "…"; MySQL's `using password: YES` is no secret
+    # Authorization: ApiKey …
     (
         re.compile(
-            r"""(password|passwd|pwd|secret|token|api[_-]?key|authorization|cookie)"""
-            r"""(["']?\s{0,4}[=:]\s{0,4}["']?)(?!YES\b|NO\b|(?:Bearer|Basic)\b)[^\s"'&,;)}]+""",
+            rf"""(authorization["']?\s{{0,4}}[=:]\s{{0,4}}){_SCHEMES}\w{{1,32}}[ ][\w.~+/=-]{{4,}}""", re.I
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    # "token": "…" with blanks in it; behind a backslash each, where it is JSON within JSON
+    (
+        re.compile(rf"""{_NAMES}(\\?"\s{{0,4}}[=:]\s{{0,4}}\\?"){_SCHEMES}[^"\\]{{1,512}}""", re.I),
+        rf"\1\2{HIDDEN}",
+    ),
+    # password=…, 'token': '…'; MySQL's `using password: YES` is no secret
+    (
+        re.compile(
+            rf"""{_NAMES}(["']?\s{{0,4}}[=:]\s{{0,4}}["']?){_SCHEMES}(?!YES\b|NO\b)[^\s"'&,;)}}]+""",
             re.IGNORECASE,
         ),
         rf"\1\2{HIDDEN}",

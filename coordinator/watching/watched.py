@@ -1,8 +1,8 @@
 """Branch and database calls, measured: counted for metrics, and said when they are slow."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -12,6 +12,7 @@ from coordinator.store.runner import Runner
 from coordinator.store.statements import Cursor
 from coordinator.telemetry.slow import Slow
 from coordinator.telemetry.trace_context import trace_field
+from coordinator.watching.endpoint_record import EndpointRecord
 
 T = TypeVar("T")
 
@@ -33,9 +34,17 @@ class Recorded(Protocol):
 
 
 class WatchedCaller:
-    """A Caller that measures each call. patterns: by trans_type."""
+    """A Caller that measures each call. patterns: by trans_type. endpoints: remembers how they did."""
 
-    def __init__(self, inner: Caller, counts: Counts, slow: Slow, patterns: Mapping[str, Recorded]) -> None:
+    def __init__(
+        self,
+        inner: Caller,
+        counts: Counts,
+        slow: Slow,
+        patterns: Mapping[str, Recorded],
+        endpoints: EndpointRecord,
+    ) -> None:
+        self._endpoints = endpoints
         self._inner = inner
         self._counts = counts
         self._slow = slow
@@ -49,8 +58,11 @@ class WatchedCaller:
         """See Caller."""
         started = perf_counter()
         answer = await self._inner.call(transaction, branch, timeout=timeout)
-        seconds = perf_counter() - started
+        ended = perf_counter()
+        seconds = ended - started
         trans_type, result = transaction.trans_type, answer.result
+        if endpoint := self._inner.endpoint(transaction, branch):
+            self._endpoints.took(endpoint, result, seconds, ended)
         again = result is not Result.SUCCESS and (self._patterns[trans_type].recorded(branch, result) is None)
         self._counts.branch_took(trans_type, result, seconds, again=again)
         if seconds >= self._slow.seconds:
@@ -82,6 +94,14 @@ class WatchedRunner:
         started = perf_counter()
         try:
             return await self._inner.write(function, seconds=seconds)
+        finally:
+            self._say_if_slow("write", started)
+
+    async def write_at_once(self, send: Callable[[Any], Awaitable[bool]], *, seconds: float) -> bool:
+        """See Runner."""
+        started = perf_counter()
+        try:
+            return await self._inner.write_at_once(send, seconds=seconds)
         finally:
             self._say_if_slow("write", started)
 

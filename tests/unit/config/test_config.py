@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from coordinator.config.access import Access
 from coordinator.config.read import (
     ConfigError,
     Loaded,
@@ -23,6 +24,8 @@ from coordinator.config.read import (
     load_settings,
     shown_values,
 )
+from coordinator.config.rules import doubts
+from coordinator.config.secret_files import SECRET_FILES
 from coordinator.config.settings import variable
 from coordinator.config.values import every_field, key_of
 
@@ -117,7 +120,34 @@ PROTOCOL_DEFAULTS = {
     "AdminBasePath": "",
 }
 OWN_DEFAULTS = {
-    "Host": "0.0.0.0",
+    "Host": "127.0.0.1",
+    "Workers": "1",
+    "Branches.Allow": "",
+    "Branches.Deny": "",
+    "Branches.CaFile": "",
+    "Branches.CertFile": "",
+    "Branches.KeyFile": "",
+    "Tls.CertFile": "",
+    "Tls.KeyFile": "",
+    "Tls.ClientCaFile": "",
+    "Tls.Clients": "required",
+    "Operators.Host": "127.0.0.1",
+    "Operators.Port": "0",
+    "Operators.GrpcPort": "0",
+    "Operators.CertFile": "",
+    "Operators.KeyFile": "",
+    "Operators.ClientCaFile": "",
+    "Operators.Clients": "required",
+    **{f"Store.{key}": "" for key in ("CaFile", "CertFile", "KeyFile")},
+    **{f"MicroService.{key}": "" for key in ("CaFile", "CertFile", "KeyFile")},
+    "Store.Tls": "0",
+    "Store.Retention": "",
+    "Store.ArchivePath": "",
+    "MicroService.Tls": "0",
+    "Store.PasswordFile": "",
+    "MicroService.TargetFile": "",
+    "Telemetry.EndpointFile": "",
+    "AlertWebHookFile": "",
     "InstanceName": f"{socket.gethostname()}-36789",
     "RetryIntervalMax": "300",
     "RequestTimeoutMax": "300",
@@ -135,7 +165,24 @@ OWN_DEFAULTS = {
     "Telemetry.Endpoint": "",
     "Telemetry.Sampler": "1.0",
     "Telemetry.Batcher": "jaeger",
+    "Access.Mode": "off",
+    "Access.Metrics": "open",
+    "Access.Origins": "",
+    "Access.Certificates": "",
+    "Access.AuditDays": "365",
+    "AttemptDays": "7",
+    "Links.Trace": "",
+    "Links.Logs": "",
+    "Oidc.Issuer": "",
+    "Oidc.ClientId": "",
+    "Oidc.ClientSecret": "(not set)",
+    "Oidc.ClientSecretFile": "",
+    "Oidc.RedirectUrl": "",
+    "Oidc.GroupsClaim": "groups",
+    "Oidc.Roles": "",
+    "Oidc.CaFile": "",
 }
+FROM_FILE = Settings(host="0.0.0.0")  # what a conf.yml that names nothing means
 
 
 def test_the_keys_and_defaults_are_those_of_the_protocol_and_those_of_our_own():
@@ -162,14 +209,35 @@ def test_every_key_can_stand_in_file_and_environment(file: Path):
         "Log.RotationConfigJSON": '{"maxsize": 1}',
         "Telemetry.Sampler": "0.5",
         "Telemetry.Batcher": "zipkin",
+        "Access.Mode": "all",
+        "Tls.Clients": "optional",
+        "Operators.Clients": "optional",
+        "Operators.Port": "19",
+        "Operators.GrpcPort": "20",
+        "Store.Tls": "1",
+        "Store.Retention": "2d",
+        "MicroService.Tls": "1",
+        "Access.Metrics": "token",
+        "Access.Origins": "https://a",
+        "Links.Trace": "https://a/{trace_id}",
+        "Oidc.Issuer": "https://a",
+        "Oidc.RedirectUrl": "https://b/login/back",
+        "Oidc.Roles": "a=admin",
+        "Links.Logs": "http://a/?q={gid}",
         "TimeZoneOffset": "+8",
         "AlertWebHook": "http://a/b",
         "GrpcPort": "18",
         "TimeoutToFail": "18",
     }
+    files = {key_of(named) for _, named in SECRET_FILES}  # of what is given here itself
+    files |= {key_of(path) for path, _ in every_field() if path[-1] in {"ca_file", "cert_file", "key_file"}}
+    files |= {"Workers"}  # not with SQLite: test_several_processes_need_a_database_and_ports
+    files |= {"Tls.ClientCaFile", "Operators.ClientCaFile"}  # there are none: tests of TLS make some
+    files |= {"Access.Certificates"}  # which needs one
     written = {}
     for path, annotation in every_field():
-        written[path] = other.get(key_of(path), sample.get(annotation, "x"))
+        if key_of(path) not in files:
+            written[path] = other.get(key_of(path), sample.get(annotation, "x"))
     from_environment = load_settings(None, {variable(path): text for path, text in written.items()})
     tree: dict[str, object] = {}
     for path, text in written.items():
@@ -179,7 +247,9 @@ def test_every_key_can_stand_in_file_and_environment(file: Path):
     assert from_file.settings == from_environment.settings
     assert set(from_file.sources) == set(from_environment.sources) == {key_of(path) for path in written}
     unlike_default = set(shown_values(from_file.settings)) - set(shown_values(Settings()))
-    assert {key for key, _ in unlike_default} == set(PROTOCOL_DEFAULTS | OWN_DEFAULTS) - {"Store.Driver"}
+    assert {key for key, _ in unlike_default} == set(PROTOCOL_DEFAULTS | OWN_DEFAULTS) - {
+        "Store.Driver"
+    } - files
 
 
 def test_the_file_wins_over_the_environment(file: Path):
@@ -205,8 +275,68 @@ def test_an_empty_text_in_the_file_counts(file: Path):
 
 
 def test_host_alone_in_the_environment_is_somebody_elses():
-    assert load_settings(None, {"HOST": "x86_64-linux-gnu"}).settings.host == "0.0.0.0"
-    assert load_settings(None, {"DTM_HOST": "127.0.0.1"}).settings.host == "127.0.0.1"
+    assert load_settings(None, {"HOST": "x86_64-linux-gnu"}).settings.host == "127.0.0.1"
+    assert load_settings(None, {"DTM_HOST": "10.0.0.1"}).settings.host == "10.0.0.1"
+
+
+# ---- who reaches it -------------------------------------------------------------------------------
+
+
+def test_without_a_file_it_listens_on_loopback_and_says_nothing_of_it():
+    loaded = load_settings(None, {})
+    assert (loaded.settings.host, loaded.notices) == ("127.0.0.1", ())
+
+
+def test_a_file_that_names_no_host_means_all_addresses_as_for_the_reference_and_that_is_said(file: Path):
+    loaded = load(file, "HttpPort: 1")
+    assert loaded.settings.host == "0.0.0.0"
+    listening, everybody = loaded.notices
+    assert "listening on all addresses" in listening
+    assert "whoever reaches these ports may submit, stop and read everything" in everybody
+    assert load(file, "HttpPort: 1", DTM_HOST="127.0.0.1").settings.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "dtm.example", "127.evil.example"])
+def test_mode_off_beyond_loopback_is_said_at_each_start(file: Path, host: str):
+    assert "Access.Mode is off" in load(file, f"Host: '{host}'").notices[-1]
+    for mode in ("operators", "ALL"):
+        assert load(file, f"Host: '{host}'\nAccess: {{Mode: {mode}}}").notices == ()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST", "a.localhost"])
+def test_nothing_is_said_of_loopback(file: Path, host: str):
+    assert load(file, f"Host: '{host}'").notices == ()
+
+
+@pytest.mark.parametrize("mode", ["off", "operators", "all"])
+def test_the_mode_is_a_word_with_and_without_quotes(file: Path, mode: str):
+    """YAML has `off` as a boolean; here values are the text that was written."""
+    for written in (mode, f"'{mode}'"):
+        assert load(file, f"Host: ::1\nAccess:\n  Mode: {written}\n").settings.access.mode == mode
+
+
+@pytest.mark.parametrize(
+    "origins", ["dtm.example", "https://", "ftp://a", "https://a/b", "https://a,b", "*", "null"]
+)
+def test_an_origin_is_scheme_and_host(file: Path, origins: str):
+    [problem] = problems_of(file, f"Access:\n  Origins: '{origins}'\n")
+    assert problem.key == "Access.Origins"
+    assert "is no origin such as https://dtm.example:8443" in str(problem)
+
+
+def test_certificates_of_clients_need_somebody_who_signs_them(file: Path):
+    [problem] = problems_of(file, "Access: {Mode: all, Certificates: 'DNS:a viewer'}")
+    assert (problem.key, problem.problem) == ("Access.Certificates", "needs Tls.ClientCaFile beside it")
+
+
+def test_in_mode_off_nobody_looks_at_certificates_and_that_is_said():
+    doubted = [finding.path for finding in doubts(Settings(access=Access(certificates="DNS:a viewer")))]
+    assert doubted == [("access", "certificates")]
+
+
+def test_an_entry_for_certificates_that_makes_no_sense_is_named(file: Path):
+    problems = problems_of(file, "Access:\n  Certificates: 'a viewer'\n")
+    assert "'a' is none of DNS:name" in str(problems[0])
 
 
 # ---- §13: a conf.yml written for the reference starts ours unchanged ------------------------------
@@ -243,12 +373,12 @@ def test_a_file_written_for_the_reference_is_taken_without_a_warning(file: Path,
 @pytest.mark.parametrize("driver", ["Driver: boltdb", "Driver: boltdb\n  Path: other.db"])
 def test_boltdb_is_our_sqlite_file_and_said_so(file: Path, driver: str):
     """§13: `boltdb`, the reference's default, becomes our SQLite file (said at start)."""
-    loaded = load(file, f"Store:\n  {driver}\n")
+    loaded = load(file, f"Host: ::1\nStore:\n  {driver}\n")
     assert loaded.settings.store.driver == "sqlite"
     (notice,) = loaded.notices
     assert "boltdb" in notice
     assert str(loaded.settings.store.path) in notice
-    assert load(file, "Store: {Driver: sqlite}").notices == ()
+    assert load(file, "Host: ::1\nStore: {Driver: sqlite}").notices == ()
     assert len(load_settings(None, {"STORE_DRIVER": "boltdb"}).notices) == 1
 
 
@@ -545,7 +675,7 @@ def test_unknown_keys_warn_with_their_line(file: Path, text: str, key: str, mean
     line = text.count("\n") + 1 if "." in key else 1
     hint = f" Did you mean {meant}?" if meant else ""
     assert loaded.warnings == (f"{file}:{line}: {key}: unknown key, ignored.{hint}",)
-    assert loaded.settings == Settings()
+    assert loaded.settings == FROM_FILE
 
 
 @pytest.mark.parametrize(
@@ -748,6 +878,19 @@ def test_settings_are_frozen_and_know_no_other_fields():
         MicroService(endpoint="a:1")  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "javascript:alert({gid})", "ftp://a/{gid}", "jaeger/{trace_id}", "https://", "https://{gid}/x", "https://a/{gid",
+        "https://a/{trace}", "https://a\u202e/{gid}",
+    ],
+)  # fmt: skip
+def test_a_link_leads_to_a_page_of_one_host(file: Path, written: str):
+    with pytest.raises(ConfigError) as raised:
+        load(file, yaml.safe_dump({"Links": {"Trace": written}}))
+    assert raised.value.problems[0].key == "Links.Trace"
+
+
 # ---- conf.sample.yml and docs/configuration.md ---------------------------------------------------
 
 
@@ -756,13 +899,14 @@ def _with_keys(sample: str) -> str:
 
 
 def test_the_sample_as_it_is_sets_nothing():
-    assert load_settings(ROOT / "conf.sample.yml", {}) == Loaded(Settings())
+    loaded = load_settings(ROOT / "conf.sample.yml", {})
+    assert (loaded.settings, loaded.warnings, loaded.sources) == (FROM_FILE, (), {})
 
 
 def test_the_sample_names_every_key_with_its_default(file: Path):
     loaded = load(file, _with_keys((ROOT / "conf.sample.yml").read_text(encoding="utf-8")))
-    assert loaded.settings == Settings()
-    assert (loaded.warnings, loaded.notices) == ((), ())
+    assert loaded.settings == FROM_FILE
+    assert loaded.warnings == ()
     assert set(loaded.sources) == set(PROTOCOL_DEFAULTS | OWN_DEFAULTS)
 
 
@@ -800,3 +944,46 @@ def test_the_other_name_of_postgres_is_understood_as_a_slip(file: Path) -> None:
 def test_a_sampler_is_a_share(file: Path, written: str):
     [problem] = problems_of(file, f"Telemetry:\n  Sampler: {written}\n")
     assert problem.key == "Telemetry.Sampler"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", None),
+        ("Store:\n  Retention: 7d\n", timedelta(days=7)),
+        ("Store:\n  Retention: 90m\n", timedelta(minutes=90)),
+        ("Store:\n  Retention: 0\n", timedelta(0)),
+        ("Store:\n  FinishedDataExpire: 86400\n", timedelta(days=1)),
+        ("Store:\n  FinishedDataExpire: 60\n", timedelta(hours=1)),
+        ("Store:\n  FinishedDataExpire: 0\n", timedelta(0)),
+        ("Store:\n  Retention: 2d\n  FinishedDataExpire: 60\n", timedelta(days=2)),
+        (f"{MYSQL}  FinishedDataExpire: 60\n", None),
+        (f"{MYSQL}  Retention: 30d\n", timedelta(days=30)),
+    ],
+)
+def test_how_long_what_has_ended_is_kept(file: Path, text: str, kept: timedelta | None) -> None:
+    assert load(file, text).settings.store.kept == kept
+
+
+@pytest.mark.parametrize("written", ["7", "a week", "-7d", "7 d", "1e3d", "1m", "59m"])
+def test_what_is_no_retention_is_refused(file: Path, written: str) -> None:
+    [problem] = problems_of(file, f"Store:\n  Retention: {written}\n")
+    assert str(problem).startswith(f"{file}:2: Store.Retention: ")
+
+
+def test_an_archive_must_be_writable(file: Path) -> None:
+    [problem] = problems_of(file, "Store:\n  ArchivePath: /nowhere/ended.jsonl\n")
+    assert "Store.ArchivePath: '/nowhere/ended.jsonl' is in the folder /nowhere" in str(problem)
+
+
+def test_several_processes_need_a_database_and_ports(file: Path):
+    assert load(file, MYSQL + "Workers: 4\n").settings.workers == 4
+    for text, problem in (
+        ("Workers: 4\n", "Workers: is 4, but one process alone may write a SQLite file"),
+        (MYSQL + "Workers: 4\nHttpPort: 0\n", "HttpPort: is 0, any free port"),
+        (MYSQL + "Workers: 0\n", "Workers"),
+        (MYSQL + "Workers: 65\n", "Workers"),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            load(file, text)
+        assert problem in str(raised.value)

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import SecretStr
 
-from coordinator.config.settings import MicroService, Settings, Store
+from coordinator.config.settings import MicroService, Settings
+from coordinator.config.store import Store
 from coordinator.server.observing import secrets_of
 from coordinator.telemetry.secrets import Secrets
 

@@ -9,11 +9,13 @@ from typing import Any, ParamSpec
 
 from coordinator.backoff import Timing
 from coordinator.calls.base import SUCCESS, Answer
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.calls.places import Places
 from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import Alert, Alerts, LoggedAlerts
 from coordinator.engine.drives import Engine
 from coordinator.engine.recovery import Recovery
-from coordinator.engine.tools import Pattern, Tools
+from coordinator.engine.tools import Tools
 from coordinator.model import (
     Branch,
     BranchRequest,
@@ -22,9 +24,8 @@ from coordinator.model import (
     Step,
     Transaction,
     TransactionRequest,
-    TransType,
 )
-from coordinator.patterns import msg, saga, tcc, workflow, xa
+from coordinator.patterns.by_type import PATTERNS
 from coordinator.service import Operations, build_operations
 from tests.simulation.twin import Rows, TwinStore
 from tests.simulation.virtual_loop import run_virtually
@@ -34,13 +35,6 @@ P = ParamSpec("P")
 Behaviour = Callable[[Branch], Awaitable[Answer]]
 LOGGED = LoggedAlerts()
 BOUNDS = Bounds(transactions_max=100)
-PATTERNS: dict[str, Pattern] = {
-    TransType.SAGA: saga,
-    TransType.MSG: msg,
-    TransType.TCC: tcc,
-    TransType.XA: xa,
-    TransType.WORKFLOW: workflow,
-}
 WORKFLOW_DATA = '{"name":"transfer","data":"e30="}'
 
 
@@ -140,6 +134,7 @@ class Bench:
         recovery = Recovery(engine, interval=3)
         operations = build_operations(
             engine,
+            urls=BranchUrls(Places()),
             random=Random(self._nodes),
             wake=recovery.wake,
             write_seconds=5,

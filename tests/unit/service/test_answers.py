@@ -64,6 +64,47 @@ def test_a_round_that_did_not_end_well(
         assert error.value.branch_grpc_status == unhappy.grpc_status
 
 
+@pytest.mark.parametrize("said", ["x" * 100_000, "ü" * 100_000, "€" * 400, "\0" * 5000, "\U0001f600" * 300])
+@pytest.mark.parametrize("result", [Result.FAILURE, Result.UNKNOWN])
+def test_a_client_is_told_the_beginning_and_the_end_of_a_long_answer(said: str, result: Result) -> None:
+    answer = Answer(result, f"begins {said} ends")
+    with pytest.raises((Failure, NoResult)) as error:
+        raise_unless_done(Transaction("g", "tcc", Status.SUBMITTED), answer, Status.SUCCEED)
+    message = error.value.message
+    assert message.startswith("begins ") and "…" in message and " ends" in message[-14:]
+    assert 1000 <= len(message.encode()) <= 1024
+
+
+def test_a_client_is_told_a_saga_s_reason_within_the_same_bound() -> None:
+    reason = f"url:http://b/ return failed: {'€' * 900} FAILURE"
+    with pytest.raises(Failure) as error:
+        raise_unless_done(
+            Transaction("g", "saga", Status.FAILED, rollback_reason=reason), None, Status.SUCCEED
+        )
+    assert error.value.message.startswith("url:http://b/ return failed: €")
+    assert error.value.message.endswith("€ FAILURE")
+    assert len(error.value.message.encode()) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("no stock", "no stock"),
+        ('{\r\n "why": "no stock"\r\n}', '{\n "why": "no stock"\n}'),
+        ("\x1b[2Jno stock\x07", "\\x1b[2Jno stock\\x07"),
+        ("kcots on\u202e", "kcots on\\u202e"),
+        ("no\0stock", "no\\x00stock"),
+        ("half \ud800", "half \\ud800"),
+    ],
+)
+def test_a_client_is_told_nothing_that_a_terminal_would_obey(said: str, told: str) -> None:
+    with pytest.raises(NoResult) as error:
+        raise_unless_done(
+            Transaction("g", "msg", Status.SUBMITTED), Answer(Result.UNKNOWN, said), Status.SUCCEED
+        )
+    assert error.value.message == told
+
+
 @pytest.mark.parametrize("wanted", [Status.SUCCEED, Status.FAILED])
 def test_the_wanted_end_is_success_whatever_was_answered_before(wanted: Status) -> None:
     """PROTOCOL §5."""

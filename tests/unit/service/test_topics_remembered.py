@@ -9,6 +9,8 @@ from random import Random
 import pytest
 
 from coordinator.backoff import Timing
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.calls.places import Places
 from coordinator.errors import Busy, Invalid, InvalidTopic, StoreUnavailable
 from coordinator.model import Step, TransactionRequest
 from coordinator.service.topics import Topics
@@ -51,7 +53,9 @@ class Values:
     ) -> Sequence[KeyValue]:
         raise NotImplementedError
 
-    async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
+    async def put_value(
+        self, category: str, key: str, value: str, *, replaces: KeyValue | None, own_rows: object = ()
+    ) -> bool:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(0)
@@ -61,7 +65,7 @@ class Values:
         self._perhaps_lost(key, KeyValue(category, key, value, replaces.version + 1 if replaces else 1))
         return True
 
-    async def delete_value(self, row: KeyValue) -> bool:
+    async def delete_value(self, row: KeyValue, *, own_rows: object = ()) -> bool:
         if self.refuses or self.rows.get(row.key) != row:
             return False
         self._perhaps_lost(row.key, None)
@@ -108,7 +112,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def topics(values: Values, clock: Clock) -> Topics:
-    return Topics(values, clock, Random(1), believed_seconds=BELIEVED_SECONDS)
+    return Topics(values, clock, Random(1), BranchUrls(Places()), believed_seconds=BELIEVED_SECONDS)
 
 
 async def urls(topics: Topics, topic: str = "t") -> Sequence[str]:
@@ -187,7 +191,7 @@ def test_a_message_to_many_is_counted_before_it_is_made_up() -> None:
     steps = (Step("topic://t", ""),) * 1000
     request = TransactionRequest("g", "msg", steps, (b"",) * 1000)
     with pytest.raises(Invalid, match="1000000 calls, topics' subscribers counted; at most 1000 fit"):
-        validated_branches(request, {"t": _Uncopied(1000)}, Timing())
+        validated_branches(request, {"t": _Uncopied(1000)}, Timing(), BranchUrls(Places()))
 
 
 class _Uncopied(Sequence[str]):

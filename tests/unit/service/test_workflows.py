@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from coordinator.calls.base import SUCCESS, Answer
-from coordinator.errors import Failure, Invalid, NotFound, WrongState
+from coordinator.errors import BranchConflict, Failure, Invalid, InvalidBranch, NotFound, WrongState
 from coordinator.model import Branch, Result, Status
 from tests.unit.service.bench import Bench, Told, branch, ended, request, virtually
 
@@ -21,7 +21,7 @@ async def test_a_workflow_that_is_prepared_again_returns_its_progress() -> None:
     await bench.branches.register(branch("workflow", "01", b"one"))
     await bench.branches.register(branch("workflow", "02", b"two", op="rollback", status="failed"))
     again = await bench.workflows.prepare(request("workflow"))
-    assert replace(again.transaction) == first.transaction
+    assert replace(again.transaction, id=0) == first.transaction
     assert [(b.branch_id, b.op, b.status, b.payload) for b in again.branches] == [
         ("01", "action", "succeed", b"one"),
         ("02", "rollback", "failed", b"two"),
@@ -179,3 +179,73 @@ async def test_a_callback_that_is_ongoing_keeps_its_pace() -> None:
     gaps = [later - earlier for earlier, later in pairwise(bench.caller.at)]
     assert [round(gap, -1) for gap in gaps[:6]] == [10, 10, 10, 20, 40, 40], gaps
     assert told.alerts == []
+
+
+@virtually
+async def test_one_that_sleeps_is_called_back_when_it_says_and_not_before() -> None:
+    """Of this server alone: the row of a sleep brings the time of the next call."""
+    bench = Bench()
+    await bench.workflows.prepare(request("workflow"))
+    await bench.branches.register(branch("workflow", "01", b"until", wake_after="1000"))
+    await bench.after(999)
+    assert bench.caller.called == []
+    await bench.after(8)
+    assert bench.caller.called == ["transfer 00"]
+
+
+@virtually
+async def test_one_that_falls_asleep_within_its_callback_is_let_go_by_its_driver() -> None:
+    """The driver would call again after its interval, whatever was registered meanwhile."""
+
+    async def asleep(_branch: Branch) -> Answer:
+        await bench.branches.register(branch("workflow", "01", b"until", wake_after="1000"))
+        return SUCCESS
+
+    bench = Bench(asleep)
+    await bench.workflows.prepare(request("workflow"))
+    await bench.after(900)
+    assert bench.caller.called == ["transfer 00"]
+    assert bench.row.owner == ""
+    await bench.after(1000)
+    assert bench.caller.called == ["transfer 00"] * 2, "the identical row again is success, and counts again"
+
+
+@virtually
+async def test_who_sleeps_has_come_further_so_that_its_back_off_is_over() -> None:
+    async def fail_then_sleep(_branch: Branch) -> Answer:
+        if len(bench.caller.called) < 4:
+            return Answer(Result.UNKNOWN, "boom")
+        await bench.branches.register(branch("workflow", "01", wake_after="50"))
+        return SUCCESS
+
+    bench = Bench(fail_then_sleep, alerts=Told())
+    await bench.workflows.prepare(request("workflow"))
+    await bench.after(250)
+    assert len(bench.caller.called) >= 4
+    assert bench.row.next_cron_interval == 10
+    assert "failed_rounds" not in bench.row.ext_data
+
+
+@pytest.mark.parametrize("given", ["-1", "1.5", "soon", "2147483648", "99999999999"])
+@virtually
+async def test_what_is_no_number_of_seconds_is_refused(given: str) -> None:
+    bench = Bench()
+    await bench.workflows.prepare(request("workflow"))
+    with pytest.raises(InvalidBranch, match=f"wake_after must be seconds, 0 to 2147483647, not '{given}'"):
+        await bench.branches.register(branch("workflow", "01", wake_after=given))
+    assert (await bench.workflows.prepare(request("workflow"))).branches == ()
+
+
+@virtually
+async def test_a_step_keeps_its_name_and_a_name_is_part_of_what_is_registered() -> None:
+    bench = Bench()
+    await bench.workflows.prepare(request("workflow"))
+    for _ in range(2):
+        await bench.branches.register(branch("workflow", "01", url="do:charge"))
+    with pytest.raises(BranchConflict):
+        await bench.branches.register(branch("workflow", "01", url="do:ship"))
+    for name, problem in (("a\nb", "has a control character"), ("x" * 1025, "at most 1024")):
+        with pytest.raises(InvalidBranch, match=problem):
+            await bench.branches.register(branch("workflow", "02", url=name))
+    stored = await bench.workflows.prepare(request("workflow"))
+    assert [(row.branch_id, row.url) for row in stored.branches] == [("01", "do:charge")]

@@ -16,6 +16,11 @@ SECRET = "hun:ter/2@x"
         ('{"token": "hunter2", "gid": "g1"}', '{"token": "…", "gid": "g1"}'),
         ("Authorization: Bearer hunter2.abc", "Authorization: Bearer …"),
         ("api-key: hunter2", "api-key: …"),
+        ("cannot reach http://me:hunter@2@branch/do", "cannot reach http://me:…@branch/do"),
+        ('{"password" : "hunter two", "gid": "g1"}', '{"password" : "…", "gid": "g1"}'),
+        (r'{"error":"{\"token\": \"hunter2\"}"}', r'{"error":"{\"token\": \"…\"}"}'),
+        ("no: Authorization: ApiKey hunter2== is unknown", "no: Authorization: … is unknown"),
+        ('{"Authorization":"Bearer hunter2"}', '{"Authorization":"Bearer …"}'),
         ("https://hook/send?access_token=hunter2&x=1", "https://hook/send?access_token=…&x=1"),
     ],
 )
@@ -28,6 +33,7 @@ def test_a_secret_is_recognised_by_what_stands_around_it(text: str, shown: str) 
     [
         "Access denied for user 'root'@'localhost' (using password: YES)",
         "url:http://127.0.0.1:8080/a return failed: no money FAILURE",
+        "url:http://127.0.0.1:8080/a answered; ask me@example.org",
         "etcd://h1:2379,h2:2379/user.rpc/user.User/saveUser answered nothing",
     ],
 )
@@ -54,6 +60,9 @@ def test_numbers_stay_numbers(value: object) -> None:
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("piece", ["x", ":", "token", "a:b@", "://", "password ", "@tcp"])
+@pytest.mark.parametrize(
+    "piece",
+    ["x", ":", "token", "a:b@", "://", "password ", "@tcp", "://u:", '"token":"', "authorization: a "],
+)
 def test_a_huge_line_is_no_trouble(piece: str) -> None:
     assert Secrets().hidden(piece * (400_000 // len(piece)))

@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from coordinator.calls.connect import Reach
+from coordinator.calls.places import Places
 from coordinator.clock import SystemClock
+from coordinator.discovery.names import Names
+from coordinator.engine.alarm import Alarm
 from coordinator.engine.alerts import Alert
 from coordinator.engine.hook import WebHookAlerts
 from coordinator.engine.recovery import Recovery
+from coordinator.engine.shelf import Shelf
 from coordinator.server.tasks import Tasks
 from coordinator.watching.readiness import Readiness, StoreWatch
 
@@ -109,7 +114,9 @@ async def test_recovery_goes_on_after_any_error(
 
     beats = Beats(error)
     monkeypatch.setattr(Recovery, "look", look)
-    engine: Any = SimpleNamespace(tools=SimpleNamespace(admission=SimpleNamespace()))
+    clock = SystemClock()
+    tools_ = SimpleNamespace(admission=SimpleNamespace(), shelf=Shelf(), alarm=Alarm(), clock=clock)
+    engine: Any = SimpleNamespace(tools=tools_)
     recovery = Recovery(engine, interval=0.001)
     async with tasks(Readiness()) as kept:
         kept.keep(recovery.run(), "recovery")
@@ -130,7 +137,7 @@ async def test_an_alert_that_cannot_be_delivered_holds_up_no_other(
         await delivered.put(alert.gid)
 
     monkeypatch.setattr(WebHookAlerts, "_deliver", deliver)
-    alerts = WebHookAlerts("http://127.0.0.1:1/")
+    alerts = WebHookAlerts("http://127.0.0.1:1/", Reach(Names(), Places()))
     alerts.failing(Alert("bad", "submitted"))
     alerts.failing(Alert("good", "submitted"))
     async with tasks(Readiness()) as kept:

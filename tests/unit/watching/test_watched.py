@@ -10,6 +10,7 @@ from coordinator.calls.base import SUCCESS, Answer
 from coordinator.model import Branch, Op, Result, Status, Transaction, TransType
 from coordinator.patterns import msg, saga, tcc
 from coordinator.telemetry.slow import Slow
+from coordinator.watching.endpoint_record import EndpointRecord
 from coordinator.watching.watched import Recorded, WatchedCaller, WatchedRunner
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -23,6 +24,10 @@ class Counted:
         self.answer = answer
         self.closed = False
         self.counted: list[tuple[str, Result, bool]] = []
+        self.endpoints = EndpointRecord()
+
+    def endpoint(self, transaction: Transaction, branch: Branch) -> str:
+        return branch.url.rpartition("/")[0]
 
     async def call(self, *_: object, **__: object) -> Answer:
         return self.answer
@@ -63,7 +68,8 @@ def lines() -> Iterator[list[Any]]:
 
 async def call(answer: Answer, trans_type: str, op: str, limit: float = 0) -> Counted:
     counted = Counted(answer)
-    caller = WatchedCaller(counted, counted, Slow("a branch call took its time", limit), PATTERNS)
+    slow = Slow("a branch call took its time", limit)
+    caller = WatchedCaller(counted, counted, slow, PATTERNS, counted.endpoints)
     ext_data = f'{{"traceparent":"00-{TRACE}-b7ad6b7169203331-01"}}'
     transaction = Transaction("g1", trans_type, Status.SUBMITTED, ext_data=ext_data)
     branch = Branch("g1", "01", op, "http://bank/out?token=s3cr3t")
