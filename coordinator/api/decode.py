@@ -3,11 +3,13 @@
 Keys match whatever their case, null is as absent, unknown fields are ignored.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from coordinator.api.fields import (
     JsonObject,
     count,
+    counts,
     flag,
     fold,
     items,
@@ -24,17 +26,17 @@ TRANSACTION_FIELDS: Final = frozenset(
     (
         *("gid", "trans_type", "steps", "payloads", "query_prepared", "protocol", "custom_data"),
         *("rollback_reason", "req_extra", "wait_result", "timeout_to_fail", "request_timeout"),
-        *("retry_interval", "retry_limit", "concurrent", "branch_headers"),
+        *("retry_interval", "retry_limit", "concurrent", "branch_headers", "failure_statuses"),
     )
 )
 OPTION_FIELDS: Final = frozenset(
     (
         *("wait_result", "timeout_to_fail", "request_timeout", "retry_interval", "retry_limit"),
-        *("concurrent", "branch_headers"),
+        *("concurrent", "branch_headers", "failure_statuses"),
     )
 )
-STEP_FIELDS: Final = frozenset(("action", "compensate", "data"))
-_GID_ONLY: Final = frozenset(("gid",))
+STEP_FIELDS: Final = frozenset(("action", "compensate", "data", "headers"))
+_GID_AND_REASON: Final = frozenset(("gid", "reason"))
 _NO_OPTIONS: Final = Options()
 _DROPPED: Final = str.maketrans("", "", "\n\r;")
 
@@ -44,23 +46,25 @@ def decode_transaction(body: bytes) -> TransactionRequest:
     return transaction_from(parse_object(body))
 
 
-def decode_gid(body: bytes) -> str:
-    """Decode `{"gid"}`; "" when it is absent. Raises Invalid."""
-    return clean(text(fold(parse_object(body), _GID_ONLY), "gid"))
+def decode_gid(body: bytes) -> tuple[str, str]:
+    """Decode `{"gid","reason"}`; "" for what is absent. Raises Invalid."""
+    document = fold(parse_object(body), _GID_AND_REASON)
+    return clean(text(document, "gid")), text(document, "reason")
 
 
 def transaction_from(parsed: JsonObject) -> TransactionRequest:
     """Make a request of an already parsed transaction object. Raises Invalid."""
     document = fold(parsed, TRANSACTION_FIELDS)
     given_steps = items(document, "steps")
+    steps = steps_from(given_steps)
     return TransactionRequest(
         clean(text(document, "gid")),
         text(document, "trans_type"),
-        steps_from(given_steps),
+        steps,
         _payloads(document, given_steps),
         text(document, "query_prepared"),
         text(document, "protocol") or PROTOCOL_HTTP,
-        _options(document),
+        _options(document, steps),
         text(document, "custom_data"),
         text(document, "rollback_reason"),
         text_map(document, "req_extra"),
@@ -97,8 +101,17 @@ def steps_from(given: list[Any], name: str = "steps") -> tuple[Step, ...]:
         if type(action) is not str or type(compensate) is not str:  # null, or an error to be named
             path = f"{name}[{index}]."
             action, compensate = text(step, "action", path), text(step, "compensate", path)
-        steps.append(Step(action, compensate))
+        headers = step.get("headers")
+        if headers is not None:
+            headers = text_map(step, "headers", f"{name}[{index}].")
+        steps.append(Step(action, compensate, headers or None))
     return tuple(steps)
+
+
+def step_headers(steps: tuple[Step, ...]) -> dict[str, Mapping[str, str]] | None:
+    """The headers that steps bring, by the branch_id that the step will have; None where none does."""
+    found = {f"{number:02d}": step.headers for number, step in enumerate(steps, start=1) if step.headers}
+    return found or None
 
 
 def clean(name: str) -> str:
@@ -106,8 +119,9 @@ def clean(name: str) -> str:
     return name.translate(_DROPPED) if "\n" in name or "\r" in name or ";" in name else name
 
 
-def _options(document: JsonObject) -> Options:
-    if OPTION_FIELDS.isdisjoint(document):
+def _options(document: JsonObject, steps: tuple[Step, ...]) -> Options:
+    headers = step_headers(steps)
+    if headers is None and OPTION_FIELDS.isdisjoint(document):
         return _NO_OPTIONS
     return Options(
         flag(document, "wait_result"),
@@ -117,6 +131,8 @@ def _options(document: JsonObject) -> Options:
         count(document, "retry_limit"),
         flag(document, "concurrent"),
         text_map(document, "branch_headers"),
+        tuple(counts(document, "failure_statuses")),
+        headers,
     )
 
 

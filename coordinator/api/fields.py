@@ -87,6 +87,12 @@ def count(document: JsonObject, key: str) -> int:
     raise wrong_type(key, "an integer", value)
 
 
+def counts(document: JsonObject, key: str) -> list[int]:
+    """The array at `key`, whose values are all integers from 0; empty when absent. Raises Invalid."""
+    given = items(document, key)
+    return [count({f"{key}[{index}]": value}, f"{key}[{index}]") for index, value in enumerate(given)]
+
+
 def checked_count(value: int, key: str) -> int:
     """Return the value when it is from 0 to 2**63 - 1. Raises Invalid."""
     if 0 <= value <= INT64_MAX:
@@ -95,16 +101,19 @@ def checked_count(value: int, key: str) -> int:
     raise Invalid(f"{key}: {problem}, but is {value}")
 
 
-def text_map(document: JsonObject, key: str) -> Mapping[str, str]:
-    """The object at `key`, whose values are all strings; null values are left out. Raises Invalid."""
+def text_map(document: JsonObject, key: str, path: str = "") -> Mapping[str, str]:
+    """The object at `key`, whose values are all strings; null values are left out. Raises Invalid.
+
+    path: comes before the key in the sentence of Invalid.
+    """
     value = document.get(key)
     if value is None:
         return {}
     if type(value) is not dict:
-        raise wrong_type(key, "an object", value)
+        raise wrong_type(path + key, "an object", value)
     for name, item in value.items():
         if type(item) is not str and item is not None:
-            raise wrong_type(f"{key}.{name}", "a string", item)
+            raise wrong_type(f"{path}{key}.{name}", "a string", item)
     return {name: item for name, item in value.items() if item is not None}
 
 

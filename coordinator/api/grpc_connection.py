@@ -1,139 +1,129 @@
-"""One gRPC connection: what it may cost is bounded, and what a turn of the loop writes leaves together."""
+"""One gRPC client's connection: what it may cost is bounded, and all have their turn."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Final, cast
 
-from grpclib.protocol import H2Protocol
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes
+from coordinator.api.grpc_call import Around, Method
+from coordinator.api.grpc_frames import Balance
+from coordinator.api.grpc_peer import Peer
+from coordinator.api.grpc_streams import Streams
+from coordinator.http2 import frames
+from coordinator.http2.decoder import HeadersTooLong
+from coordinator.http2.frames import Code, FrameError, frame
+from coordinator.http2.outgoing import NotRead, Outgoing
 
-from coordinator.api.grpc_frames import Balance, Frames
-
-# A call that waits for its saga keeps a stream open; h2's own 100 would make one client queue behind itself.
-STREAMS_MAX: Final = 1000  # a connection
 SILENT_SECONDS_MAX: Final = 30.0  # of a new connection: a client that speaks HTTP/2 begins at once
-METADATA_BYTES_MAX: Final = 256 * 1024  # of a call, as HTTP/2 counts them
 _FRAMES_A_TURN: Final = 32  # of one connection, before others have their turn
 
 
 class Connection(asyncio.Protocol):
-    """Stands between the socket and grpclib's protocol.
-
-    Feeds it some frames at a time, and says goodbye to a client that costs more than it brings.
-    """
+    """Reads what a client sends, and says goodbye to one that costs more than it brings."""
 
     def __init__(
         self,
-        make: Callable[[Callable[[], None]], H2Protocol],
+        methods: Mapping[str, Method],
+        around: Around,
         connections: "dict[Connection, None]",
         joined: "Callable[[Connection], None]",
     ) -> None:
-        """make: grpclib's protocol; it is handed what to call for each call that was one.
-
-        connections: the open ones. joined: called when this one is among them.
-        """
-        self._balance = Balance(asyncio.get_running_loop().time())
-        self._inner = make(self._balance.answered)
+        """connections: the open ones. joined: called when this one is among them."""
+        self._methods = methods
+        self._around = around
         self._connections = connections
         self._joined = joined
-        self._frames = Frames()
-        self._paid = 0
-        self._waiting = b""  # read, and not yet looked at
-        self._transport: asyncio.Transport | None = None
-        self._silence: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self._balance = Balance(self._loop.time())
+        self._preface = frames.PREFACE  # what is still to come of it
+        self._frames = frames.Frames()
+        self._has_more = False  # frames that wait for their turn
+        self._is_reading = True
+        self.is_closing = False  # goodbye was said
         self.writing_paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The client is there; tell it what it may do."""
-        inner = self._inner
-        self._transport = cast(asyncio.Transport, transport)
-        inner.connection_made(GatheringTransport(self._transport))
-        h2 = inner.connection._connection
-        h2.update_settings(
-            {
-                SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_MAX,
-                SettingCodes.MAX_HEADER_LIST_SIZE: METADATA_BYTES_MAX,
-            }
+        self.transport = cast(asyncio.Transport, transport)
+        self._out = Outgoing(self.transport)
+        self.streams = Streams(
+            self._methods,
+            self._around,
+            self._out,
+            peer=Peer(transport),
+            brought=self._balance.answered,
+            late=lambda: self.say_goodbye(Code.ENHANCE_YOUR_CALM),
         )
-        h2.decoder.max_header_list_size = METADATA_BYTES_MAX  # at once: a client need not wait for its answer
-        inner.connection.flush()
         self._connections[self] = None
         self._silence = self._loop.call_later(SILENT_SECONDS_MAX, self._close_if_silent)
         self._joined(self)
 
     @property
-    def transport(self) -> asyncio.Transport:
-        """The socket's."""
-        assert self._transport is not None, "connected"
-        return self._transport
-
-    @property
     def is_silent(self) -> bool:
-        """Whether the client has not begun to speak; h2 alone knows whether its preface has come."""
-        return bool(self._inner.connection._connection.incoming_buffer._preamble_len)
+        """Whether the client has not begun to speak."""
+        return bool(self._preface)
 
     @property
     def is_idle(self) -> bool:
         """Whether no call is under way."""
-        return not self._inner.processor.streams
+        return not self.streams.calls
 
     def _close_if_silent(self) -> None:
         # A connection that waits for calls has sent its preface.
-        if self._transport is not None and self.is_silent:
-            self._transport.close()
+        if self.is_silent:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
-        if self._silence is not None:
-            self._silence.cancel()
+        self.is_closing = True
+        self._silence.cancel()
         self._connections.pop(self, None)
-        self._waiting = b""
-        self._inner.connection_lost(exc)
+        self.streams.give_up()
 
     def data_received(self, data: bytes) -> None:
         """Look at some frames now, at the others in turns of the loop of their own."""
-        if self._waiting:
-            self._waiting += data
-        else:
-            self._take(data)
+        if self.is_closing:
+            return
+        if self._preface:
+            expected = self._preface[: len(data)]
+            if not data.startswith(expected):
+                self.say_goodbye(Code.PROTOCOL_ERROR)
+                return
+            self._preface, data = self._preface[len(expected) :], data[len(expected) :]
+        self._frames.feed(data)
+        if not self._has_more:
+            self._take_some()
 
-    def _take_more(self) -> None:
-        data, self._waiting = self._waiting, b""
-        self._take(data)
-        self._read_or_not()
-
-    def _take(self, data: bytes) -> None:
-        end = self._frames.cut(data, 0, _FRAMES_A_TURN)
-        self._feed(data if end == len(data) else data[:end])
-        cost, self._paid = self._frames.cost - self._paid, self._frames.cost
-        if self._inner.connection.is_closing():
+    def _take_some(self) -> None:
+        try:
+            cost = self._take_frames()
+        except FrameError as error:
+            self.say_goodbye(error.code)
+            return
+        except (HeadersTooLong, NotRead):
+            self.say_goodbye(Code.ENHANCE_YOUR_CALM)
             return
         if cost and not self._balance.pay(cost, self._loop.time()):
-            self.say_goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
-        elif end < len(data):
-            self._waiting = data[end:]
+            self.say_goodbye(Code.ENHANCE_YOUR_CALM)
+            return
+        self.streams.start()
+        self._has_more = self._frames.has_more
+        if self._has_more:
             self._loop.call_soon(self._take_more)
-            self._read_or_not()
+        self._read_or_not()
 
-    def _feed(self, data: bytes) -> None:
-        connection, processor = self._inner.connection, self._inner.processor
-        if connection.is_closing():
-            return
-        try:
-            events = connection.feed(data)
-        except ProtocolError:
-            connection.flush()  # the GOAWAY that says why
-            processor.close("Protocol error")
-            return
-        connection.flush()
-        for event in events:
-            # What grpclib knows nothing of, as frames of unknown types, HTTP/2 wants to be ignored.
-            if event.__class__ in getattr(processor, "processors", ()):
-                processor.process(event)
-        connection.flush()
+    def _take_more(self) -> None:
+        if not self.is_closing:
+            self._take_some()
+
+    def _take_frames(self) -> int:
+        """Take a turn's frames; returns what they cost. Raises as Streams.take does."""
+        cost = 0
+        for each in islice(self._frames, _FRAMES_A_TURN):
+            cost += self.streams.take(each)
+            if cost >= _FRAMES_A_TURN:
+                break
+        return cost
 
     def pause_writing(self) -> None:
         """The client does not read: take no more from it, else what it must be answered fills the memory.
@@ -141,72 +131,32 @@ class Connection(asyncio.Protocol):
         A PING is answered at once whatever waits to be sent.
         """
         self.writing_paused = True
-        self._inner.pause_writing()
+        self._out.pause()
         self._read_or_not()
 
     def resume_writing(self) -> None:
         """It reads again."""
         self.writing_paused = False
-        self._inner.resume_writing()
+        self._out.resume()
         self._read_or_not()
 
     def _read_or_not(self) -> None:
-        if self._transport is None or self._transport.is_closing():
+        reads = not (self.writing_paused or self._has_more)
+        if reads == self._is_reading or self.transport.is_closing():
             return
-        if self.writing_paused or self._waiting:
-            self._transport.pause_reading()
+        self._is_reading = reads
+        if reads:
+            self.transport.resume_reading()
         else:
-            self._transport.resume_reading()
+            self.transport.pause_reading()
 
-    def say_goodbye(self, why: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+    def say_goodbye(self, why: Code = Code.NO_ERROR) -> None:
         """Send GOAWAY, so that the client connects elsewhere without an error, and close."""
-        connection = self._inner.connection
-        if not connection.is_closing():
-            connection._connection.close_connection(error_code=why)
-            connection.flush()
-            self._inner.processor.close("Connection closed")
-
-
-class GatheringTransport(asyncio.Transport):
-    """A transport that writes once per turn of the event loop.
-
-    grpclib writes a call's answer in three pieces and acknowledges its request in a fourth, each a system
-    call; gathered, the answers to several calls of one client leave together.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
-        self._transport = transport
-        self._pieces: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take in what is to be sent at the end of this turn."""
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
-        self._pieces.append(bytes(data))
-
-    def close(self) -> None:
-        """Send what was taken in, then close."""
-        self._flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._pieces.clear()
-        self._transport.abort()
-
-    def is_closing(self) -> bool:
-        """Whether it is closed or being closed."""
-        return self._transport.is_closing()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the connection."""
-        return self._transport.get_extra_info(name, default)
-
-    def _flush(self) -> None:
-        pieces = self._pieces
-        if pieces:
-            self._pieces = []
-            if not self._transport.is_closing():
-                self._transport.write(b"".join(pieces))
+        if self.is_closing:
+            return
+        self.is_closing = True
+        self._frames.clear()
+        last = frames.number(self.streams.last)
+        self._out.send(frame(frames.GOAWAY, 0, 0, last + frames.number(why)))
+        self.streams.give_up()
+        self._out.close(waits=True)

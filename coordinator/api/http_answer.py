@@ -6,23 +6,34 @@ writes one piece of bytes. Whatever is not plain HTTP/1.1 with keep-alive goes t
 """
 
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from typing import Final
 
+import orjson
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, Response
 
+from coordinator.api.branch_header import branch_header
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError
 
 JSON_TYPE: Final = "application/json; charset=utf-8"
 TEXT_TYPE: Final = "text/plain"  # as the reference writes it
 SERVER: Final = "dtm-coordinator"  # and no version: who asks for one has `version`
 RETRY_AFTER_SECONDS: Final = 1  # what a 503 tells the client to wait
-_UNAVAILABLE: Final = 503
+# What is answered is of its moment, and what its type says, whatever a browser believes to see in it.
+FOR_BROWSERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+_BY_STATUS: Final = {
+    401: {"WWW-Authenticate": 'Bearer realm="dtm"'},
+    503: {"Retry-After": str(RETRY_AFTER_SECONDS)},
+}
 _RESULTS: Final = {409: FAILURE_WORD, 425: ONGOING_WORD}
 _REASONS: Final = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     409: "Conflict",
     425: "Too Early",
@@ -58,7 +69,40 @@ class QuickAnswer:
         await writer.drain()  # else answers pile up for a client that sends requests and reads nothing
 
 
-Answer = QuickAnswer | Response
+class StreamedAnswer:
+    """An answer that lasts: `run` is handed what writes a piece of it, and the answer ends when it returns.
+
+    headers: all of them. The connection is closed afterwards.
+    """
+
+    def __init__(
+        self,
+        request: BaseRequest,
+        headers: Mapping[str, str],
+        run: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]],
+    ) -> None:
+        self.status = 200
+        self.keep_alive = False
+        self._request = request
+        self._headers = headers
+        self._run = run
+
+    async def prepare(self, _request: BaseRequest) -> None:
+        """Called by aiohttp before `write_eof`; there is nothing to prepare."""
+
+    async def write_eof(self) -> None:
+        """Send it, piece by piece."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
+        await self._write(f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode())
+        if self._request.method != "HEAD":
+            await self._run(self._write)
+
+    async def _write(self, data: bytes) -> None:
+        await self._request.writer.write(data)
+        await self._request.writer.drain()
+
+
+Answer = QuickAnswer | StreamedAnswer | Response
 
 
 class Answers:
@@ -69,22 +113,31 @@ class Answers:
         self._second = -1
         self._date = b""
 
-    def make(self, request: BaseRequest, body: bytes, status: int = 200, kind: str = JSON_TYPE) -> Answer:
-        """The answer to this request; `kind` is its Content-Type."""
-        if not request.keep_alive or request.version != HttpVersion11 or request.method == "HEAD":
-            headers = {"Content-Type": kind, "Server": SERVER}
-            if status == _UNAVAILABLE:
-                headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    def make(
+        self,
+        request: BaseRequest,
+        body: bytes,
+        status: int = 200,
+        kind: str = JSON_TYPE,
+        more: Mapping[str, str] = _NO_HEADERS,
+    ) -> Answer:
+        """The answer to this request; `kind` is its Content-Type, `more` are further headers."""
+        if more or not request.keep_alive or request.version != HttpVersion11 or request.method == "HEAD":
+            headers = {**_headers(status, kind), **more}
             return Response(body=body, status=status, headers=headers)
         head = self._heads.get((status, kind)) or self._make_head(status, kind)
         data = b"%b%d\r\nDate: %b\r\n\r\n%b" % (head, len(body), self._now(), body)
         return QuickAnswer(request, status, data)
 
+    def error(self, request: BaseRequest, error: DtmError) -> Answer:
+        """The answer to a request that went wrong (PROTOCOL §2)."""
+        body = orjson.dumps(content_of(error))
+        return self.make(request, body, error.http_status, more=branch_header(error))
+
     def _make_head(self, status: int, kind: str) -> bytes:
         line = f"HTTP/1.1 {status} {_REASONS.get(status, '')}"
-        retry = f"Retry-After: {RETRY_AFTER_SECONDS}\r\n" if status == _UNAVAILABLE else ""
-        fields = f"Content-Type: {kind}\r\nServer: {SERVER}\r\n{retry}Content-Length: "
-        head = f"{line}\r\n{fields}".encode()
+        fields = [f"{name}: {value}" for name, value in _headers(status, kind).items()]
+        head = "\r\n".join((line, *fields, "Content-Length: ")).encode()
         self._heads[status, kind] = head
         return head
 
@@ -94,3 +147,7 @@ class Answers:
             self._second = second
             self._date = formatdate(second, usegmt=True).encode()
         return self._date
+
+
+def _headers(status: int, kind: str) -> dict[str, str]:
+    return {"Content-Type": kind, "Server": SERVER, **FOR_BROWSERS, **_BY_STATUS.get(status, {})}

@@ -18,6 +18,11 @@ _QUERY_FIELDS_MAX: Final = 100
 _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
+def is_encrypted(request: BaseRequest) -> bool:
+    """Whether it came by TLS to this coordinator itself."""
+    return bool(request.transport and request.transport.get_extra_info("ssl_object"))
+
+
 async def read_body(request: BaseRequest, bytes_max: int, room: Room) -> bytes:
     """Read the body, never holding much more than `bytes_max` bytes of it; they count in the room.
 

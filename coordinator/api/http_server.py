@@ -10,7 +10,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 from aiohttp.web_protocol import _ErrInfo
 
-from coordinator.api.http_answer import JSON_TYPE, RETRY_AFTER_SECONDS, SERVER
+from coordinator.api.http_answer import FOR_BROWSERS, JSON_TYPE, RETRY_AFTER_SECONDS, SERVER
 from coordinator.errors import INTERNAL_ERROR
 
 # The request's line: a topic, a url and a remark with every character escaped.
@@ -120,7 +120,7 @@ class _Connection(RequestHandler):
         else:
             super().handle_error(request, status, exc, message)  # which writes the log
             sentence = INTERNAL_ERROR
-        headers = {"Content-Type": JSON_TYPE, "Server": SERVER}
+        headers = {"Content-Type": JSON_TYPE, "Server": SERVER, **FOR_BROWSERS}
         answer = Response(body=orjson.dumps({"message": sentence}), status=status, headers=headers)
         answer.force_close()
         return answer

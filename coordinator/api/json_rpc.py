@@ -1,14 +1,17 @@
 """JSON-RPC 2.0 in front of the operations (PROTOCOL §4): POST /api/json-rpc on the HTTP port."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from coordinator.access.gate import Door, Gate, check_gid
+from coordinator.access.permissions import Needs, Permission, Principal, changes, looks
 from coordinator.api.decode import registration_from, transaction_from
 from coordinator.api.fields import JsonObject, wrong_type
-from coordinator.errors import INTERNAL_ERROR, DtmError
+from coordinator.errors import INTERNAL_ERROR, DtmError, Forbidden
 from coordinator.model import TransactionRequest
 from coordinator.service import Operations
 from coordinator.telemetry.log import log
@@ -20,47 +23,71 @@ _NO_METHOD: Final = -32601
 _INTERNAL: Final = -32603
 
 _Id = str | int | orjson.Fragment
-_Method = Callable[[Any], Awaitable[Any]]  # params, of any type: `newGid` takes what old clients send
+_Call = Callable[
+    [Any, Principal], Awaitable[Any]
+]  # params, of any type: `newGid` takes what old clients send
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    call: _Call
+    door: Door
 
 
 class JsonRpc:
     """Five methods, whose params are the HTTP body of the call of that name."""
 
-    def __init__(self, operations: Operations, tracing: Tracing = OFF) -> None:
+    def __init__(self, operations: Operations, tracing: Tracing = OFF, gate: Gate | None = None) -> None:
+        gate = Gate() if gate is None else gate
         transactions = operations.transactions
 
-        async def new_gid(_params: Any) -> Any:
-            return {"gid": transactions.new_gid()}
+        async def new_gid(_params: Any, who: Principal) -> Any:
+            return {"gid": who.gid_prefix + transactions.new_gid()}
 
-        async def register(params: Any) -> Any:
+        async def register(params: Any, who: Principal) -> Any:
             registration = registration_from(_object(params))
+            check_gid(who, registration.gid)
             tracing.about(registration.gid, registration.trans_type)
             await operations.branches.register(registration)
 
-        def transaction_of(params: Any) -> TransactionRequest:
+        def transaction_of(params: Any, who: Principal) -> TransactionRequest:
             wanted = transaction_from(_object(params))
+            check_gid(who, wanted.gid)
             tracing.about(wanted.gid, wanted.trans_type)
             return wanted
 
-        async def prepare(params: Any) -> Any:
-            await transactions.prepare(transaction_of(params))
+        async def prepare(params: Any, who: Principal) -> Any:
+            await transactions.prepare(transaction_of(params, who))
 
-        async def submit(params: Any) -> Any:
-            await transactions.submit(transaction_of(params))
+        async def submit(params: Any, who: Principal) -> Any:
+            await transactions.submit(transaction_of(params, who))
 
-        async def abort(params: Any) -> Any:
-            await transactions.abort(transaction_of(params))
+        async def abort(params: Any, who: Principal) -> Any:
+            await transactions.abort(transaction_of(params, who))
 
-        self._methods: dict[str, _Method] = {
-            "newGid": new_gid,
-            "prepare": prepare,
-            "submit": submit,
-            "abort": abort,
-            "registerBranch": register,
+        use = changes(Permission.SUBMIT)
+        calls: dict[str, tuple[Needs, _Call]] = {
+            "newGid": (looks(Permission.SUBMIT), new_gid),
+            "prepare": (use, prepare),
+            "submit": (use, submit),
+            "abort": (use, abort),
+            "registerBranch": (use, register),
+        }
+        self.methods: Mapping[str, Needs] = {name: needs for name, (needs, _) in calls.items()}
+        self._methods = {
+            name: _Method(call, gate.door(f"JSON-RPC {name}", needs)) for name, (needs, call) in calls.items()
         }
 
-    async def answer(self, body: bytes) -> tuple[bytes, bool]:
-        """The answer to one request, whatever it is, and whether it is a success. Raises nothing."""
+    @property
+    def needs(self) -> Needs:
+        """What the call as a whole needs: enough for one of its methods, each of which then decides."""
+        return changes(*{permission for needs in self.methods.values() for permission in needs.any_of})
+
+    async def answer(self, body: bytes, who: Principal, address: str) -> tuple[bytes, bool]:
+        """The answer to one request, whatever it is, and whether it is a success.
+
+        Raises Unauthenticated, Forbidden where the caller may not call that method.
+        """
         try:
             request = orjson.loads(body)
         except orjson.JSONDecodeError as error:
@@ -81,7 +108,8 @@ class JsonRpc:
         method = self._methods.get(name) if isinstance(name, str) else None
         if method is None:
             return _error(identifier, _NO_METHOD, f"Method not found: {name}")
-        return await _call(identifier, str(name), method, request.get("params"))
+        method.door.judge(who, address)
+        return await _call(identifier, str(name), method.call, request.get("params"), who)
 
 
 def _as_sent(body: bytes) -> orjson.Fragment:
@@ -98,9 +126,11 @@ def _object(params: Any) -> JsonObject:
     raise wrong_type("params", "an object", params)
 
 
-async def _call(identifier: _Id, name: str, method: _Method, params: Any) -> tuple[bytes, bool]:
+async def _call(identifier: _Id, name: str, call: _Call, params: Any, who: Principal) -> tuple[bytes, bool]:
     try:
-        result = await method(params)
+        result = await call(params, who)
+    except Forbidden:  # as of the method itself
+        raise
     except DtmError as error:
         return _error(identifier, error.json_rpc_code, error.message)
     except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer of the business

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 from coordinator.api.decode import clean
 from coordinator.api.fields import INT64_MAX
 from coordinator.errors import Invalid
-from coordinator.model import EPOCH, Transaction
-from coordinator.store.base import Filter, KeyValue
-
-Row = TypeVar("Row", Transaction, KeyValue)
+from coordinator.model import EPOCH
+from coordinator.store.base import KeyValue
+from coordinator.store.listed import Filter, Listed
 
 PAGE_DEFAULT: Final = 100  # rows
 PAGE_MAX: Final = 1000  # rows; also what `limit=0` and a larger limit give
@@ -54,12 +52,12 @@ def page_size(given: Mapping[str, str]) -> int:
     return limit if 0 < limit <= PAGE_MAX else PAGE_MAX
 
 
-def one_more(wanted: Filter) -> Filter:
-    """Ask for one row more than the page shows: its presence says that there is a next page."""
-    return replace(wanted, limit=wanted.limit + 1)
+def next_position_of(listed: Listed) -> str:
+    """Where the next page of `all` begins, as its parameter `position`; "" after the last."""
+    return "" if listed.before_id is None else str(listed.before_id)
 
 
-def page_of(found: Sequence[Row], limit: int) -> tuple[Sequence[Row], str]:
+def page_of(found: Sequence[KeyValue], limit: int) -> tuple[Sequence[KeyValue], str]:
     """Cut what was found, one row more than `limit`, to the page; say where the next one starts, or ""."""
     page = found[:limit]
     return page, str(page[-1].id) if len(found) > limit else ""

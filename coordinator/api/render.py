@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
-from coordinator.engine.alerts import without_notes
+from coordinator.backoff import without_notes
 from coordinator.model import Branch, Transaction
 from coordinator.store.base import KeyValue, Stored
 from coordinator.store.options import encode_options
@@ -56,8 +56,8 @@ def render_key_value(row: KeyValue, zone: tzinfo | None) -> dict[str, Any]:
     """One row of `kv`."""
     return {
         "id": row.id,
-        "create_time": _time(row.create_time, zone),
-        "update_time": _time(row.update_time, zone),
+        "create_time": shown_time(row.create_time, zone),
+        "update_time": shown_time(row.update_time, zone),
         "cat": row.category,
         "k": row.key,
         "v": row.value,
@@ -73,21 +73,21 @@ def render_transaction(transaction: Transaction, zone: tzinfo | None) -> dict[st
         "status": transaction.status,
         "query_prepared": transaction.query_prepared,
         "protocol": transaction.protocol,
-        "finish_time": _time(transaction.finish_time, zone),
-        "rollback_time": _time(transaction.rollback_time, zone),
+        "finish_time": shown_time(transaction.finish_time, zone),
+        "rollback_time": shown_time(transaction.rollback_time, zone),
         "result": transaction.result,
         "rollback_reason": transaction.rollback_reason,
         "options": encode_options(transaction.options),
         "custom_data": transaction.custom_data,
         "next_cron_interval": transaction.next_cron_interval,
-        "next_cron_time": _time(transaction.next_cron_time, zone),
+        "next_cron_time": shown_time(transaction.next_cron_time, zone),
         "owner": transaction.owner,
         "ext_data": without_notes(transaction.ext_data),
     }
     return {
         "id": transaction.id,
-        "create_time": _time(transaction.create_time, zone),
-        "update_time": _time(transaction.update_time, zone),
+        "create_time": shown_time(transaction.create_time, zone),
+        "update_time": shown_time(transaction.update_time, zone),
         **{name: value for name, value in fields.items() if value},
         "concurrent": transaction.options.concurrent,
     }
@@ -102,18 +102,19 @@ def render_branch(branch: Branch, zone: tzinfo | None) -> dict[str, Any]:
         "branch_id": branch.branch_id,
         "op": branch.op,
         "status": branch.status,
-        "finish_time": _time(branch.finish_time, zone),
-        "rollback_time": _time(branch.rollback_time, zone),
+        "finish_time": shown_time(branch.finish_time, zone),
+        "rollback_time": shown_time(branch.rollback_time, zone),
     }
     return {
         "id": branch.id,
-        "create_time": _time(branch.create_time, zone),
-        "update_time": _time(branch.update_time, zone),
+        "create_time": shown_time(branch.create_time, zone),
+        "update_time": shown_time(branch.update_time, zone),
         **{name: value for name, value in fields.items() if value},
     }
 
 
-def _time(moment: datetime | None, zone: tzinfo | None) -> str | None:
+def shown_time(moment: datetime | None, zone: tzinfo | None) -> str | None:
+    """In RFC 3339, with the offset of the zone; None for no time."""
     if moment is None:
         return None
     # Years that the zone's offset would push out of range exist in no real row, but must not break a page.

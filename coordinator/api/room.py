@@ -34,6 +34,11 @@ class Room:
         key = id(holder)
         self._held[key] = self._held.get(key, 0) + size
 
+    def give_back(self, holder: object, size: int) -> None:
+        """Let the holder hold `size` bytes less of what it holds."""
+        self.taken -= size
+        self._held[id(holder)] -= size
+
     def release(self, holder: object) -> None:
         """Forget what the holder holds, if anything."""
         self.taken -= self._held.pop(id(holder), 0)

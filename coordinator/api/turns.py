@@ -1,11 +1,13 @@
 """Requests that take long to answer: a few at a time, and nobody's who has gone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp.web import BaseRequest
 
+from coordinator.access.permissions import Principal
 from coordinator.api.http_answer import Answer
 from coordinator.errors import Busy
 
@@ -14,7 +16,7 @@ QUERIES_AT_ONCE: Final = 8  # most are small
 WAITING_MAX: Final = 200
 WAITING_SECONDS_MAX: Final = 10.0
 
-Handler = Callable[[BaseRequest], Awaitable[Answer]]
+Handler = Callable[[BaseRequest, Principal], Awaitable[Answer]]
 
 
 class Turns:
@@ -37,19 +39,25 @@ class Turns:
         It raises Busy where no turn comes, and for a client that has gone.
         """
 
-        async def answer_in_turn(request: BaseRequest) -> Answer:
-            if self._places.locked():
-                await self._wait()
-            else:
-                await self._places.acquire()
-            try:
+        async def answer_in_turn(request: BaseRequest, who: Principal) -> Answer:
+            async with self.turn():
                 if request.transport is None:  # asked, and left: the work would be for nobody
                     raise Busy("the client has gone")
-                return await answer(request)
-            finally:
-                self._places.release()
+                return await answer(request, who)
 
         return answer_in_turn
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """A place until the block ends. Raises Busy where none comes."""
+        if self._places.locked():
+            await self._wait()
+        else:
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def _wait(self) -> None:
         if self._waiting >= self._waiting_max:

@@ -1,6 +1,6 @@
 """The gRPC messages (PROTOCOL §4): .proto files and what is generated from them. Imports nothing of ours.
 
-`coordinator.proto.dtmgimp` and `coordinator.proto.workflow` are betterproto2 code and never edited; change
+`coordinator.proto.dtmgimp`, `.dtmcoordinator` and `.workflow` are betterproto2 code and never edited; change
 the .proto and run `make proto`. `descriptors.binpb` holds the same files as a serialized FileDescriptorSet,
 which is what server reflection reads.
 """

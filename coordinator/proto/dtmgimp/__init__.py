@@ -74,6 +74,11 @@ class DtmProgress(betterproto2.Message):
 
     op: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
 
+    url: "str" = betterproto2.field(101, betterproto2.TYPE_STRING)
+    """
+    of this server alone: what its client calls the step
+    """
+
 
 default_message_pool.register_message("dtmgimp", "DtmProgress", DtmProgress)
 
@@ -152,6 +157,20 @@ class DtmTransaction(betterproto2.Message):
 
     result: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
 
+    branch_headers: "dict[str, str]" = betterproto2.field(
+        101,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    of this server alone
+    """
+
+    custom_data: "str" = betterproto2.field(102, betterproto2.TYPE_STRING)
+    """
+    of this server alone: name and data it was begun with
+    """
+
 
 default_message_pool.register_message("dtmgimp", "DtmTransaction", DtmTransaction)
 
@@ -177,6 +196,11 @@ class DtmTransOptions(betterproto2.Message):
     request_timeout: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
 
     retry_limit: "int" = betterproto2.field(7, betterproto2.TYPE_INT64)
+
+    failure_statuses: "list[int]" = betterproto2.field(101, betterproto2.TYPE_INT32, repeated=True)
+    """
+    of this server alone: branches' statuses that count as FAILURE
+    """
 
 
 default_message_pool.register_message("dtmgimp", "DtmTransOptions", DtmTransOptions)

@@ -1,7 +1,7 @@
 """A service that remembers what it was asked and answers what a test wants; real ports around it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -11,13 +11,19 @@ from aiohttp import ClientSession
 from grpclib.client import Channel
 from prometheus_client import CollectorRegistry, generate_latest
 
+from coordinator.access.audit import Actor
+from coordinator.access.gate import Gate
+from coordinator.access.permissions import Needs
 from coordinator.api.grpc import GrpcApi
-from coordinator.api.grpc_wire import GatheringServer
+from coordinator.api.grpc_server import GrpcServer
 from coordinator.api.http import HttpApi
 from coordinator.api.room import Room
 from coordinator.api.serve import start_grpc, start_http
+from coordinator.errors import NotFound
+from coordinator.hold import Hold
 from coordinator.model import BranchRequest, Transaction, TransactionRequest
-from coordinator.store.base import Filter, KeyValue, Stored
+from coordinator.store.base import KeyValue, Stored
+from coordinator.store.listed import Filter, Listed
 from coordinator.telemetry.metrics import Metrics
 
 HOST = "127.0.0.1"
@@ -29,6 +35,7 @@ class FakeService:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
+        self.acted: list[tuple[Actor, str]] = []  # who did what is recorded, and why
         self.error: BaseException | None = None
         self.stored: Stored | None = None
         self.transactions: Sequence[Transaction] = ()
@@ -54,17 +61,23 @@ class FakeService:
         await self._ask("query", gid)
         return self.stored
 
-    async def all(self, wanted: Filter) -> Sequence[Transaction]:
+    async def all(self, wanted: Filter) -> Listed:
         await self._ask("all", wanted)
-        return self.transactions[: wanted.limit]
+        page = self.transactions[: wanted.limit]
+        return Listed(page, page[-1].id if len(self.transactions) > wanted.limit else None)
 
-    async def force_stop(self, gid: str) -> None:
+    async def force_stop(self, gid: str, by: Actor, reason: str = "") -> None:
+        self.acted.append((by, reason))
         await self._ask("force_stop", gid)
 
-    async def reset_next_cron_time(self, gid: str) -> None:
+    async def reset_next_cron_time(self, gid: str, by: Actor, reason: str = "") -> None:
+        self.acted.append((by, reason))
         await self._ask("reset_next_cron_time", gid)
 
-    async def reset_cron_time(self, *, timeout: float | None, limit: int) -> tuple[int, bool]:
+    async def reset_cron_time(
+        self, *, timeout: float | None, limit: int, by: Actor, reason: str
+    ) -> tuple[int, bool]:
+        self.acted.append((by, reason))
         await self._ask("reset_cron_time", (timeout, limit))
         return 3, True
 
@@ -79,13 +92,16 @@ class FakeService:
     async def register(self, request: BranchRequest) -> None:
         await self._ask("register", request)
 
-    async def subscribe(self, topic: str, url: str, remark: str) -> None:
+    async def subscribe(self, topic: str, url: str, remark: str, by: Actor) -> None:
+        self.acted.append((by, ""))
         await self._ask("subscribe", (topic, url, remark))
 
-    async def unsubscribe(self, topic: str, url: str) -> None:
+    async def unsubscribe(self, topic: str, url: str, by: Actor) -> None:
+        self.acted.append((by, ""))
         await self._ask("unsubscribe", (topic, url))
 
-    async def delete(self, topic: str) -> None:
+    async def delete(self, topic: str, by: Actor) -> None:
+        self.acted.append((by, ""))
         await self._ask("delete", topic)
 
     async def _ask(self, name: str, argument: Any) -> None:
@@ -97,6 +113,23 @@ class FakeService:
             raise self.error
         self.finished.append(name)
         self.has_finished.set()
+
+
+class FakeOperate:
+    """Knows of nothing, whatever it is asked."""
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def refuse(*_asked: Any, **_named: Any) -> Any:
+            raise NotFound("nothing is known here")
+
+        return refuse
+
+
+class FakeEndpoints(FakeOperate):
+    """Nor is anything held."""
+
+    def holds(self) -> list[Hold]:
+        return []
 
 
 class FakeWorkflows:
@@ -120,6 +153,9 @@ class FakeOperations:
     workflows: FakeWorkflows
     topics: FakeService
     operators: FakeService
+    operate: FakeOperate
+    bulk: FakeOperate
+    endpoints: FakeEndpoints
 
 
 class FakeReadiness:
@@ -142,7 +178,10 @@ class Parts:
     def __init__(self) -> None:
         self.service = FakeService()
         self.operations = FakeOperations(
-            self.service, self.service, FakeWorkflows(self.service), self.service, self.service
+            *(self.service, self.service, FakeWorkflows(self.service), self.service, self.service),
+            FakeOperate(),
+            FakeOperate(),
+            FakeEndpoints(),
         )
         self.readiness = FakeReadiness()
         self.metrics = Metrics(CollectorRegistry(), version="1.2.3")
@@ -164,7 +203,7 @@ class Http(Parts):
     """An HTTP API on a free port, and a client."""
 
     session: ClientSession
-    routes: Collection[tuple[str, str]] = ()  # method and path
+    routes: Mapping[tuple[str, str], Needs]  # by method and path
 
     async def call(self, method: str, path: str, body: str | bytes | None = None) -> tuple[int, str, str]:
         """Returns status, content type and text."""
@@ -176,7 +215,7 @@ class Http(Parts):
 
 
 @asynccontextmanager
-async def http_api(room: Room | None = None) -> AsyncIterator[Http]:
+async def http_api(room: Room | None = None, gate: Gate | None = None) -> AsyncIterator[Http]:
     parts = Http()
     api = HttpApi(
         parts.operations,
@@ -186,13 +225,16 @@ async def http_api(room: Room | None = None) -> AsyncIterator[Http]:
         zone=UTC,
         body_bytes_max=BODY_BYTES_MAX,
         room=room,
+        gate=gate,
     )
-    parts.routes = api.routes
+    parts.routes = api.needs
     listener = await start_http(api, HOST, 0)
     parts.port = listener.port
-    async with ClientSession() as parts.session:
-        yield parts
-    await listener.stop(1.0)
+    try:
+        async with ClientSession() as parts.session:
+            yield parts
+    finally:
+        await listener.stop(1.0)
 
 
 class Grpc(Parts):
@@ -200,19 +242,49 @@ class Grpc(Parts):
 
     channel: Channel
     api: GrpcApi
-    server: GatheringServer
+    server: GrpcServer
 
 
 @asynccontextmanager
-async def grpc_api(room: Room | None = None) -> AsyncIterator[Grpc]:
+async def grpc_api(room: Room | None = None, gate: Gate | None = None) -> AsyncIterator[Grpc]:
     parts = Grpc()
     parts.api = GrpcApi(
-        parts.operations, parts.readiness, parts.metrics, body_bytes_max=BODY_BYTES_MAX, room=room
+        parts.operations,
+        parts.readiness,
+        parts.metrics,
+        version="1.2.3",
+        zone=UTC,
+        body_bytes_max=BODY_BYTES_MAX,
+        room=room,
+        gate=gate,
     )
     listener = await start_grpc(parts.api, HOST, 0)
     parts.port = listener.port
     parts.server = listener._server  # type: ignore[attr-defined]
     parts.channel = Channel(HOST, parts.port)
-    yield parts
-    parts.channel.close()
-    await listener.stop(1.0)
+    try:
+        yield parts
+    finally:
+        parts.channel.close()
+        await listener.stop(1.0)
+
+
+class FullTransport(asyncio.Transport):
+    """A socket whose other end does as the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True

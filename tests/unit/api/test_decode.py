@@ -116,8 +116,8 @@ def test_clients_of_old_put_the_payload_into_the_step() -> None:
 
 def test_a_gid_loses_newline_carriage_return_and_semicolon() -> None:
     assert decode({"gid": "a\nb\rc;d e"}).gid == "abcd e"
-    assert decode_gid(b'{"Gid":"a;b"}') == "ab"
-    assert decode_gid(b"{}") == ""
+    assert decode_gid(b'{"Gid":"a;b","Reason":"why"}') == ("ab", "why")
+    assert decode_gid(b"{}") == ("", "")
 
 
 BAD = [
@@ -271,3 +271,33 @@ def _is_request_or_invalid(body: bytes) -> TransactionRequest | None:
 def test_the_options_that_were_named_are_known_whatever_their_value(body: bytes, given: set[str]) -> None:
     """PROTOCOL §5: what a submit does not give keeps its prepared value."""
     assert decode_transaction(body).given == given
+
+
+def test_headers_of_steps_and_statuses_that_count_as_failure() -> None:
+    steps = [{"action": "http://h/a"}, {"action": "http://h/b", "headers": {"x-user": "7", "x-none": None}}]
+    request = decode(SAGA | {"steps": steps, "failure_statuses": [422, 3]})
+    assert request.options.step_headers == {"02": {"x-user": "7"}}
+    assert request.options.failure_statuses == (422, 3)
+    assert request.options.headers_for("01") == {}
+    assert decode(SAGA | {"steps": [{"action": "", "headers": {}}]}).options.step_headers is None
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"failure_statuses": 422}, "failure_statuses: must be an array, not a number"),
+        ({"failure_statuses": ["422"]}, "failure_statuses[0]: must be an integer, not a string"),
+        ({"steps": [{"headers": []}]}, "steps[0].headers: must be an object, not an array"),
+        ({"steps": [{"headers": {"a": 1}}]}, "steps[0].headers.a: must be a string, not a number"),
+    ],
+)
+def test_wrong_ones_are_named(more: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        decode(SAGA | more)
+    assert caught.value.message == sentence
+
+
+def test_a_step_s_headers_go_before_those_of_all_whatever_their_case() -> None:
+    options = Options(branch_headers={"X-User": "1", "x-team": "blue"}, step_headers={"02": {"x-user": "7"}})
+    assert options.headers_for("01") == {"X-User": "1", "x-team": "blue"}
+    assert options.headers_for("02") == options.headers_for("02-01") == {"x-user": "7", "x-team": "blue"}

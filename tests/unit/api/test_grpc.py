@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from struct import pack
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpclib.client import Channel
+from grpclib.config import Configuration
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_grpc import HealthStub
@@ -19,9 +19,8 @@ from grpclib.reflection.v1alpha import reflection_grpc as v1alpha_grpc
 from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha_pb2
 from loguru import logger
 
-from coordinator.api import grpc as grpc_module
-from coordinator.api import grpc_connection, grpc_health
-from coordinator.api.grpc_wire import GatheringServer
+from coordinator.api import grpc_call, grpc_connection, grpc_health
+from coordinator.api.grpc_server import GrpcServer
 from coordinator.errors import (
     BranchConflict,
     Busy,
@@ -39,6 +38,7 @@ from coordinator.errors import (
 )
 from coordinator.model import Branch, BranchRequest, BranchStatus, Transaction
 from coordinator.model import Status as ModelStatus
+from coordinator.proto.dtmcoordinator import GidRequest, OperatorStub
 from coordinator.proto.dtmgimp import (
     DtmBranchRequest,
     DtmProgress,
@@ -51,18 +51,12 @@ from coordinator.proto.dtmgimp import (
 )
 from coordinator.proto.grpc_message import MESSAGE_BYTES_MAX
 from coordinator.store.base import Stored
-from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Grpc, grpc_api
+from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, FullTransport, Grpc, grpc_api
 from tests.unit.api.raw_grpc import Raw, Reply, call, call_framed
 
 SUBMIT = "/dtmgimp.Dtm/Submit"
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
-
-
-@pytest.fixture
-async def grpc() -> AsyncIterator[Grpc]:
-    async with grpc_api() as one:
-        yield one
 
 
 # ---- plain use ----
@@ -103,6 +97,18 @@ async def test_a_message_as_long_as_allowed_is_taken(grpc: Grpc) -> None:
     payload = b"x" * (BODY_BYTES_MAX - 100)
     await DtmStub(grpc.channel).submit(DtmRequest(gid="g1", bin_payloads=[payload]))
     assert grpc.service.asked[0][1].payloads == (payload,)
+
+
+async def test_a_long_answer_arrives_whole_however_little_its_client_takes_at_a_time(grpc: Grpc) -> None:
+    rows = [Branch("g1", f"{at:02}", "action", "", bytes([at]) * 60_000) for at in range(30)]
+    grpc.service.stored = Stored(Transaction("g1", "saga", ModelStatus.SUCCEED), rows)
+    narrow = Configuration(http2_connection_window_size=2**16, http2_stream_window_size=2**16)
+    channel = Channel(HOST, grpc.port, config=narrow)
+    stub = OperatorStub(channel)
+    replies = await asyncio.gather(*[stub.query(GidRequest(gid="g1"), timeout=20) for _ in range(5)])
+    channel.close()
+    for reply in replies:
+        assert [row.bin_data for row in reply.branches] == [row.payload for row in rows]
 
 
 async def test_calls_are_counted(grpc: Grpc) -> None:
@@ -176,7 +182,7 @@ async def test_a_long_name_of_a_service_is_answered_as_well(grpc: Grpc) -> None:
 async def test_a_call_whose_message_never_comes_is_given_up(
     grpc: Grpc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpc_module, "MESSAGE_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(grpc_call, "MESSAGE_SECONDS_MAX", 0.05)
     with pytest.raises(GRPCError, match="the message did not arrive within") as raised:
         async with grpc.channel.request(SUBMIT, Cardinality.UNARY_UNARY, Raw, Raw, timeout=5) as stream:
             await stream.send_request()
@@ -185,30 +191,9 @@ async def test_a_call_whose_message_never_comes_is_given_up(
     assert (await DtmStub(grpc.channel).new_gid()).gid == "gid-1"  # the connection is fine
 
 
-class FullTransport(asyncio.Transport):
-    """A socket whose other end does as the test wants."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reads = True
-
-    def write(self, data: bytes | bytearray | memoryview) -> None: ...
-
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None: ...
-
-    def pause_reading(self) -> None:
-        self.reads = False
-
-    def resume_reading(self) -> None:
-        self.reads = True
-
-
 async def test_a_client_that_reads_nothing_is_not_read_from() -> None:
     """Every PING is to be answered: 65 MB of them, no answer read, were 63 MB of memory."""
-    protocol: asyncio.Protocol = GatheringServer([])._protocol_factory()  # type: ignore[assignment]
+    protocol = GrpcServer({}).connection()
     transport = FullTransport()
     protocol.connection_made(transport)
     assert transport.reads
@@ -442,7 +427,10 @@ async def test_reflection_lists_and_describes_the_services(
         [request_type(list_services=""), request_type(file_containing_symbol="dtmgimp.Dtm")]
     )
     names = {service.name for service in listing.list_services_response.service}
-    assert names == {"dtmgimp.Dtm", "grpc.health.v1.Health"}
+    assert names == {
+        *("dtmgimp.Dtm", "dtmcoordinator.Operator", "dtmcoordinator.Operate"),
+        "grpc.health.v1.Health",
+    }
     [encoded] = described.file_descriptor_response.file_descriptor_proto
     file = FileDescriptorProto.FromString(encoded)
     [service] = file.service

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -22,17 +21,12 @@ from coordinator.errors import (
     StoreUnavailable,
 )
 from coordinator.model import Branch, BranchRequest, BranchStatus, Status, Transaction
-from coordinator.store.base import Filter, KeyValue, Stored
-from tests.unit.api.fakes import Http, http_api
+from coordinator.store.base import KeyValue, Stored
+from coordinator.store.listed import Filter
+from tests.unit.api.fakes import Http
 
 JSON = "application/json; charset=utf-8"
 SUCCESS = (200, JSON, '{"dtm_result":"SUCCESS"}')
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with http_api() as one:
-        yield one
 
 
 # ---- plain use ----
@@ -88,7 +82,7 @@ async def test_all_in_pages(http: Http) -> None:
     page = json.loads(text)
     assert [row["gid"] for row in page["transactions"]] == ["g9", "g8"]
     assert page["next_position"] == "8"
-    assert http.service.asked == [("all", Filter(status="succeed", limit=3, before_id=10))]
+    assert http.service.asked == [("all", Filter(status="succeed", limit=2, before_id=10))]
 
 
 async def test_all_when_nothing_is_found(http: Http) -> None:
@@ -105,7 +99,9 @@ async def test_reset_cron_time(http: Http) -> None:
 
 
 async def test_version(http: Http) -> None:
-    assert await http.call("GET", "/api/dtmsvr/version") == (200, JSON, '{"version":"1.2.3"}')
+    assert await http.call("GET", "/api/dtmsvr/version") == (
+        *(200, JSON, '{"version":"1.2.3","features":["failure_statuses","step_headers","workflow_sleep"]}'),
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
@@ -144,6 +140,10 @@ GETS = (
     ),
     *(f"/api/dtmsvr/{name}" for name in ("subscribe?topic=a&url=b", "unsubscribe?topic=a&url=b")),
     *(f"/api/dtmsvr/{name}" for name in ("scanKV?cat=topics", "queryKV?cat=topics&key=a")),
+    *(f"/api/operate/{name}" for name in ("inbox", "nodes", "audit", "transactions?filter=status:aborting")),
+    *(f"/api/operate/{name}" for name in ("endpoints", "holds", "holds/preview?endpoint=a&seconds=60")),
+    *(f"/api/operate/bulk{rest}" for rest in ("", "/{id}", "/{id}/items", "/preview?action=retry")),
+    *(f"/api/operate/transactions/{{gid}}{rest}" for rest in ("", "/preview?action=retry")),
 )
 
 

@@ -4,13 +4,13 @@ import asyncio
 import json
 import select
 import socket
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from aiohttp.web import BaseRequest, Response
 
+from coordinator.access.permissions import ANYBODY, Principal
 from coordinator.api import http as http_module
 from coordinator.api import unread
 from coordinator.api.connections import CONNECTIONS_MAX, connections_max
@@ -25,12 +25,6 @@ from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Http, http_api
 
 PING = b"GET /api/ping HTTP/1.1\r\nHost: a\r\n\r\n"
 SUBMIT = b"POST /api/dtmsvr/submit HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with http_api() as one:
-        yield one
 
 
 class Client:
@@ -391,15 +385,15 @@ async def test_a_queue_for_what_takes_long_has_an_end(http: Http, call: str) -> 
 async def test_nobody_waits_for_a_turn_for_ever() -> None:
     held = asyncio.Event()
 
-    async def answer(_: BaseRequest) -> Answer:
+    async def answer(_: BaseRequest, who: Principal) -> Answer:
         await held.wait()
         return Response()
 
     answer_in_turn = Turns(1, seconds_max=0.01).of(answer)
     request = make_mocked_request("GET", "/")
-    first = asyncio.create_task(answer_in_turn(request))
+    first = asyncio.create_task(answer_in_turn(request, ANYBODY))
     await asyncio.sleep(0)
     with pytest.raises(Busy):
-        await answer_in_turn(request)
+        await answer_in_turn(request, ANYBODY)
     held.set()
     assert (await first).status == 200

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -16,12 +15,6 @@ from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Http, http_api
 
 POST = "POST /api/dtmsvr/submit HTTP/1.1\r\nHost: a\r\n"
 TOO_LONG = b"the body must have at most 65536 bytes"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with http_api() as one:
-        yield one
 
 
 async def exchange(http: Http, *pieces: bytes, pause: float = 0.0) -> bytes:

@@ -1,12 +1,12 @@
 """JSON-RPC in front of a fake service: requests, answers, and whatever is no request (PROTOCOL §4)."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from loguru import logger
 
+from coordinator.access.permissions import ANYBODY
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.errors import (
     BranchConflict,
@@ -20,7 +20,7 @@ from coordinator.errors import (
     Stopping,
 )
 from coordinator.model import BranchRequest, TransactionRequest
-from tests.unit.api.fakes import BODY_BYTES_MAX, FakeService, Http, Parts, http_api
+from tests.unit.api.fakes import BODY_BYTES_MAX, FakeService, Http, Parts
 
 JSON = "application/json; charset=utf-8"
 
@@ -40,19 +40,13 @@ def rpc(parts: Parts) -> JsonRpc:
     return JsonRpc(parts.operations)
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with http_api() as one:
-        yield one
-
-
 def request(method: object, params: object = None, **more: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": "1", "method": method, "params": params} | more).encode()
 
 
 async def answered(rpc: JsonRpc, body: bytes) -> dict[str, Any]:
     """The answer, which always has the four members, and of result and error at most one."""
-    text, ok = await rpc.answer(body)
+    text, ok = await rpc.answer(body, ANYBODY, "")
     said: dict[str, Any] = json.loads(text)
     assert said.keys() == {"jsonrpc", "id", "result", "error"}
     assert said["jsonrpc"] == "2.0"
@@ -129,7 +123,7 @@ async def test_a_number_comes_back_as_it_was_sent(rpc: JsonRpc, identifier: str)
     """An id that comes back as another number is nobody's answer."""
     for method in ("newGid", "nothing"):
         body = request(method).replace(b'"id": "1"', b'"id": 3, "id": %b' % identifier.encode())
-        text, _ = await rpc.answer(body)
+        text, _ = await rpc.answer(body, ANYBODY, "")
         assert f'"id":{identifier},'.encode() in text
 
 

@@ -1,7 +1,7 @@
 """The OpenAPI document: it has every route and no other, and its examples are what its schemas say."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -10,17 +10,11 @@ import schemathesis
 
 from coordinator.api.openapi import openapi_document
 from coordinator.model import BranchStatus, Status, TransType
-from tests.unit.api.fakes import Http, http_api
+from tests.unit.api.fakes import Http
 
 JSON = "application/json; charset=utf-8"
 DOCUMENT = openapi_document("1.2.3")
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with http_api() as one:
-        yield one
 
 
 async def test_it_is_served_with_the_version_and_counted(http: Http) -> None:
@@ -39,6 +33,13 @@ async def test_it_has_every_route_and_no_other(http: Http) -> None:
     # A route of any method is described once, as a GET.
     routes = {("GET" if method == "*" else method, path) for method, path in http.routes}
     assert {(method.upper(), path) for method, path, _ in operations()} == routes
+
+
+async def test_every_call_that_can_be_refused_says_so(http: Http) -> None:
+    described = {(method.upper(), path): it["responses"].keys() for method, path, it in operations()}
+    for (method, path), needs in http.routes.items():
+        answers = {"401", "403"} & described[method.replace("*", "GET"), path]
+        assert answers == (set() if needs.is_open else {"401", "403"}), path
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -13,7 +13,8 @@ from grpclib.client import Channel
 
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.http import HttpApi
-from coordinator.api.serve import Listener, cannot_listen, ephemeral_ports, start_grpc, start_http
+from coordinator.api.serve import Listener, start_grpc, start_http
+from coordinator.api.taken_port import cannot_listen, ephemeral_ports
 from coordinator.config.settings import Settings
 from coordinator.errors import StartError
 from tests.unit.api.fakes import HOST, Parts
@@ -28,7 +29,8 @@ async def _start_http(parts: Parts, host: str, port: int) -> Listener:
 
 
 async def _start_grpc(parts: Parts, host: str, port: int) -> Listener:
-    return await start_grpc(GrpcApi(parts.operations, parts.readiness, parts.metrics), host, port)
+    api = GrpcApi(parts.operations, parts.readiness, parts.metrics, version="1.2.3", zone=None)
+    return await start_grpc(api, host, port)
 
 
 both = pytest.mark.parametrize(
