@@ -9,8 +9,12 @@
         await saga.submit()
 
 Async, over HTTP and gRPC with the same methods. For the services that are called: `barrier`,
-`current_branch`, and `BranchServer` (grpclib) or `branch_middleware` (aiohttp).
+`current_branch`, and `BranchServer` (grpclib) or `branch_middleware` (aiohttp). Importing this loads none of
+those libraries: each is loaded where it is first used.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from coordinator.client.barriers.barrier import Barrier, BarrierTransaction, barrier
 from coordinator.client.barriers.databases import BarrierDatabase
@@ -33,28 +37,35 @@ from coordinator.client.errors import (
     Duplicated,
     Failure,
     InvalidUse,
+    Mismatch,
     NoBranchContext,
     Ongoing,
+    Said,
     Unreachable,
 )
-from coordinator.client.frameworks.for_aiohttp import branch_middleware, error_response
+from coordinator.client.extras import MissingExtra
 from coordinator.client.frameworks.for_asgi import BranchMiddleware
-from coordinator.client.frameworks.for_grpclib import BranchServer, branch_method
 from coordinator.client.frameworks.request import branch_of
 from coordinator.client.patterns.msg import Msg
 from coordinator.client.patterns.saga import Saga
 from coordinator.client.patterns.tcc import Tcc
-from coordinator.client.patterns.workflow import Workflow
+from coordinator.client.patterns.workflow import Workflow, WorkflowFunction
+from coordinator.client.patterns.workflow_policy import Retry
+from coordinator.client.patterns.workflow_progress import External
 from coordinator.client.patterns.xa import Xa
 from coordinator.client.transport.branch_calls import BranchAnswer
 from coordinator.client.transport.context import BranchContext, as_current, current_branch
 from coordinator.client.transport.options import TransactionOptions
-from coordinator.client.transport.payload import Payload
-from coordinator.client.transport.query import BranchView, TransactionView
+from coordinator.client.transport.payload import Payload, encode_json
+from coordinator.client.transport.query import BranchView, TransactionPage, TransactionView
 from coordinator.client.transport.submitted import Submitted
-from coordinator.client.workflows import WorkflowFunction, Workflows, workflow
+from coordinator.client.workflows import Workflows, workflow
 from coordinator.client.xa.branch import XaBranch, XaTransaction
 from coordinator.model import BranchStatus, Status
+
+if TYPE_CHECKING:
+    from coordinator.client.frameworks.for_aiohttp import branch_middleware, error_response
+    from coordinator.client.frameworks.for_grpclib import BranchServer, branch_method
 
 __all__ = [
     "Barrier",
@@ -72,8 +83,11 @@ __all__ = [
     "Dtm",
     "DtmError",
     "Duplicated",
+    "External",
     "Failure",
     "InvalidUse",
+    "Mismatch",
+    "MissingExtra",
     "Msg",
     "MySqlBarrier",
     "NoBranchContext",
@@ -82,12 +96,15 @@ __all__ = [
     "Payload",
     "RedisBarrier",
     "RedisCommands",
+    "Retry",
     "Saga",
+    "Said",
     "SqliteBarrier",
     "Status",
     "Submitted",
     "Tcc",
     "TransactionOptions",
+    "TransactionPage",
     "TransactionView",
     "Unreachable",
     "Workflow",
@@ -103,6 +120,7 @@ __all__ = [
     "branch_of",
     "create_barrier_table",
     "current_branch",
+    "encode_json",
     "error_response",
     "query_prepared",
     "query_prepared_handler",
@@ -111,3 +129,16 @@ __all__ = [
     "with_barrier",
     "workflow",
 ]
+
+_LOADED_WHEN_ASKED_FOR = {
+    "branch_middleware": "coordinator.client.frameworks.for_aiohttp",
+    "error_response": "coordinator.client.frameworks.for_aiohttp",
+    "BranchServer": "coordinator.client.frameworks.for_grpclib",
+    "branch_method": "coordinator.client.frameworks.for_grpclib",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_WHEN_ASKED_FOR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LOADED_WHEN_ASKED_FOR[name]), name)

@@ -1,61 +1,95 @@
 """`Dtm`: one connection to a coordinator, and everything that begins with it."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self, Unpack
-from uuid import uuid4
 
-from opentelemetry.trace import TracerProvider
-
-from coordinator.client.errors import DtmError, InvalidUse, Ongoing
+from coordinator.client.errors import InvalidUse
 from coordinator.client.frameworks.request import Source, branch_of
 from coordinator.client.patterns.msg import Msg
 from coordinator.client.patterns.saga import Saga
 from coordinator.client.patterns.tcc import Tcc
 from coordinator.client.patterns.xa import Xa
-from coordinator.client.transport.attempts import FIRST_PAUSE_SECONDS, LEAST_SECONDS, LONGEST_PAUSE_SECONDS
 from coordinator.client.transport.base import TopicOperation, without_secrets
+from coordinator.client.transport.checks import (
+    check_gid,
+    check_number,
+    check_seconds,
+    check_url,
+    checked_gid,
+)
 from coordinator.client.transport.context import BranchContext
 from coordinator.client.transport.coordinator import Coordinator
-from coordinator.client.transport.open import check_url
+from coordinator.client.transport.open import checked_urls
 from coordinator.client.transport.options import TransactionOptions, make_options
-from coordinator.client.transport.query import TransactionView, read_query
+from coordinator.client.transport.payload import Encoder
+from coordinator.client.transport.query import (
+    TransactionPage,
+    TransactionView,
+    list_filter,
+    read_page,
+    read_query,
+)
+from coordinator.client.transport.tracing import TracerProvider
+from coordinator.client.transport.waiting import until_final
 from coordinator.client.xa.branch import Connect, XaBranch
-from coordinator.model import TransType
+from coordinator.model import Options, TransType
 
 
 class Dtm:
     """A coordinator, as an async context manager with one pooled connection (PROTOCOL §3, §4, §11).
 
-    url: `http://host:36789`, `grpc://host:36790`, or `etcd://host:2379/dtmservice` (gRPC to whichever
-    coordinators are registered); the methods are the same, and so are the errors. Branches are called with
-    the same protocol unless their url says otherwise. timeout: seconds for one operation, all attempts
-    included. A submit with wait_result gets its request_timeout on top. A coordinator that does not answer is
-    asked again within that time, with growing pauses: submitting one gid twice is safe.
-    tracer_provider: OpenTelemetry's, None for the one that the program has set; the transaction continues the
-    trace that runs where it is submitted. Raises InvalidUse for a url of another scheme.
+    url: `http://host:36789`, `grpc://host:36790`, `https://` and `grpcs://` for TLS, or
+    `etcd://host:2379/dtmservice` (gRPC to whichever coordinators are registered); several over one database
+    in a sequence, or with commas between them, are asked in turns. The methods are the same, and so are the
+    errors. Branches are called with the same protocol unless their url says otherwise. timeout: seconds for
+    one operation, all attempts included. A submit with wait_result gets its request_timeout on top. A
+    coordinator that does not answer, is full or stopping is asked again within that time, of several another
+    one: submitting one gid twice is safe.
+    token: by which the coordinator knows this program, where it asks for one; sent to it alone, to no branch.
+    tls: a context with its CA, and with our certificate where it asks for one; for coordinators alone, those
+    that etcd names as well. None: https and grpcs trust whom the system trusts. Over gRPC it is set to `h2`.
+    encoder: makes a payload that is neither bytes, None nor protobuf over gRPC into bytes, instead of
+    `encode_json`. tracer_provider: OpenTelemetry's, None for the one that the program has set; the
+    transaction continues the trace that runs where it is submitted. Raises InvalidUse for a url of another
+    scheme, and for tls with a plain one.
 
     Example:
         async with Dtm("http://localhost:36789") as dtm:
-            await dtm.saga().add("http://bank/TransOut", "http://bank/TransOutRevert", {"amount":
-            30}).submit()
+            await dtm.saga().add("http://bank/out", "http://bank/out-back", {"amount": 30}).submit()
     """
 
     def __init__(
-        self, url: str, *, timeout: float = 10.0, tracer_provider: TracerProvider | None = None
+        self,
+        url: str | Sequence[str],
+        *,
+        timeout: float = 10.0,
+        token: str = "",
+        tls: SSLContext | None = None,
+        tracer_provider: TracerProvider | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
-        check_url(url)
-        if timeout <= 0:
-            raise InvalidUse(f"timeout={timeout}: give the seconds that one operation may take")
-        self.url = url
+        self._urls = checked_urls(url, token, is_for_tls=tls is not None)
+        self._token, self._tls = token, tls
+        check_seconds("timeout", timeout)
+        self.url = ",".join(self._urls)
         self.timeout = timeout
+        self._encoder = encoder
         self._tracer_provider = tracer_provider
         self._coordinator: Coordinator | None = None
 
     async def __aenter__(self) -> Self:
         if self._coordinator is None:
-            self._coordinator = Coordinator(self.url, self.timeout, self._tracer_provider)
+            self._coordinator = Coordinator(
+                self._urls,
+                self.timeout,
+                self._tracer_provider,
+                self._encoder,
+                token=self._token,
+                tls=self._tls,
+            )
         return self
 
     async def __aexit__(
@@ -79,16 +113,20 @@ class Dtm:
         retry_limit: int = 0,
         concurrent: bool = False,
         branch_headers: Mapping[str, str] | None = None,
+        failure_statuses: Collection[int] = (),
     ) -> Saga:
         """Begin a saga; nothing is sent before its `submit` (PROTOCOL §6).
 
         gid: a fresh one when not given. wait_result: `submit` returns when the saga has ended.
         timeout_to_fail: seconds after which it is rolled back; 0: never. request_timeout: seconds for one
         branch call. retry_interval: seconds before the first repeat. retry_limit: repeats within a round
-        before it is rolled back; 0: repeated for ever. concurrent: all steps at once, as far as their `after`
-        allows. branch_headers: sent with every branch call. Times of 0 mean the coordinator's own. Raises
-        InvalidUse for negative ones.
+        before it is rolled back; 0: repeated for ever. concurrent: all steps at once, as far as their
+        `after` allows. branch_headers: sent with every branch call. failure_statuses: what counts as
+        FAILURE beside 409 (gRPC: ABORTED), such as {422}; only our own coordinator can, so `submit` raises
+        InvalidUse for another. Times of 0 mean the coordinator's own. Raises InvalidUse, naming what cannot
+        be.
         """
+        coordinator = self.coordinator
         options = make_options(
             wait_result=wait_result,
             timeout_to_fail=timeout_to_fail,
@@ -97,8 +135,10 @@ class Dtm:
             retry_limit=retry_limit,
             concurrent=concurrent,
             branch_headers=branch_headers,
+            failure_statuses=failure_statuses,
+            protocol=coordinator.protocol,
         )
-        return Saga(self.coordinator, gid or make_gid(), options)
+        return Saga(coordinator, checked_gid(gid, coordinator.protocol), options)
 
     def msg(
         self,
@@ -114,12 +154,14 @@ class Dtm:
         query_prepared: the url that answers whether the sender's local transaction was committed, see
         `query_prepared_handler`; needed by `do_and_submit`. delay: seconds from submit to the first call.
         concurrent: all calls at once. options: see TransactionOptions; timeout_to_fail is when
-        query_prepared is asked. Raises InvalidUse for negative times.
+        query_prepared is asked. Raises InvalidUse, naming what cannot be.
         """
-        if delay < 0:
-            raise InvalidUse(f"delay={delay}: give a number of seconds that is not negative")
-        made = make_options(concurrent=concurrent, **options)
-        return Msg(self.coordinator, gid or make_gid(), made, query_prepared=query_prepared, delay=delay)
+        coordinator = self.coordinator
+        check_number("delay", delay)
+        check_url("query_prepared", query_prepared, coordinator.protocol, may_be_empty=True)
+        made = make_options(concurrent=concurrent, protocol=coordinator.protocol, **options)
+        gid = checked_gid(gid, coordinator.protocol)
+        return Msg(coordinator, gid, made, query_prepared=query_prepared, delay=delay)
 
     def tcc(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Tcc:
         """Return a TCC transaction, to be used as a block (PROTOCOL §7).
@@ -133,14 +175,14 @@ class Dtm:
             async with dtm.tcc() as tcc:
                 await tcc.call_branch({"amount": 30}, try_url, confirm_url, cancel_url)
         """
-        return Tcc(self.coordinator, make_options(**options), _root(gid, TransType.TCC))
+        return Tcc(self.coordinator, self._options(options), self._root(gid, TransType.TCC))
 
     def nested_tcc(self, source: Source, **options: Unpack[TransactionOptions]) -> Tcc:
         """Return the TCC transaction that this try belongs to, for further `call_branch`; not as a block.
 
         source: as `barrier` takes it. The branches get the ids `0101`, … and end with the whole transaction.
         """
-        return Tcc(self.coordinator, make_options(**options), branch_of(source))
+        return Tcc(self.coordinator, self._options(options), branch_of(source))
 
     def xa(self, gid: str | None = None, **options: Unpack[TransactionOptions]) -> Xa:
         """Return an XA transaction, to be used as a block (PROTOCOL §7). Ends and raises as `tcc` does.
@@ -149,11 +191,11 @@ class Dtm:
             async with dtm.xa() as xa:
                 await xa.call_branch(f"{bank}/TransOut", {"amount": 30})
         """
-        return Xa(self.coordinator, make_options(**options), _root(gid, TransType.XA))
+        return Xa(self.coordinator, self._options(options), self._root(gid, TransType.XA))
 
     def nested_xa(self, source: Source, **options: Unpack[TransactionOptions]) -> Xa:
         """Return the XA transaction that this action belongs to, for `call_branch`; not as a block."""
-        return Xa(self.coordinator, make_options(**options), branch_of(source))
+        return Xa(self.coordinator, self._options(options), branch_of(source))
 
     def xa_branch(self, source: Source, connect: Connect, *, table: str = "") -> XaBranch:
         """Return the local side of one XA branch call, to be used as a block (PROTOCOL §7, §12).
@@ -190,31 +232,63 @@ class Dtm:
         return await self.coordinator.new_gid()
 
     async def query(self, gid: str) -> TransactionView | None:
-        """Return what is stored of a transaction, None when the gid is unknown. HTTP only (PROTOCOL §3).
+        """Return what is stored of a transaction, None when the gid is unknown (PROTOCOL §3).
 
-        Raises Unreachable, InvalidUse over gRPC, DtmError.
+        Raises Unreachable, DtmError, and InvalidUse over gRPC where the coordinator is one in Go: that has
+        no such call over gRPC.
         """
-        return read_query(await self.coordinator.query(gid), gid)
+        return read_query(await self.coordinator.query(self._known_gid(gid)), gid)
 
     async def wait(self, gid: str, *, timeout: float = 30.0) -> TransactionView:
-        """Return the transaction as soon as it is final. HTTP only. timeout: seconds.
+        """Return the transaction as soon as it is final; its `failure` says why. timeout: seconds.
 
         Raises Ongoing when it is not final in time, DtmError for an unknown gid, and what `query` raises.
         """
-        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS
-        deadline = loop.time() + timeout
-        while True:
-            # One question goes on for self.timeout where nobody answers: no longer than was asked for.
-            left = max(deadline - loop.time(), LEAST_SECONDS)
-            stored = read_query(await self.coordinator.query(gid, seconds_max=left), gid)
-            if stored is None:
-                raise DtmError(f"no transaction {gid}", gid=gid)
-            if stored.is_final:
-                return stored
-            if loop.time() + pause > deadline:
-                raise Ongoing(f"transaction {gid} is {stored.status} after {timeout} s", gid=gid)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        check_seconds("timeout", timeout)
+        return await until_final(self.coordinator, self._known_gid(gid), timeout)
+
+    async def list(
+        self,
+        *,
+        status: str = "",
+        trans_type: str = "",
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        limit: int = 100,
+        position: str = "",
+    ) -> TransactionPage:
+        """Return a page of transactions, newest first, without their branches.
+
+        status: such as Status.FAILED. trans_type: such as `saga`. created_from, created_until: aware.
+        limit: of a page, 1,000 at most. position: the next_position of the page before. Raises as `query`.
+        """
+        wanted = list_filter(status, trans_type, created_from, created_until, limit, position)
+        return read_page(await self.coordinator.list(wanted))
+
+    async def stop(self, gid: str) -> None:
+        """Give a transaction up: it becomes `failed`, and nothing more is called, not even to undo anything.
+
+        Raises Failure when it has ended already, DtmError for an unknown gid, and as `query`.
+        """
+        await self.coordinator.stop(self._known_gid(gid))
+
+    async def retry(self, gid: str) -> None:
+        """Make a transaction due now, instead of when its back-off ends; nothing for one that has ended.
+
+        Raises DtmError for an unknown gid, and as `query`.
+        """
+        await self.coordinator.retry(self._known_gid(gid))
+
+    def _known_gid(self, gid: str) -> str:
+        check_gid(gid, self.coordinator.protocol)
+        return gid
+
+    def _options(self, options: TransactionOptions) -> Options:
+        return make_options(protocol=self.coordinator.protocol, **options)
+
+    def _root(self, gid: str | None, trans_type: str) -> BranchContext:
+        """The parent of a transaction's first branches, whose own id is empty."""
+        return BranchContext(checked_gid(gid, self.coordinator.protocol), trans_type, "", "")
 
     @property
     def coordinator(self) -> Coordinator:
@@ -225,13 +299,3 @@ class Dtm:
                 "around it"
             )
         return self._coordinator
-
-
-def _root(gid: str | None, trans_type: str) -> BranchContext:
-    """The parent of a transaction's first branches, whose own id is empty."""
-    return BranchContext(gid or make_gid(), trans_type, "", "")
-
-
-def make_gid() -> str:
-    """Return a fresh gid, in lower case because MySQL compares gids whatever their case."""
-    return uuid4().hex

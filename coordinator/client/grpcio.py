@@ -4,11 +4,14 @@ Needs `pip install 'dtm-coordinator[grpcio]'`. These servers take the content ty
 `application/grpc+dtm_raw`, as they are.
 """
 
-from coordinator.client.frameworks.for_grpcio import (
-    BlockingBranchInterceptor,
-    BranchInterceptor,
-    blocking_branch_method,
-    branch_method,
-)
+from coordinator.client.extras import brought_by
+
+with brought_by("grpcio"):
+    from coordinator.client.frameworks.for_grpcio import (
+        BlockingBranchInterceptor,
+        BranchInterceptor,
+        blocking_branch_method,
+        branch_method,
+    )
 
 __all__ = ["BlockingBranchInterceptor", "BranchInterceptor", "blocking_branch_method", "branch_method"]

@@ -1,45 +1,48 @@
 """The workflows of a service: begun here, gone on with when the coordinator calls back (PROTOCOL §5, §7)."""
 
 import asyncio
-import base64
-import binascii
-import importlib
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Unpack
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
-import orjson
-from aiohttp import web
-
-from coordinator.client.dtm import Dtm, make_gid
-from coordinator.client.errors import DtmError, Failure, InvalidUse, Ongoing, Unreachable
-from coordinator.client.frameworks.for_aiohttp import branch_endpoint
-from coordinator.client.frameworks.for_grpclib import branch_method
-from coordinator.client.patterns.workflow import Workflow, from_json, to_json
-from coordinator.client.patterns.workflow_progress import ProgressLog
+from coordinator.client.dtm import Dtm
+from coordinator.client.errors import DtmError, Failure, InvalidUse, Ongoing
+from coordinator.client.extras import brought_by
+from coordinator.client.patterns.workflow import Data, Result, Workflow, WorkflowFunction
+from coordinator.client.patterns.workflow_execution import REASON_CHARACTERS_MAX, Asleep, Execution
+from coordinator.client.patterns.workflow_progress import External, loaded
+from coordinator.client.patterns.workflow_rows import (
+    ResultTooLarge,
+    begun_with,
+    custom_data,
+    data_bytes_max,
+    from_json,
+    kept_elsewhere,
+    to_json,
+)
+from coordinator.client.patterns.workflow_traceback import cleaned
 from coordinator.client.transport.attempts import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
-from coordinator.client.transport.base import Operation, WorkflowState
+from coordinator.client.transport.checks import check_text, check_url, checked_gid, wrong
 from coordinator.client.transport.context import BranchContext
-from coordinator.client.transport.options import TransactionOptions, make_options
-from coordinator.model import Status, TransactionRequest, TransType
-from coordinator.proto.workflow import WorkflowData
+from coordinator.client.transport.options import TransactionOptions, headers_of_call, make_options
+from coordinator.client.transport.query import read_query
+from coordinator.model import Options, TransactionRequest, TransType
 
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_LOG: Final = logging.getLogger(__name__)
 GRPC_PATH: Final = "/workflow.Workflow/Execute"
-_REASON_CHARACTERS_MAX: Final = 500
-
-Function = Callable[[Workflow, Any], Awaitable[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowFunction:
-    """A function that is a workflow, and the name by which the coordinator calls it back (PROTOCOL §7)."""
-
-    name: str
-    function: Function
-
-
-def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
+def workflow(
+    name: str,
+) -> Callable[[Callable[[Workflow, Data], Awaitable[Result]]], WorkflowFunction[Data, Result]]:
     """Make a function a workflow (PROTOCOL §7). name: stored with each transaction, so it must not change.
+
+    What it takes and returns are the types of `execute`, as JSON gives them back.
 
     Example:
         @workflow("register")
@@ -51,14 +54,21 @@ def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
     return lambda function: WorkflowFunction(name, function)
 
 
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
 class Workflows:
     """The workflow functions of one service (PROTOCOL §5, §7).
 
     callback: the url under which the coordinator reaches `handler` (http://…), or `service()` or
     `grpc_handler()` (written `host:port/workflow.Workflow/Execute`), from where an unfinished one is gone on
     with after a crash.
-    options: see TransactionOptions; retry_interval is when the coordinator calls back first. Raises
-    InvalidUse without callback.
+    external: keeps results of steps, and data and results of workflows, that are too large for the
+    coordinator; None: they are refused. now: the wall clock, aware; a test gives its own. options: see
+    TransactionOptions; retry_interval is when the coordinator calls back first. Raises InvalidUse without
+    callback.
 
     Example:
         workflows = Workflows(dtm, [register], callback="http://me:8080/workflow")
@@ -69,9 +79,11 @@ class Workflows:
     def __init__(
         self,
         dtm: Dtm,
-        functions: Iterable[WorkflowFunction],
+        functions: Iterable[WorkflowFunction[Any, Any]],
         *,
         callback: str,
+        external: External | None = None,
+        now: Callable[[], datetime] = utc_now,
         **options: Unpack[TransactionOptions],
     ) -> None:
         if not callback:
@@ -79,63 +91,117 @@ class Workflows:
         self._dtm = dtm
         self._functions = {one.name: one for one in functions}
         self._callback = callback
+        self._external = external
+        self._now = now
         self._options = make_options(**options)
-        self._running: set[str] = set()
+        self._running: dict[str, Execution] = {}
 
     async def execute(
         self,
-        workflow: WorkflowFunction,
-        data: Any = None,
+        workflow: WorkflowFunction[Data, Result],
+        data: Data | None = None,
         *,
         gid: str | None = None,
         wait_seconds: float = 0.0,
-    ) -> Any:
+        headers: Mapping[str, str] | None = None,
+    ) -> Result:
         """Run a workflow and return its result; with gid and data of an earlier one, go on with that.
 
-        data: what the function gets, anything that JSON can say (the protocol has room for some 700 bytes).
-        wait_seconds: how long to wait for the end where it is not reached at once, because a step is ongoing
-        or not known about, or another process has it. Raises Failure when it is rolled back, whatever the
-        step raised when it stays open (the coordinator has it run again), Ongoing when it runs elsewhere,
-        Unreachable, InvalidUse for a workflow that was not given to Workflows.
+        data: what the function gets, anything that JSON can say (the protocol has room for some 700 bytes,
+        what is larger needs `external`). What the function returns has as much room.
+        headers: sent with every call of this execution, before branch_headers, after a crash as well (but
+        not where that is gone on with over gRPC from a coordinator in Go, which does not tell them).
+        wait_seconds: how long to wait for the end where it is not reached at once, because a step is
+        ongoing or not known about, or another process has it. Raises Failure when it is rolled back,
+        whatever the step raised when it stays open (the coordinator has it run again), Ongoing when it runs
+        elsewhere, Unreachable, InvalidUse for a workflow that was not given to Workflows, data that are too
+        large, and where a result was (then it is rolled back); Mismatch where the gid is another workflow's.
         """
         if self._functions.get(workflow.name) is not workflow:
             raise InvalidUse(f"workflow {workflow.name!r} is not one of those given to Workflows")
-        request = self._request(workflow.name, gid or make_gid(), to_json(data, "data"))
+        protocol = self._dtm.coordinator.protocol
+        check_url("callback", self._callback, protocol)
+        options = self._options
+        if headers:
+            options = replace(options, branch_headers=headers_of_call(options, headers, self._callback))
+        gid = checked_gid(gid, protocol)
+        encoded = to_json(data, "data")
+        stored = await self._stored_data(workflow.name, gid, encoded, data)
+        request = self._request(workflow.name, gid, stored, options)
+        execution = self._execution(workflow, request, stored, encoded)
         deadline = asyncio.get_running_loop().time() + wait_seconds
         try:
-            return from_json(await self._run(workflow, request, data))
+            result: Result = from_json(await self._run(execution))
         except Failure:
             raise
         except Exception:
             if wait_seconds <= 0:
                 raise
-            ended = await self._wait(request, deadline)
+            ended = await self._wait(execution, deadline)
             if ended is None:
                 raise
-            return from_json(ended)
+            result = from_json(ended)
+        return result
+
+    async def cancel(self, gid: str, *, reason: str = "") -> None:
+        """Have a workflow of these rolled back that has not ended; return when it is, or will surely be.
+
+        No other step is begun, what is recorded is undone, and so is the step that comes next, which another
+        process may have under way: behind a barrier that does nothing where it was not done, and keeps it
+        from being done later. A step that this process has under way is waited for by its own execution,
+        which raises Failure then. reason: 500 characters at most. A second time does nothing. Raises DtmError
+        where it has succeeded; InvalidUse for what is no workflow of these.
+        """
+        check_text("reason", reason, characters_max=REASON_CHARACTERS_MAX)
+        coordinator = self._dtm.coordinator
+        view = read_query(await coordinator.query(gid), gid)
+        found = None if view is None else begun_with(view.raw["transaction"].get("custom_data", ""))
+        if view is None or found is None or found[0] not in self._functions:
+            raise InvalidUse(f"{gid} is no workflow of these, only {', '.join(self._functions)}", gid=gid)
+        name, stored = found
+        data = await loaded(self._external, stored, gid)
+        request = self._request(name, gid, stored, self._options)
+        execution = self._execution(self._functions[name], request, stored, data)
+        try:
+            await execution.record_cancelled(reason)
+            running = self._running.get(gid)
+            if running is not None:
+                running.cancel(reason)
+                return
+            await self._run(execution)
+        except (Failure, ResultTooLarge):
+            return
+        raise DtmError(f"workflow {gid} has succeeded: too late to cancel it", gid=gid)
 
     @property
-    def handler(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def handler(self) -> "Callable[[web.Request], Awaitable[web.StreamResponse]]":
         """The aiohttp handler that the coordinator calls back, for every method (GET where data is empty)."""
+        from coordinator.client.frameworks.for_aiohttp import branch_endpoint
+
         return branch_endpoint(self.resume)
 
     def service(self) -> Any:
         """The grpclib service that the coordinator calls back, for `BranchServer`."""
+        from coordinator.client.frameworks.for_grpclib import branch_method
 
         return branch_method(GRPC_PATH, self._answer_grpc)
 
     def grpc_handler(self) -> Any:
         """The same for `add_generic_rpc_handlers` of `grpc.aio.server`.
 
-        Raises InvalidUse where grpcio is not installed.
+        Raises MissingExtra where grpcio is not installed.
         """
-        return grpcio_module().branch_method(GRPC_PATH, self._answer_grpc)
+        with brought_by("grpcio"):
+            from coordinator.client.frameworks.for_grpcio import branch_method
+
+        return branch_method(GRPC_PATH, self._answer_grpc)
 
     async def resume(self, branch: BranchContext, body: bytes) -> bytes:
         """Go on with the workflow that a callback is about; for adapters to other frameworks.
 
         branch: of the callback, whose op is the workflow's name. Returns the body of a success. A workflow
-        that is rolled back has ended well too, as far as the callback goes. Raises DtmError: ask again.
+        that is rolled back has ended well too, as far as the callback goes. Raises DtmError: ask again, with
+        the places of the user's code that another exception came from, for who looks at the attempts.
         """
         found = self._functions.get(branch.op)
         if found is None:
@@ -143,116 +209,83 @@ class Workflows:
                 f"workflow {branch.op!r} is not known here, only {', '.join(sorted(self._functions))}",
                 gid=branch.gid,
             )
-        request = self._request(found.name, branch.gid, body)
+        request = self._request(found.name, branch.gid, body, self._options)
+        data = await loaded(self._external, body, branch.gid)
         try:
-            return await self._run(found, request, from_json(body))
-        except Failure:
+            return await self._run(self._execution(found, request, body, data))
+        except (Failure, ResultTooLarge):
             return b""  # rolled back, and stored as such
+        except Asleep:
+            return b""  # called back when it is over
+        except DtmError:
+            raise
+        except Exception as error:
+            _LOG.exception("workflow %s %s raised; it is called back again", found.name, branch.gid)
+            raise DtmError(f"workflow {found.name!r} raised {cleaned(error)}", gid=branch.gid) from error
 
     async def _answer_grpc(self, branch: BranchContext, body: bytes) -> bytes:
-        await self.resume(branch, WorkflowData.FromString(body).data)
+        await self.resume(branch, data_of_message(body))
         return b""
 
-    async def _run(self, workflow: WorkflowFunction, request: TransactionRequest, data: Any) -> bytes:
+    async def _run(self, execution: Execution) -> bytes:
         """Run to the end; return the result's JSON."""
-        gid = request.gid
+        gid = execution.gid
         if gid in self._running:
             raise Ongoing(f"workflow {gid} is running in this process", gid=gid)
-        self._running.add(gid)
+        self._running[gid] = execution
         try:
-            coordinator = self._dtm.coordinator
-            state = await coordinator.prepare_workflow(request)
-            if state.status is not Status.PREPARED:
-                return _result_of(state, gid)
-            running = Workflow(
-                coordinator, gid, self._options, ProgressLog(coordinator, gid, state.progresses)
-            )
-            try:
-                result, failure = await _outcome(workflow, running, data)
-            finally:
-                await running.returned()
-            await running.finish(failure)
-            return await self._end(request, result, failure)
+            return await execution.run()
         finally:
-            self._running.discard(gid)
+            del self._running[gid]
 
-    async def _end(self, request: TransactionRequest, result: bytes, failure: Failure | None) -> bytes:
-        reason = failure.reason[:_REASON_CHARACTERS_MAX] if failure else ""
-        ending = TransactionRequest(
-            gid=request.gid,
-            trans_type=request.trans_type,
-            query_prepared=request.query_prepared,
-            protocol=request.protocol,
-            options=request.options,
-            custom_data=request.custom_data,
-            rollback_reason=reason,
-            req_extra={
-                "status": Status.FAILED if failure else Status.SUCCEED,
-                "rollback_reason": reason,
-                "result": base64.b64encode(result).decode(),
-            },
-        )
-        try:
-            await self._dtm.coordinator.operate(Operation.SUBMIT, ending)
-        except Unreachable:
-            raise
-        except DtmError:
-            # Another process, or our own attempt whose answer was lost, may have ended it.
-            state = await self._dtm.coordinator.prepare_workflow(request)
-            if state.status is Status.PREPARED:
-                raise
-            return _result_of(state, request.gid)
-        if failure:
-            raise failure
-        return result
-
-    async def _wait(self, request: TransactionRequest, deadline: float) -> bytes | None:
+    async def _wait(self, execution: Execution, deadline: float) -> bytes | None:
         """Return the result as soon as it is stored; None when the time is up."""
         loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS
         while loop.time() + pause < deadline:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            state = await self._dtm.coordinator.prepare_workflow(request)
-            if state.status is not Status.PREPARED:
-                return _result_of(state, request.gid)
+            ended = await execution.ended()
+            if ended is not None:
+                return ended
         return None
 
-    def _request(self, name: str, gid: str, data: bytes) -> TransactionRequest:
-        stored = {"name": name, "data": base64.b64encode(data).decode()}
+    def _execution(
+        self, workflow: WorkflowFunction[Any, Any], request: TransactionRequest, stored: bytes, data: bytes
+    ) -> Execution:
+        coordinator, function = self._dtm.coordinator, workflow.function
+        return Execution(
+            coordinator, self._external, workflow.name, function, request, stored, data, self._now
+        )
+
+    async def _stored_data(self, name: str, gid: str, encoded: bytes, data: Any) -> bytes:
+        """Return what is stored of a workflow's data. Raises InvalidUse where there is no room for it."""
+        most = data_bytes_max(name)
+        if len(encoded) <= most:
+            return encoded
+        if self._external is None:
+            raise wrong(
+                "data",
+                data,
+                f"has {len(encoded):,} bytes as JSON, at most {most:,} can be stored with workflow {name!r}: "
+                "give a key of what is kept elsewhere, or Workflows a place for large data (external=)",
+                gid=gid,
+            )
+        await self._external.save(f"{gid}/data", encoded)
+        return kept_elsewhere(f"{gid}/data")
+
+    def _request(self, name: str, gid: str, data: bytes, options: Options) -> TransactionRequest:
         return TransactionRequest(
             gid=gid,
             trans_type=TransType.WORKFLOW,
             query_prepared=self._callback,
             protocol=self._dtm.coordinator.protocol,
-            options=self._options,
-            custom_data=orjson.dumps(stored).decode(),
+            options=options,
+            custom_data=custom_data(name, data),
         )
 
 
-def grpcio_module() -> Any:
-    """Return `coordinator.client.grpcio`. Raises InvalidUse where grpcio is not installed."""
-    try:
-        return importlib.import_module("coordinator.client.grpcio")
-    except ModuleNotFoundError as error:
-        raise InvalidUse("this needs grpcio: pip install 'dtm-coordinator[grpcio]'") from error
+def data_of_message(body: bytes) -> bytes:
+    """Return the data of a workflow that is called back over gRPC."""
+    from coordinator.proto.workflow import WorkflowData
 
-
-async def _outcome(workflow: WorkflowFunction, running: Workflow, data: Any) -> tuple[bytes, Failure | None]:
-    try:
-        return to_json(await workflow.function(running, data), "result"), None
-    except Failure as failure:
-        return b"", failure
-
-
-def _result_of(state: WorkflowState, gid: str) -> bytes:
-    """Return the stored result of a workflow that has ended; raise Failure where it was rolled back."""
-    match state.status:
-        case Status.SUCCEED:
-            try:
-                return base64.b64decode(state.result, validate=True)
-            except binascii.Error as error:
-                raise DtmError(f"the result of workflow {gid} is no base64", gid=gid) from error
-        case Status.FAILED:
-            raise Failure(state.rollback_reason or "rolled back", gid=gid, answer=state.rollback_reason)
-        case _:
-            raise DtmError(f"workflow {gid} is {state.status}, which no workflow can be", gid=gid)
+    return WorkflowData.FromString(body).data

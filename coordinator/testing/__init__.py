@@ -8,7 +8,12 @@ async def test_a_full_account_takes_nothing(dtm_kit: Kit) -> None:
     await dtm_kit.advance(35)
 """
 
-from coordinator.testing._branches import Call, FakeBranches, Says, Scripted
-from coordinator.testing._kit import Kit, TravellingClock
+from coordinator.client.extras import brought_by
 
-__all__ = ["Call", "FakeBranches", "Kit", "Says", "Scripted", "TravellingClock"]
+with brought_by("testing"):
+    from coordinator.testing._branches import Call, FakeBranches, Says, Scripted
+    from coordinator.testing._kit import Kit
+    from coordinator.testing._replay import Replayed, replay
+    from coordinator.testing.inside import TravellingClock
+
+__all__ = ["Call", "FakeBranches", "Kit", "Replayed", "Says", "Scripted", "TravellingClock", "replay"]

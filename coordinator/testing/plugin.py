@@ -5,9 +5,11 @@ pytest_plugins = ["coordinator.testing.plugin"]  # in the conftest.py at the top
 
 from collections.abc import AsyncIterator
 
-import pytest_asyncio
-
+from coordinator.client.extras import brought_by
 from coordinator.testing import Kit
+
+with brought_by("testing"):
+    import pytest_asyncio
 
 
 @pytest_asyncio.fixture

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from coordinator.client.barriers.connections import barrier_database
+from coordinator.client.barriers.repeats import Pause, is_given_up, pausing, repeated
 from coordinator.client.barriers.rules import Outcome, judge, plan
 from coordinator.client.frameworks.request import Source, branch_of
 from coordinator.client.transport.context import BranchContext
@@ -30,13 +31,20 @@ class BarrierTransaction(Generic[ConnectionT]):
 class Barrier(Generic[ConnectionT]):
     """One barrier on one connection (PROTOCOL §12); made by `barrier`.
 
-    Commits at its end, rolls back on any exception. Entering raises BarrierError where the table is missing.
+    Commits at its end, rolls back on any exception. Entering raises BarrierError where the table is
+    missing. What the database gives up for another transaction's sake (a deadlock) is done again from the
+    start of the local transaction: by `call` and `run` with the business, which may so run twice, in a
+    block the barrier's own statements alone. A transaction that was open before is not: what its owner did
+    in it is lost, too.
     """
 
-    def __init__(self, branch: BranchContext, connection: ConnectionT, table: str = "") -> None:
+    def __init__(
+        self, branch: BranchContext, connection: ConnectionT, table: str = "", *, pause: Pause = pausing
+    ) -> None:
         self._connection = connection
         self._database = barrier_database(connection, table)
         self._plan = plan(branch, branch.next_barrier_id())
+        self._pause = pause
         self._may_be_committed = False
 
     @property
@@ -52,13 +60,54 @@ class Barrier(Generic[ConnectionT]):
         """Run `business(connection)` if this call is the first of its kind, and commit both together.
 
         Returns what business returned, None when it was not run (repeated, late, or nothing to undo: all a
-        success). An exception of business rolls back both and comes through.
+        success). An exception of business rolls back both and comes through. After a deadlock the business
+        runs again: what it does beside the database must bear that.
         """
-        async with self as transaction:
+
+        async def work(transaction: BarrierTransaction[ConnectionT]) -> T | None:
             return await business(transaction.connection) if transaction.runs else None
 
+        return await self.run(work)
+
+    async def run(self, work: Callable[[BarrierTransaction[ConnectionT]], Awaitable[T]]) -> T:
+        """Run `work(transaction)` in the local transaction, whether it `runs` or not, and return what it did.
+
+        After a deadlock it runs again. Raises what work raises.
+        """
+
+        async def attempt() -> T:
+            transaction = await self._begin()
+            try:
+                result = await work(transaction)
+            except BaseException:
+                await self._database.rollback()
+                raise
+            await self._commit()
+            return result
+
+        return await repeated(self._database, attempt, self._pause)
+
     async def __aenter__(self) -> BarrierTransaction[ConnectionT]:
+        return await repeated(self._database, self._begin, self._pause)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self._commit()
+            return
+        if is_given_up(error):
+            error.add_note(
+                "The barrier repeats this by itself where the business is a function: barrier(…).call"
+            )
+        await self._database.rollback()
+
+    async def _begin(self) -> BarrierTransaction[ConnectionT]:
         database = self._database
+        self._may_be_committed = False
         try:
             await database.begin()
             origin = self._plan.origin
@@ -73,22 +122,16 @@ class Barrier(Generic[ConnectionT]):
             self._connection, judge(origin_inserted=origin_inserted, own_inserted=own_inserted)
         )
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self._may_be_committed = True
-            try:
-                await self._database.commit()
-            except BaseException:
-                # One that is refused (a deferred constraint) or cancelled may leave the transaction open.
-                await self._database.rollback()
-                raise
-        else:
+    async def _commit(self) -> None:
+        self._may_be_committed = True
+        try:
+            await self._database.commit()
+        except BaseException as error:
+            if is_given_up(error):
+                self._may_be_committed = False
+            # One that is refused (a deferred constraint) or cancelled may leave the transaction open.
             await self._database.rollback()
+            raise
 
 
 def barrier(source: Source, connection: ConnectionT, *, table: str = "") -> Barrier[ConnectionT]:

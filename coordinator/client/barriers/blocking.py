@@ -21,6 +21,7 @@ from coordinator.client.errors import InvalidUse
 from coordinator.client.portal import at_once, in_caller
 
 _IN_TRANSACTION: Final = 1  # pymysql's server_status
+_IDLE: Final = 0  # transaction_status of psycopg
 _FAILED_BEFORE: Final = 3  # transaction_status INERROR of psycopg: COMMIT would roll back and say nothing
 _TABLES: Final = {
     "sqlite": "barrier",
@@ -48,6 +49,7 @@ class BlockingBarrier:
         self._kind = _KINDS[module]
         self._table = checked_table(table or _TABLES[self._kind])
         self._row: BarrierRow | None = None  # inserted last
+        self.joined = False  # see BarrierDatabase
         self._mark = "?" if self._kind == "sqlite" else "%s"
 
     async def begin(self) -> None:
@@ -57,13 +59,15 @@ class BlockingBarrier:
                 if not self._connection.in_transaction:
                     self._connection.execute("BEGIN IMMEDIATE")
             case "mysql":
-                if not self._connection.server_status & _IN_TRANSACTION:
+                self.joined = bool(self._connection.server_status & _IN_TRANSACTION)
+                if not self.joined:
                     self._connection.begin()
             case "postgres":
                 if self._connection.autocommit:
                     raise InvalidUse(
                         f"the barrier needs a transaction: open {self._module} without autocommit"
                     )
+                self.joined = self._connection.info.transaction_status != _IDLE
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
@@ -118,6 +122,11 @@ class InCaller:
 
     def __init__(self, database: BarrierDatabase) -> None:
         self._database = database
+
+    @property
+    def joined(self) -> bool:
+        """See BarrierDatabase."""
+        return getattr(self._database, "joined", True)
 
     async def begin(self) -> None:
         """See BarrierDatabase."""

@@ -13,7 +13,11 @@ KEY_IS: Final = "gid = %s AND branch_id = %s AND op = %s AND barrier_id = %s"
 
 
 class BarrierDatabase(Protocol):
-    """What the barrier asks of a database (PROTOCOL §12). Bring your own for other drivers."""
+    """What the barrier asks of a database (PROTOCOL §12). Bring your own for other drivers.
+
+    One that has an attribute `joined`, set by `begin`: whether the transaction was open before, is repeated
+    after a deadlock in a transaction that was not.
+    """
 
     async def begin(self) -> None:
         """Begin the local transaction; one that is open already is joined."""

@@ -1,9 +1,6 @@
 """The barrier in MySQL, MariaDB and TiDB (PROTOCOL §12)."""
 
-from typing import Any, Final
-
-import aiomysql
-from pymysql import err as mysql_errors
+from typing import TYPE_CHECKING, Any, Final
 
 from coordinator.client.barriers.databases import (
     COLUMNS,
@@ -16,6 +13,9 @@ from coordinator.client.barriers.databases import (
     row_values,
 )
 from coordinator.client.barriers.rules import BarrierRow
+
+if TYPE_CHECKING:
+    import aiomysql
 
 MYSQL_TABLE: Final = "dtm_barrier.barrier"
 MARKS: Final = ("%s",) * 4
@@ -34,6 +34,7 @@ class CursorBarrier:
 
     def __init__(self, connection: Any, table: str = "") -> None:
         self._connection = connection
+        self.joined = False  # see BarrierDatabase
         self._table = checked_table(table or MYSQL_TABLE)
         self._row: BarrierRow | None = None  # inserted last
         self._statement = f"INSERT IGNORE INTO {self._table} ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)"  # noqa: S608
@@ -74,16 +75,19 @@ class CursorBarrier:
 class MySqlBarrier(CursorBarrier):
     """An aiomysql connection to MySQL, MariaDB or TiDB (PROTOCOL §12)."""
 
-    _connection: aiomysql.Connection
+    _connection: "aiomysql.Connection"
 
     async def begin(self) -> None:
         """See BarrierDatabase."""
         # BEGIN inside a transaction would commit what the caller did before.
-        if not self._connection.get_transaction_status():
+        self.joined = bool(self._connection.get_transaction_status())
+        if not self.joined:
             await self._connection.begin()
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
         """See BarrierDatabase."""
+        from pymysql import err as mysql_errors  # aiomysql's own
+
         self._row = row
         # Not by cursor.execute: for each duplicate it asks the server once more and emits a Python warning.
         async with self._connection.cursor() as cursor:

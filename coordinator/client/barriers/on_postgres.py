@@ -1,5 +1,6 @@
 """The barrier in PostgreSQL, on an asyncpg connection (PROTOCOL §12)."""
 
+import asyncio
 from typing import Any, Final
 
 from coordinator.client.barriers.databases import (
@@ -33,12 +34,20 @@ class PostgresBarrier:
             "ON CONFLICT DO NOTHING"
         )
         self._transaction: Any = None
+        self._may_begin_yet = False
+        self.joined = False  # see BarrierDatabase
 
     async def begin(self) -> None:
         """See BarrierDatabase."""
-        if not self._connection.is_in_transaction():
+        self.joined = bool(self._connection.is_in_transaction())
+        if not self.joined:
             transaction = self._connection.transaction()
-            await transaction.start()
+            self._may_begin_yet = False
+            try:
+                await transaction.start()
+            except asyncio.CancelledError:
+                self._may_begin_yet = True
+                raise
             self._transaction = transaction
 
     async def insert_ignore(self, row: BarrierRow) -> bool:
@@ -86,5 +95,6 @@ class PostgresBarrier:
                 return
             except asyncpg.InterfaceError:
                 pass  # its COMMIT failed or was cancelled, after which asyncpg's object ends nothing
-        if self._connection.is_in_transaction():
+        # ROLLBACK waits until the server has said what became of a BEGIN that was cancelled.
+        if self._may_begin_yet or self._connection.is_in_transaction():
             await self._connection.execute("ROLLBACK")

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-import aiomysql
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
@@ -13,6 +12,7 @@ from coordinator.client.barriers.databases import (
     KEY_IS,
     BarrierDatabase,
     checked_table,
+    libraries_of,
     lost_row,
     missing_table,
     row_values,
@@ -55,8 +55,17 @@ class SqlAlchemyBarrier:
     The business works with the same session; what it has added is flushed by the commit.
     """
 
-    def __init__(self, session: Owner, connected: Callable[[], Awaitable[Any]], table: str = "") -> None:
-        """session: whose transaction it is. connected: returns its connection."""
+    def __init__(
+        self,
+        session: Owner,
+        connected: Callable[[], Awaitable[Any]],
+        table: str,
+        *,
+        is_open: Callable[[], bool],
+    ) -> None:
+        """session: whose transaction it is, is_open: whether one is. connected: returns its connection."""
+        self._is_open = is_open
+        self.joined = False  # see BarrierDatabase
         self._session = session
         self._connection = connected
         self._table = table
@@ -64,6 +73,7 @@ class SqlAlchemyBarrier:
 
     async def begin(self) -> None:
         """See BarrierDatabase."""
+        self.joined = self._is_open()  # asking a session for its connection begins one
         connection = await self._connection()
         if _commits_each_statement(connection):
             raise InvalidUse(
@@ -80,7 +90,7 @@ class SqlAlchemyBarrier:
         dialect = connection.dialect.name
         table = checked_table(self._table or self._table_of(dialect))
         driver = (await connection.get_raw_connection()).driver_connection
-        if isinstance(driver, aiomysql.Connection):
+        if "aiomysql" in libraries_of(driver):
             # The same connection, in the same transaction, without a Python warning for each duplicate.
             return await MySqlBarrier(driver, table).insert_ignore(row)
         values = ", ".join(f":{name}" for name in _NAMES)
@@ -144,14 +154,14 @@ def sqlalchemy_barrier(connection: object, table: str) -> BarrierDatabase:
     if isinstance(connection, async_scoped_session):
         connection = connection()
     if isinstance(connection, AsyncSession):
-        return SqlAlchemyBarrier(connection, connection.connection, table)
+        return SqlAlchemyBarrier(connection, connection.connection, table, is_open=connection.in_transaction)
     if isinstance(connection, AsyncConnection):
         own = connection
 
         async def itself() -> AsyncConnection:
             return own
 
-        return SqlAlchemyBarrier(own, itself, table)
+        return SqlAlchemyBarrier(own, itself, table, is_open=own.in_transaction)
     raise InvalidUse(
         "the barrier takes an AsyncSession or AsyncConnection of SQLAlchemy, not a "
         f"{type(connection).__qualname__}"

@@ -1,9 +1,7 @@
 """The barrier in SQLite (PROTOCOL §12)."""
 
 import sqlite3
-from typing import Final
-
-import aiosqlite
+from typing import TYPE_CHECKING, Final
 
 from coordinator.client.barriers.databases import (
     COLUMNS,
@@ -16,6 +14,9 @@ from coordinator.client.barriers.databases import (
 )
 from coordinator.client.barriers.rules import BarrierRow
 
+if TYPE_CHECKING:
+    import aiosqlite
+
 SQLITE_TABLE: Final = "barrier"
 MARKS: Final = ("?",) * 4
 
@@ -26,7 +27,7 @@ class SqliteBarrier:
     table: `barrier` unless said otherwise.
     """
 
-    def __init__(self, connection: aiosqlite.Connection, table: str = "") -> None:
+    def __init__(self, connection: "aiosqlite.Connection", table: str = "") -> None:
         self._connection = connection
         self._table = checked_table(table or SQLITE_TABLE)
         self._statement = (

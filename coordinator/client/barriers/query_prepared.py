@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from coordinator.client.barriers.connections import barrier_database
+from coordinator.client.barriers.repeats import Pause, pausing, repeated
 from coordinator.client.barriers.rules import GIVEN_UP, plan_query
 from coordinator.client.errors import Failure
 from coordinator.client.frameworks.request import Source, branch_of
@@ -19,17 +20,26 @@ async def query_prepared(source: Source, connection: Any, *, table: str = "") ->
     source, connection, table: as `barrier` takes them; the barrier row of the sender must lie in this
     database. After Failure the sender cannot commit any more: its row is taken (PROTOCOL §8, §12).
     """
-    branch = branch_of(source)
+    await ask_prepared(branch_of(source), connection, table, pausing)
+
+
+async def ask_prepared(branch: BranchContext, connection: Any, table: str, pause: Pause) -> None:
+    """The same of one branch. pause: between attempts, after a deadlock."""
     row = plan_query(branch)
     database = barrier_database(connection, table)
-    try:
-        await database.begin()
-        inserted = await database.insert_ignore(row)
-        reason = row.reason if inserted else await database.reason_of(row)
-        await database.commit()
-    except BaseException:
-        await database.rollback()
-        raise
+
+    async def attempt() -> str:
+        try:
+            await database.begin()
+            inserted = await database.insert_ignore(row)
+            reason = row.reason if inserted else await database.reason_of(row)
+            await database.commit()
+        except BaseException:
+            await database.rollback()
+            raise
+        return reason
+
+    reason = await repeated(database, attempt, pause)
     if reason == GIVEN_UP:
         raise Failure("the local transaction was never committed", gid=branch.gid)
 

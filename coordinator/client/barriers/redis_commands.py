@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from coordinator.client.barriers.rules import Outcome
 from coordinator.client.errors import InvalidUse
 
 Word: TypeAlias = str | bytes | int | float
+
+
+class RedisClient(Protocol):
+    """A client of redis-py, async or blocking, as far as types tell it from a connection of a database."""
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Run a script."""
+        ...
+
 
 WORDS_MAX: Final = 7000  # of one command: Lua unpacks no more than 8,000 values at once
 

@@ -6,7 +6,7 @@ Every method returns without having waited in the loop.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, scoped_session
 
 from coordinator.client.barriers.databases import BarrierDatabase
@@ -68,7 +68,7 @@ def blocking_sqlalchemy_barrier(connection: object, table: str) -> BarrierDataba
         async def connected() -> _AtOnce:
             return at_once
 
-        return SqlAlchemyBarrier(at_once, connected, table)
+        return SqlAlchemyBarrier(at_once, connected, table, is_open=connection.in_transaction)
     raise InvalidUse(
         "the barrier of blocking code takes a Session or Connection of SQLAlchemy, not a "
         f"{type(connection).__qualname__}"

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from coordinator.client.errors import BarrierError, InvalidUse
+from coordinator.client.extras import brought_by
 from coordinator.discovery.logins import ServerUrl, mysql_password, parse_server_url, shown_url
 
 _CONNECT_SECONDS: Final = 10
@@ -60,9 +61,10 @@ async def create_barrier_table(url: str) -> str:
 
 
 async def _in_mysql(server: ServerUrl) -> None:
-    import aiomysql
-    from pymysql.constants import CLIENT
-    from pymysql.err import MySQLError
+    with brought_by("mysql"):
+        import aiomysql
+        from pymysql.constants import CLIENT
+        from pymysql.err import MySQLError
 
     try:
         connection = await aiomysql.connect(
@@ -87,10 +89,8 @@ async def _in_mysql(server: ServerUrl) -> None:
 
 
 async def _in_postgres(server: ServerUrl) -> None:
-    try:
+    with brought_by("postgres"):
         import asyncpg
-    except ModuleNotFoundError as error:
-        raise InvalidUse("PostgreSQL needs asyncpg: pip install 'dtm-coordinator[postgres]'") from error
 
     try:
         connection = await asyncpg.connect(

@@ -7,9 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from aiohttp.web import StreamResponse
-
-from coordinator.client.barriers.barrier import barrier
+from coordinator.client.barriers.barrier import BarrierTransaction, barrier
+from coordinator.client.frameworks.request import is_of
 from coordinator.client.transport.context import current_branch
 
 T = TypeVar("T")
@@ -20,11 +19,12 @@ def with_barrier(
 ) -> Callable[[Callable[..., Awaitable[T]]], Callable[..., Awaitable[T]]]:
     """Decorate a branch handler: it runs once for each call, with the barrier's row (PROTOCOL §12).
 
-    The handler gets the keyword `connection`, lent by `lend()` (`pool.acquire`, or whatever returns an async
-    context manager). A response other than 200 that it returns rolls back, as an exception does: only 200 is
-    done for the coordinator; so does a code that is set on grpcio's context. repeated: makes the answer of a
-    call that is not to run, a success. The context is `current_branch()`: the framework's adapter must be
-    there. table: as for `barrier`.
+    The handler gets the keyword `connection`, lent by `lend()` (`pool.acquire`, or whatever returns an
+    async context manager). A response other than 200 that it returns rolls back, as an exception does: only
+    200 is done for the coordinator; so does a code that is set on grpcio's context. repeated: makes the
+    answer of a call that is not to run, a success. After a deadlock the handler runs again, in a new local
+    transaction. The context is `current_branch()`: the framework's adapter must be there. table: as for
+    `barrier`.
 
     Example:
         @with_barrier(pool.acquire, repeated=web.Response)
@@ -37,16 +37,21 @@ def with_barrier(
         async def guarded(*arguments: Any, **named: Any) -> T:
             branch = current_branch()
             answer: T
+
+            async def work(transaction: BarrierTransaction[Any]) -> T:
+                nonlocal answer
+                if not transaction.runs:
+                    return repeated()
+                answer = await handler(*arguments, connection=transaction.connection, **named)
+                if is_no_success(answer) or says_no((*arguments, *named.values())):
+                    raise _NotDone
+                return answer
+
             try:
-                async with lend() as connection, barrier(branch, connection, table=table) as transaction:
-                    if not transaction.runs:
-                        return repeated()
-                    answer = await handler(*arguments, connection=connection, **named)
-                    if is_no_success(answer) or says_no((*arguments, *named.values())):
-                        raise _NotDone
+                async with lend() as connection:
+                    return await barrier(branch, connection, table=table).run(work)
             except _NotDone:
-                pass
-            return answer
+                return answer
 
         # FastAPI reads what a request has to bring from here.
         setattr(guarded, "__signature__", signature_without_connection(handler))  # noqa: B010 - mypy
@@ -66,10 +71,10 @@ class _NotDone(Exception):
     """Rolls the barrier back; the handler's own answer goes out."""
 
 
-def is_no_success(answer: object) -> bool:
+def is_no_success(answer: Any) -> bool:
     """True for a response other than 200, of aiohttp or what has `status_code` and `headers` (§2, §10)."""
-    if isinstance(answer, StreamResponse):
-        return answer.status != HTTPStatus.OK
+    if is_of(answer, "aiohttp.web_response"):
+        return bool(answer.status != HTTPStatus.OK)
     status = getattr(answer, "status_code", HTTPStatus.OK) if hasattr(answer, "headers") else HTTPStatus.OK
     return isinstance(status, int) and status != HTTPStatus.OK
 

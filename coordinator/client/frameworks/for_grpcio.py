@@ -111,14 +111,14 @@ def _guarded(method: Method) -> Method:
             try:
                 return await method(request, context)
             except DtmError as error:
-                await context.abort(_CODES[error.grpc_status], shortened(error.message))
+                await context.abort(_CODES[error.grpc_status], shortened(error.told))
 
     def called(request: Any, context: Any) -> Any:
         with as_current(_branch_or_error(context)):
             try:
                 return method(request, context)
             except DtmError as error:
-                context.abort(_CODES[error.grpc_status], shortened(error.message))
+                context.abort(_CODES[error.grpc_status], shortened(error.told))
 
     # An async server runs plain functions in threads; there they are what they are on a blocking one.
     return awaited if inspect.iscoroutinefunction(method) else called

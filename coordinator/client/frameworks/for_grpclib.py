@@ -109,7 +109,7 @@ class BranchServer(Server):
                 with as_current(branch):
                     await method(stream)
             except DtmError as error:
-                raise GRPCError(Status(error.grpc_status), shortened(error.message)) from error
+                raise GRPCError(Status(error.grpc_status), shortened(error.told)) from error
             finally:
                 self._running_calls -= 1
                 if self._running_calls == 0:

@@ -4,16 +4,13 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
-from aiohttp import web
-
 from coordinator.client.errors import InvalidUse, NoBranchContext
 from coordinator.client.transport.context import BranchContext, current_branch
 
 # A BranchContext; an aiohttp request; a Starlette or FastAPI request; a grpclib stream; a grpcio context.
 Source: TypeAlias = Any
 
-_AIOHTTP_KEY: Final = web.RequestKey("branch", BranchContext)
-_ASGI_KEY: Final = "dtm.branch"
+_KEY: Final = "dtm.branch"
 # The call that the running task has asked about, and its branch; grpcio's calls hold nothing by themselves.
 _asked: ContextVar[tuple[Any, BranchContext]] = ContextVar("asked")
 
@@ -24,13 +21,10 @@ def branch_of(source: Source) -> BranchContext:
     source: a BranchContext itself, an aiohttp request, a Starlette or FastAPI request, a grpclib stream or a
     grpcio servicer context. Raises NoBranchContext where it carries none, InvalidUse for anything else.
     """
-    match source:
-        case BranchContext():
-            return source
-        case web.BaseRequest():
-            if _AIOHTTP_KEY not in source:
-                source[_AIOHTTP_KEY] = BranchContext.from_query(source.query)
-            return source[_AIOHTTP_KEY]
+    if isinstance(source, BranchContext):
+        return source
+    if is_of(source, "aiohttp.web_request"):
+        return _of_aiohttp(source)
     if hasattr(source, "scope") and hasattr(source, "query_params"):
         return branch_of_scope(source.scope, source.query_params)
     if hasattr(source, "invocation_metadata"):  # grpcio; pairs, of which the last one counts
@@ -45,9 +39,23 @@ def branch_of(source: Source) -> BranchContext:
 
 def branch_of_scope(scope: Any, query: Mapping[str, str]) -> BranchContext:
     """Return the branch context of an ASGI scope, the same object each time it is asked."""
-    if _ASGI_KEY not in scope:
-        scope[_ASGI_KEY] = BranchContext.from_query(query)
-    found: BranchContext = scope[_ASGI_KEY]
+    if _KEY not in scope:
+        scope[_KEY] = BranchContext.from_query(query)
+    found: BranchContext = scope[_KEY]
+    return found
+
+
+def is_of(thing: object, module: str) -> bool:
+    """Whether its class, or one that it is made from, is of that module, which is not loaded for that."""
+    return any(one.__module__ == module for one in type(thing).__mro__)
+
+
+def _of_aiohttp(request: Any) -> BranchContext:
+    from coordinator.client.frameworks.aiohttp_key import BRANCH_KEY
+
+    if BRANCH_KEY not in request:
+        request[BRANCH_KEY] = BranchContext.from_query(request.query)
+    found: BranchContext = request[BRANCH_KEY]
     return found
 
 

@@ -6,9 +6,9 @@ from typing import Final
 from coordinator.client.errors import DtmError
 from coordinator.client.transport.base import Operation
 from coordinator.client.transport.coordinator import Coordinator
+from coordinator.client.transport.said import rollback_reason_of
 from coordinator.model import Options, TransactionRequest
 
-_REASON_CHARACTERS_MAX: Final = 500
 _CANCELLED_SECONDS: Final = 2.0  # how long a cancelled task may take to say so to the coordinator
 
 
@@ -38,7 +38,7 @@ class GlobalTransaction:
         # Else the process is ending: the coordinator rolls back in time.
 
     async def _abort(self, error: BaseException) -> None:
-        reason = (str(error) or type(error).__name__)[:_REASON_CHARACTERS_MAX]
+        reason = rollback_reason_of(error)
         seconds = _CANCELLED_SECONDS if isinstance(error, asyncio.CancelledError) else None
         try:
             async with asyncio.timeout(seconds):

@@ -1,23 +1,28 @@
 """The two-phase message: calls that surely follow a committed local transaction (PROTOCOL §8)."""
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar, overload
 
 import orjson
 
-from coordinator.client.barriers.redis_commands import RedisCommands
+from coordinator.client.barriers.redis_commands import RedisClient, RedisCommands
 from coordinator.client.barriers.rules import SENDER_BRANCH
 from coordinator.client.errors import InvalidUse
 from coordinator.client.patterns.msg_sender import do_and_submit, sender_of
 from coordinator.client.transport.base import Operation
+from coordinator.client.transport.checks import (
+    check_headers,
+    check_not_sent,
+    check_room_for_step,
+    check_text,
+    check_topic,
+    check_url,
+)
 from coordinator.client.transport.context import BranchContext
 from coordinator.client.transport.coordinator import Coordinator
 from coordinator.client.transport.payload import Payload, encode_step
 from coordinator.client.transport.submitted import Submitted, submitted
 from coordinator.model import Op, Options, Step, TransactionRequest, TransType
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 ConnectionT = TypeVar("ConnectionT")
 T = TypeVar("T")
@@ -44,6 +49,7 @@ class Msg:
         self._delay = delay
         self._steps: list[Step] = []
         self._payloads: list[bytes] = []
+        self._is_sent = False
 
     @property
     def sender(self) -> BranchContext:
@@ -61,19 +67,32 @@ class Msg:
         """
         return BranchContext(self.gid, TransType.MSG, SENDER_BRANCH, Op.MSG)
 
-    def add(self, url: str, payload: Payload = None) -> "Msg":
+    def add(self, url: str, payload: Payload = None, *, headers: Mapping[str, str] | None = None) -> "Msg":
         """Append a call and return the message. url: as §10 writes it, or `topic://name`.
 
-        Raises InvalidUse for a payload that cannot be sent.
+        headers: sent with this call alone, as `Saga.add` says. Raises InvalidUse for a url that cannot be
+        called, a payload that cannot be sent, and when the message has been prepared or submitted.
         """
-        encoded = encode_step(payload, self._coordinator.protocol, len(self._steps), url, self.gid)
-        self._steps.append(Step(action=url))
+        number, protocol = len(self._steps), self._coordinator.protocol
+        check_not_sent(self._is_sent, "message", "call", self.gid)
+        check_room_for_step(number, self.gid)
+        if str(url).startswith(TOPIC_PREFIX):
+            check_topic(url.removeprefix(TOPIC_PREFIX))
+        else:
+            check_url("url", url, protocol)
+        if headers:
+            check_headers("headers", headers, protocol)
+        encoded = encode_step(self._coordinator.encode, payload, number, url, self.gid)
+        self._steps.append(Step(action=url, headers=dict(headers) if headers else None))
         self._payloads.append(encoded)
         return self
 
-    def add_topic(self, topic: str, payload: Payload = None) -> "Msg":
+    def add_topic(
+        self, topic: str, payload: Payload = None, *, headers: Mapping[str, str] | None = None
+    ) -> "Msg":
         """Append a call of every subscriber that the topic has at submit; return the message."""
-        return self.add(TOPIC_PREFIX + topic, payload)
+        check_topic(topic)
+        return self.add(TOPIC_PREFIX + topic, payload, headers=headers)
 
     async def submit(self) -> Submitted:
         """Hand the message in: from now on it is delivered, however long that takes. Safe to repeat.
@@ -82,6 +101,7 @@ class Msg:
         Ongoing when that takes longer (or is delayed). Raises Failure when it was given up before (its
         query_prepared said no), Unreachable, and DtmError, for instance for an unknown topic.
         """
+        self._is_sent = True
         await self._coordinator.operate(Operation.SUBMIT, self._request())
         return submitted(self.gid, self._options)
 
@@ -97,15 +117,17 @@ class Msg:
                 "was committed: dtm.msg(query_prepared=…)",
                 gid=self.gid,
             )
+        self._is_sent = True
         await self._coordinator.operate(Operation.PREPARE, self._request())
 
     async def abort(self, reason: str = "") -> None:
         """Give a prepared message up. Raises Failure when it is submitted already, Unreachable."""
+        check_text("reason", reason)
         await self._coordinator.operate(Operation.ABORT, self._request(reason))
 
     @overload
     async def do_and_submit(
-        self, connection: "Redis", business: Callable[[RedisCommands], Awaitable[T]]
+        self, connection: RedisClient, business: Callable[[RedisCommands], Awaitable[T]]
     ) -> T: ...
 
     @overload

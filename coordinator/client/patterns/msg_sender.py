@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from coordinator.client.barriers.barrier import Barrier
+from coordinator.client.barriers.barrier import Barrier, BarrierTransaction
 from coordinator.client.barriers.on_redis import (
     RedisBarrier,
     is_async_redis,
@@ -62,10 +62,13 @@ class DatabaseSender(Generic[ConnectionT]):
 
     async def run(self, business: Callable[[ConnectionT], Awaitable[T]]) -> T:
         """Do the business behind the barrier. Raises NotFirst, and what business raises."""
-        async with self._barrier as transaction:
+
+        async def work(transaction: BarrierTransaction[ConnectionT]) -> T:
             if not transaction.runs:
                 raise NotFirst(await self._barrier.own_reason())
             return await business(transaction.connection)
+
+        return await self._barrier.run(work)
 
 
 class RedisSender:

@@ -1,11 +1,19 @@
 """The saga builder: steps that are done one after the other, or undone (PROTOCOL §6)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import orjson
 
 from coordinator.client.errors import InvalidUse
 from coordinator.client.transport.base import Operation
+from coordinator.client.transport.checks import (
+    check_headers,
+    check_not_sent,
+    check_room_for_step,
+    check_url,
+    wrong,
+)
 from coordinator.client.transport.coordinator import Coordinator
 from coordinator.client.transport.payload import Payload, encode_step
 from coordinator.client.transport.submitted import Submitted, submitted
@@ -29,26 +37,36 @@ class Saga:
         self._steps: list[Step] = []
         self._payloads: list[bytes] = []
         self._orders: dict[int, list[int]] = {}
+        self._is_sent = False
 
     def add(
-        self, action: str, compensate: str = "", payload: Payload = None, *, after: Iterable[int] = ()
+        self,
+        action: str,
+        compensate: str = "",
+        payload: Payload = None,
+        *,
+        after: Iterable[int] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> "Saga":
         """Append a step and return the saga, so that calls can be chained.
 
         action, compensate: urls as §10 writes them; an empty one counts as success. payload: given to both,
-        see `encode_payload`. after: numbers of earlier steps, counted from 0, that must have succeeded first;
-        they matter with `concurrent=True`, since without it a step waits for the one before it anyway. Raises
-        InvalidUse for a payload that cannot be sent and for a step that is not there yet.
+        see `encode_json`. after: numbers of earlier steps, counted from 0, that must have succeeded first;
+        they matter with `concurrent=True`, since without it a step waits for the one before it anyway.
+        headers: sent with these two calls alone, before branch_headers; only our own coordinator can
+        (submit raises InvalidUse for another). Raises InvalidUse for a url that cannot be called, a payload
+        that cannot be sent, a step that is not there yet, and when the saga has been submitted.
         """
-        number = len(self._steps)
-        wanted = sorted(set(after))
-        unknown = [earlier for earlier in wanted if not 0 <= earlier < number]
-        if unknown:
-            raise InvalidUse(
-                f"step {number} cannot come after {unknown}: add those steps before it, counted from 0"
-            )
-        encoded = encode_step(payload, self._coordinator.protocol, number, action, self.gid)
-        self._steps.append(Step(action=action, compensate=compensate))
+        number, protocol = len(self._steps), self._coordinator.protocol
+        check_not_sent(self._is_sent, "saga", "step", self.gid)
+        check_room_for_step(number, self.gid)
+        check_url("action", action, protocol, may_be_empty=True)
+        check_url("compensate", compensate, protocol, may_be_empty=True)
+        if headers:
+            check_headers("headers", headers, protocol)
+        wanted = _numbers(after, number)
+        encoded = encode_step(self._coordinator.encode, payload, number, action, self.gid)
+        self._steps.append(Step(action, compensate, dict(headers) if headers else None))
         self._payloads.append(encoded)
         if wanted:
             self._orders[number] = wanted
@@ -63,6 +81,7 @@ class Saga:
         whether the saga may be stored), DtmError with the coordinator's answer when it could not take the
         saga.
         """
+        self._is_sent = True
         await self._coordinator.operate(Operation.SUBMIT, self._request())
         return submitted(self.gid, self._options)
 
@@ -83,3 +102,18 @@ class Saga:
             return ""
         orders = {str(number): earlier for number, earlier in self._orders.items()}
         return orjson.dumps({"concurrent": self._options.concurrent, "orders": orders}).decode()
+
+
+def _numbers(after: Any, number: int) -> list[int]:
+    """The earlier steps that step `number` waits for. Raises InvalidUse."""
+    if isinstance(after, (int, str)) or not isinstance(after, Iterable):
+        raise wrong("after", after, "give the numbers of earlier steps, such as [0]")
+    given = list(after)
+    if any(not isinstance(one, int) or isinstance(one, bool) for one in given):
+        raise wrong("after", given, "the numbers of steps are ints, counted from 0")
+    wanted = sorted(set(given))
+    if unknown := [earlier for earlier in wanted if not 0 <= earlier < number]:
+        raise InvalidUse(
+            f"step {number} cannot come after {unknown}: add those steps before it, counted from 0"
+        )
+    return wanted

@@ -1,288 +1,288 @@
 """A workflow while it runs: ordinary code, whose steps are remembered and undone (PROTOCOL §7)."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import random
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID, uuid4
 
-import orjson
-
-from coordinator.client.errors import DtmError, Failure, InvalidUse, Ongoing
-from coordinator.client.patterns.workflow_progress import ProgressLog
+from coordinator.client.patterns import workflow_nested as nested
+from coordinator.client.patterns.workflow_places import Places
+from coordinator.client.patterns.workflow_policy import Retry, check_timeout, within
+from coordinator.client.patterns.workflow_rows import Step, from_json, function_name, named, to_json, url_name
+from coordinator.client.patterns.workflow_run import Act, Later, Run
+from coordinator.client.patterns.workflow_xa import XaStep
 from coordinator.client.transport.branch_calls import BranchAnswer, BranchCall
+from coordinator.client.transport.checks import check_url_called_from_here, wrong
 from coordinator.client.transport.context import BranchContext
 from coordinator.client.transport.coordinator import Coordinator
-from coordinator.client.transport.payload import Payload, as_json, encode_payload
-from coordinator.client.xa.branch import Connect, end_prepared, open_xa, xa_row
-from coordinator.client.xa.databases import DuplicateId, XaDatabase
-from coordinator.model import BranchStatus, Op, Options, TransType
+from coordinator.client.transport.options import headers_of_call
+from coordinator.client.transport.payload import Payload
+from coordinator.client.xa.branch import Connect
+from coordinator.model import Op, Options, TransType, later
 
-BUSINESS: Final = "business"  # the op of what an XA step has done before it is prepared (§1)
-
-Act = Callable[[], Awaitable[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Later:
-    """What a step leaves for the end: how it is confirmed and how it is undone, None for nothing."""
-
-    branch_id: str
-    commit: Act | None
-    rollback: Act | None
+T = TypeVar("T")
+Data = TypeVar("Data")
+Result = TypeVar("Result")
+Data_contra = TypeVar("Data_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Workflow:
     """What a workflow function works with: `async def register(wf: Workflow, data)` (PROTOCOL §7).
 
     The function is run again from its beginning after a crash, and the steps that were recorded are not done
-    again, so it must take the same way each time: what may differ (time, random numbers, reads) belongs in a
-    `do`. Steps may run at once (`asyncio.gather(wf.do(a), wf.do(b))`), two chains of steps may not: they are
+    again, so it must take the same way each time: what may differ (reads of a database) belongs in a `do`.
+    Steps may run at once (`asyncio.gather(wf.do(a), wf.do(b))`), two chains of steps may not: they are
     numbered as they begin, and the numbers must be the same each time. A step that raises Failure undoes the
     steps before it, in reverse, unless the function catches it; the failed step itself is not undone. Any
     other exception leaves the workflow open, and the coordinator has it run again later.
+
+    A step is recorded with its name: that of its function, the path of its url, or `name`. Where another step
+    comes to its place when the function is run again, that is a Mismatch. What a step returns has room for
+    65,535 bytes; one that returns more counts as done and the workflow is rolled back with it, raising
+    InvalidUse, unless Workflows have a place for it (`external`).
     """
 
-    def __init__(self, coordinator: Coordinator, gid: str, options: Options, log: ProgressLog) -> None:
-        self.gid = gid
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        options: Options,
+        run: Run,
+        places: Places,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.gid = run.gid
         self._coordinator = coordinator
         self._options = options
-        self._log = log
-        self._root = BranchContext(gid, TransType.WORKFLOW, "", "")
-        self._later: list[_Later] = []
-        self._unknown: dict[str, BaseException] = {}  # steps whose result nobody knows
-        self._function_task = asyncio.current_task()
-        self._begun: dict[asyncio.Task[Any], int] = {}  # steps, of each task beside the function's own
-        self._running = 0
-        self._over = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._run = run
+        self._places = places
+        self._now = now
 
-    async def saga(self, action: str, compensate: str = "", payload: Payload = None) -> BranchAnswer:
+    async def saga(
+        self,
+        action: str,
+        compensate: str = "",
+        payload: Payload = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        name: str = "",
+        timeout: float = 0.0,
+        retry: Retry | None = None,
+    ) -> BranchAnswer:
         """Call `action`, undone by `compensate` (op `rollback`); return its answer.
 
-        Raises Failure when it says no, Ongoing, DtmError when it is not known whether it was done.
+        headers: sent with the calls of this step, before those of the execution. timeout: seconds for each
+        call of it; 0: request_timeout of the execution, or the time-out of the `Dtm`. retry: how often it is
+        called at once where it is not known whether it was done; None: once. Raises Failure when it
+        says no, Ongoing, DtmError when it is not known whether it was done, InvalidUse for what cannot be
+        called or sent.
         """
-        return await self._call_step(payload, action, confirm="", undo=compensate)
+        how = _Call(name, headers, timeout, retry)
+        return await self._call_step("saga", how, payload, action, confirm="", undo=compensate)
 
-    async def tcc(self, payload: Payload, try_url: str, confirm_url: str, cancel_url: str) -> BranchAnswer:
+    async def tcc(
+        self,
+        payload: Payload,
+        try_url: str,
+        confirm_url: str,
+        cancel_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        name: str = "",
+        timeout: float = 0.0,
+        retry: Retry | None = None,
+    ) -> BranchAnswer:
         """Call try; confirm follows when the workflow succeeds, cancel when it fails; return try's answer.
 
-        The branch sees them as `action`, `commit` and `rollback`. Raises as `saga`.
+        The branch sees them as `action`, `commit` and `rollback`. The rest is as of `saga`.
         """
-        return await self._call_step(payload, try_url, confirm=confirm_url, undo=cancel_url)
+        how = _Call(name, headers, timeout, retry)
+        return await self._call_step("tcc", how, payload, try_url, confirm=confirm_url, undo=cancel_url)
 
     async def do(
         self,
-        function: Callable[[BranchContext], Awaitable[Any]],
+        function: Callable[[BranchContext], Awaitable[T]],
         *,
         rollback: Callable[[BranchContext], Awaitable[object]] | None = None,
-    ) -> Any:
+        name: str = "",
+        timeout: float = 0.0,
+        retry: Retry | None = None,
+    ) -> T:
         """Run a function of this process, once it is recorded never again; return its result.
 
-        function, rollback: get the branch context, for `barrier`. The result must be something that JSON can
-        say, and comes back as JSON gives it back. A crash between the function and its record runs it again:
-        use the barrier for what must not happen twice. Raises what function raises.
+        function, rollback: get the branch context, for `barrier`. timeout: seconds, after which it is
+        cancelled; 0: none. retry: how often it is run at once where it raises; None: once. The result must
+        be something that JSON can say, and comes back as JSON gives it back. A crash between the function and
+        its record runs it again: use the barrier for what must not happen twice. Raises what function raises.
         """
-        branch_id = self._next_branch_id()
+        check_timeout(timeout)
+        step = self._places.next(named("do", name, function_name(function)))
 
         async def act() -> bytes:
-            return to_json(await function(self._branch(branch_id, Op.ACTION)), "result")
+            if retry is None and not timeout:  # as most are
+                return to_json(await function(self._branch(step, Op.ACTION)), "result")
+            result = await within(timeout, retry, lambda: function(self._branch(step, Op.ACTION)))
+            return to_json(result, "result")
 
         async def undo() -> bytes:
             assert rollback is not None
-            await rollback(self._branch(branch_id, Op.ROLLBACK))
+            await rollback(self._branch(step, Op.ROLLBACK))
             return b""
 
-        later = _Later(branch_id, commit=None, rollback=undo if rollback else None)
-        return from_json(await self._step(later, act))
+        later = Later(step, rollback=undo if rollback else None)
+        result: T = from_json(await self._run.step(later, act))
+        return result
 
     async def xa(
-        self, connect: Connect, business: Callable[[Any], Awaitable[Any]], *, table: str = ""
-    ) -> Any:
+        self,
+        connect: Connect,
+        business: Callable[[Any], Awaitable[T]],
+        *,
+        table: str = "",
+        name: str = "",
+    ) -> T:
         """Run `business(connection)` in a transaction that is prepared now and ended with the workflow.
 
         connect, table: as `Dtm.xa_branch` takes them. Returns what business returned, as JSON gives it back;
         after a crash it may be that of an earlier attempt. Raises what business raises.
         """
-        branch_id = self._next_branch_id()
+        place = self._places.next(named("xa", name, function_name(business)))
+        step = XaStep(self._run.log, self.gid, place, connect, table, business)
+        result: T = from_json(await self._run.step(step.later, step.act))
+        return result
 
-        async def end(op: Op) -> bytes:
-            _, database = await open_xa(connect, table)
-            try:
-                row = xa_row(self._branch(branch_id, op), op)
-                await end_prepared(database, self._xid(branch_id), row)
-            finally:
-                await database.close()
-            return b""
+    async def patched(self, name: str) -> bool:
+        """Whether a change of the function counts for this workflow: not for one that was past it before.
 
+        What was begun with the older code, and has recorded steps behind this place, goes on by the older
+        way; all others by the newer. The answer is recorded, and stays. name: of the change, once for each.
+
+        Example:
+            if await wf.patched("ask-the-warehouse"):
+                await wf.saga(f"{warehouse}/reserve", f"{warehouse}/release", data)
+        """
+        return await self._run.patched(self._places, name)
+
+    async def sleep(self, seconds: float, *, name: str = "") -> None:
+        """Sleep so long, durably: for a moment or a month (PROTOCOL §7).
+
+        Nothing of the workflow is kept in memory meanwhile. The coordinator calls back when the time is over,
+        whichever process answers then, a few seconds late at most. `execute` raises Ongoing. Raises
+        InvalidUse for a server that cannot do that, as one in Go.
+        """
+        check_timeout(seconds)
+        await self.sleep_until(later(self._now(), seconds), name=name)
+
+    async def sleep_until(self, moment: datetime, *, name: str = "") -> None:
+        """The same until a moment, which is past at once where it has passed. moment: aware."""
+        if moment.tzinfo is None:
+            raise wrong("moment", moment, "give a datetime with a time zone, such as datetime.now(UTC)")
+        await self._run.sleep(self._places, named("sleep", name, ""), moment, self._now)
+
+    async def now(self) -> datetime:
+        """The time when this step was first done, in UTC; recorded."""
+        return datetime.fromisoformat(
+            await self._drawn("now", lambda: self._now().astimezone(UTC).isoformat())
+        )
+
+    async def random(self) -> float:
+        """A random number, 0 <= it < 1, the same in each run; recorded."""
+        return await self._drawn("random", random.SystemRandom().random)
+
+    async def uuid(self) -> UUID:
+        """A random UUID, the same in each run; recorded."""
+        return UUID(await self._drawn("uuid", lambda: str(uuid4())))
+
+    async def run_in_parallel(self, *chains: "Callable[[Workflow], Awaitable[T]]", name: str = "") -> list[T]:
+        """Run chains of steps at once, each with a workflow of its own to work with; return their results.
+
+        Their steps are numbered by chain, so that it does not matter which is faster. All are run to their
+        end; then the first one's Failure is raised, or what another raised. The last chain is undone first.
+
+        Example:
+            hotel, flight = await wf.run_in_parallel(book_hotel, book_flight)
+        """
+        inner = [self._chain(one) for one in chains]
+        return await nested.in_parallel(self._run, self._places, named("parallel", name, ""), inner)
+
+    async def child(self, workflow: "WorkflowFunction[Data, Result]", data: Data) -> Result:
+        """Run another workflow function inside of this one: one transaction, whose end counts for all.
+
+        data, and what it returns: as of `execute`, of any size. Where it raises Failure its own steps are
+        undone before that is raised here, so that this function may catch it and go on.
+        """
+        name = named("child", "", workflow.name)
+        encoded = to_json(data, "data")
+        chain = self._chain(lambda inner: workflow.function(inner, from_json(encoded)))
+        result: Result = from_json(
+            to_json(await nested.inside(self._run, self._places, name, chain), "result")
+        )
+        return result
+
+    def _chain(self, function: "Callable[[Workflow], Awaitable[T]]") -> "Callable[[str], Awaitable[T]]":
+        """Return what runs the function with the places of this prefix; in the task that calls it."""
+
+        def run(prefix: str) -> Awaitable[T]:
+            places = Places(self.gid, prefix)
+            return function(Workflow(self._coordinator, self._options, self._run, places, self._now))
+
+        return run
+
+    async def _drawn(self, kind: str, draw: Callable[[], T]) -> T:
         async def act() -> bytes:
-            connection, database = await open_xa(connect, table)
-            try:
-                return await self._prepare_xa(database, branch_id, lambda: business(connection))
-            finally:
-                await database.close()
+            return to_json(draw(), "result")
 
-        later = _Later(branch_id, commit=lambda: end(Op.COMMIT), rollback=lambda: end(Op.ROLLBACK))
-        return from_json(await self._step(later, act))
+        result: T = from_json(await self._run.step(Later(self._places.next(kind)), act))
+        return result
 
-    async def returned(self) -> None:
-        """The function has ended, however: wait for its steps that still run, and let no other begin.
+    async def _call_step(
+        self, kind: str, how: "_Call", payload: Payload, url: str, *, confirm: str, undo: str
+    ) -> BranchAnswer:
+        check_url_called_from_here("url", url)
+        for later_url in (confirm, undo):
+            if later_url != "":
+                check_url_called_from_here("url", later_url)
+        check_timeout(how.timeout)
+        headers = headers_of_call(self._options, how.headers, url)
+        encoded = self._coordinator.encode(payload)
+        step = self._places.next(named(kind, how.name, url_name(url)))
 
-        What begins later would be neither undone nor waited for, and run beside the next attempt. For
-        `Workflows`.
-        """
-        self._over = True
-        await self._idle.wait()
+        seconds = how.timeout or self._options.request_timeout
 
-    async def finish(self, failure: Failure | None) -> None:
-        """Confirm or undo what the steps left, last first. For `Workflows`.
+        def call(op: Op, to: str, retry: Retry | None = None) -> Act:
+            asked = BranchCall(to, encoded, self.gid, TransType.WORKFLOW, step.branch_id, op, headers=headers)
 
-        Raises DtmError where one of them does not succeed: it is done again later.
-        """
-        if failure is None:
-            for unknown in self._unknown.values():
-                raise unknown  # the function swallowed it, but nobody knows what the step did
-        for later in reversed(self._later):
-            op = Op.COMMIT if failure is None else Op.ROLLBACK
-            act = later.commit if failure is None else later.rollback
-            if act is None:
-                continue
-            try:
-                await self._log.recorded(later.branch_id, op, _never_failing(act))
-            except Failure as refused:
-                raise DtmError(
-                    f"{op} of step {later.branch_id} said no, which it cannot: {refused}", gid=self.gid
-                ) from refused
+            async def once() -> bytes:
+                return (await self._coordinator.call_branch(asked, seconds)).body
 
-    async def _call_step(self, payload: Payload, url: str, *, confirm: str, undo: str) -> BranchAnswer:
-        branch_id = self._next_branch_id()
-        encoded = encode_payload(payload, self._coordinator.protocol)
+            return lambda: within(0, retry, once)
 
-        def call(op: Op, to: str) -> Act:
-            async def act() -> bytes:
-                return (await self._call(branch_id, op, to, encoded)).body
-
-            return act
-
-        later = _Later(
-            branch_id,
+        later = Later(
+            step,
             commit=call(Op.COMMIT, confirm) if confirm else None,
             rollback=call(Op.ROLLBACK, undo) if undo else None,
         )
-        return BranchAnswer(await self._step(later, call(Op.ACTION, url)))
+        return BranchAnswer(await self._run.step(later, call(Op.ACTION, url, how.retry), url))
 
-    async def _call(self, branch_id: str, op: Op, url: str, payload: bytes) -> BranchAnswer:
-        headers: Mapping[str, str] = self._options.branch_headers
-        call = BranchCall(url, payload, self.gid, TransType.WORKFLOW, branch_id, op, headers=headers)
-        return await self._coordinator.call_branch(call, self._options.request_timeout)
-
-    async def _step(self, later: _Later, act: Act) -> bytes:
-        """Do the action of a step; what it leaves for the end counts unless it definitely failed."""
-        if self._over:
-            raise DtmError(
-                f"workflow {self.gid}: its function has ended, so step {later.branch_id} is not begun: await "
-                "all steps before it returns or raises (asyncio.TaskGroup does)",
-                gid=self.gid,
-            )
-        self._later.append(later)
-        async with self._counted():
-            try:
-                return await self._log.recorded(later.branch_id, Op.ACTION, act)
-            except Failure:
-                self._later.remove(later)
-                raise
-            except BaseException as error:
-                self._unknown[later.branch_id] = error
-                raise
-
-    @asynccontextmanager
-    async def _counted(self) -> AsyncIterator[None]:
-        self._running += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if self._running == 0:
-                self._idle.set()
-
-    async def _prepare_xa(self, database: XaDatabase, branch_id: str, business: Any) -> bytes:
-        xid = self._xid(branch_id)
-        done_before = self._log.find(branch_id, BUSINESS)
-        try:
-            inserted = await self._begin_xa(database, branch_id)
-        except DuplicateId as error:
-            # An attempt that died between its prepare and its record; or one that still lives.
-            if done_before is not None and await database.is_prepared(xid):
-                return done_before
-            raise Ongoing(f"XA step {branch_id} is being done by another process", gid=self.gid) from error
-        try:
-            if not inserted:
-                raise DtmError(f"XA step {branch_id} has been ended by another process", gid=self.gid)
-            data = to_json(await business(), "result")
-            if done_before is None:
-                await self._log.record(branch_id, BUSINESS, BranchStatus.SUCCEED, data)
-        except BaseException:
-            await database.abandon(xid)
-            raise
-        await database.prepare(xid)
-        return data
-
-    async def _begin_xa(self, database: XaDatabase, branch_id: str) -> bool:
-        """Begin; return whether this is the first to have come. Raises DuplicateId, with nothing begun."""
-        xid = self._xid(branch_id)
-        await database.begin(xid)
-        try:
-            return await database.insert_ignore(xa_row(self._branch(branch_id, Op.ACTION), Op.ACTION))
-        except BaseException:
-            await database.abandon(xid)
-            raise
-
-    def _next_branch_id(self) -> str:
-        """Return the id of the next step; raises InvalidUse where it depends on which of two is faster."""
-        task = asyncio.current_task()
-        if task is not None and task is not self._function_task:
-            if task not in self._begun:
-                self._begun = {one: steps for one, steps in self._begun.items() if not one.done()}
-            self._begun[task] = self._begun.get(task, 0) + 1
-            if self._begun[task] > 1 and sum(steps > 1 for steps in self._begun.values()) > 1:
-                raise InvalidUse(
-                    f"workflow {self.gid}: two chains of steps run at once, so that a step's number, by "
-                    "which its result is found again after a crash, depends on which is faster: run one "
-                    "after the other, or only single steps at once",
-                    gid=self.gid,
-                )
-        return self._root.next_branch_id()
-
-    def _branch(self, branch_id: str, op: Op) -> BranchContext:
-        return BranchContext(self.gid, TransType.WORKFLOW, branch_id, op)
-
-    def _xid(self, branch_id: str) -> str:
-        return f"{self.gid}-{branch_id}"
+    def _branch(self, step: Step, op: Op) -> BranchContext:
+        return BranchContext(self.gid, TransType.WORKFLOW, step.branch_id, op)
 
 
-def _never_failing(act: Act) -> Act:
-    async def acting() -> bytes:
-        try:
-            return await act()
-        except Failure as refused:
-            # Not recorded: it is called again.
-            raise DtmError(f"a commit or rollback said no: {refused}", gid=refused.gid) from refused
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """How a step is called, as it was given."""
 
-    return acting
-
-
-def to_json(value: Any, what: str) -> bytes:
-    """Return the JSON that `from_json` reads, nothing for None. Raises InvalidUse, saying what has none."""
-    return b"" if value is None else as_json(value, what)
+    name: str
+    headers: Mapping[str, str] | None
+    timeout: float
+    retry: Retry | None
 
 
-def from_json(data: bytes) -> Any:
-    """Return the value. Raises DtmError for what is no JSON."""
-    if not data:
-        return None
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise DtmError(f"not JSON: {data[:200]!r}") from error
+@dataclass(frozen=True)  # slots and type arguments do not go together: WorkflowFunction[int, str](…)
+class WorkflowFunction(Generic[Data_contra, Result_co]):
+    """A function that is a workflow, and the name by which the coordinator calls it back (PROTOCOL §7)."""
+
+    name: str
+    function: Callable[[Workflow, Data_contra], Awaitable[Result_co]]

@@ -17,12 +17,14 @@ from coordinator.client.sync.decorator import with_barrier
 from coordinator.client.sync.dtm import Dtm
 from coordinator.client.sync.patterns import Msg, Saga, Tcc, Xa
 from coordinator.client.sync.redis_barrier import RedisBarrier, redis_query_prepared
-from coordinator.client.sync.workflows import Workflow, WorkflowFunction, Workflows, workflow
+from coordinator.client.sync.workflow import Workflow, WorkflowFunction
+from coordinator.client.sync.workflows import External, Workflows, workflow
 from coordinator.client.sync.xa_branch import XaBranch
 
 __all__ = [
     "Barrier",
     "Dtm",
+    "External",
     "Msg",
     "RedisBarrier",
     "Saga",

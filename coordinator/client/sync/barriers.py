@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from coordinator.client.barriers import barrier as _barrier
 from coordinator.client.barriers import query_prepared as _query_prepared
+from coordinator.client.barriers.repeats import pausing_in_thread
 from coordinator.client.frameworks.for_wsgi import blocking_branch_of
 from coordinator.client.frameworks.request import Source
 from coordinator.client.portal import at_once
@@ -21,12 +22,24 @@ class Barrier(Generic[ConnectionT]):
 
     def __init__(self, branch: BranchContext, connection: ConnectionT, table: str) -> None:
         self._connection = connection
-        self._barrier = _barrier.Barrier(branch, blocking_database(connection, table))
+        self._barrier = _barrier.Barrier(
+            branch, blocking_database(connection, table), pause=pausing_in_thread
+        )
 
     def call(self, business: Callable[[ConnectionT], T]) -> T | None:
-        """Run `business(connection)` if this call is the first of its kind, and commit both together."""
-        with self as transaction:
-            return business(self._connection) if transaction.runs else None
+        """Run `business(connection)` if this call is the first of its kind, and commit both together.
+
+        After a deadlock it runs again.
+        """
+        return self.run(lambda transaction: business(self._connection) if transaction.runs else None)
+
+    def run(self, work: Callable[[_barrier.BarrierTransaction[ConnectionT]], T]) -> T:
+        """Run `work(transaction)` in the local transaction, `runs` or not; after a deadlock again."""
+
+        async def working(transaction: _barrier.BarrierTransaction[Any]) -> T:
+            return work(_barrier.BarrierTransaction(self._connection, transaction.outcome))
+
+        return at_once(self._barrier.run(working))
 
     def __enter__(self) -> _barrier.BarrierTransaction[ConnectionT]:
         transaction = at_once(self._barrier.__aenter__())
@@ -61,4 +74,4 @@ def query_prepared(source: Source, connection: Any, *, table: str = "") -> None:
     Raises Failure when it never will be, and what `barrier` raises.
     """
     database = blocking_database(connection, table)
-    at_once(_query_prepared.query_prepared(blocking_branch_of(source), database))
+    at_once(_query_prepared.ask_prepared(blocking_branch_of(source), database, "", pausing_in_thread))

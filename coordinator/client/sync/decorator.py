@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from coordinator.client.barriers.barrier import BarrierTransaction
 from coordinator.client.barriers.with_barrier import is_no_success, says_no
 from coordinator.client.errors import NoBranchContext
 from coordinator.client.frameworks.for_wsgi import blocking_branch_of, request_among
@@ -49,16 +50,21 @@ def with_barrier(
             source = request_among(arguments) if request is None else request
             branch = _branch_of(source)
             answer: T
+
+            def work(transaction: BarrierTransaction[Any]) -> T:
+                nonlocal answer
+                if not transaction.runs:
+                    return repeated()
+                answer = handler(*arguments, connection=transaction.connection, **named)
+                if _refuses(answer, source) or says_no((*arguments, *named.values())):
+                    raise _NotDone
+                return answer
+
             try:
-                with lend() as connection, barrier(branch, connection, table=table) as transaction:
-                    if not transaction.runs:
-                        return repeated()
-                    answer = handler(*arguments, connection=connection, **named)
-                    if _refuses(answer, source) or says_no((*arguments, *named.values())):
-                        raise _NotDone
+                with lend() as connection:
+                    return barrier(branch, connection, table=table).run(work)
             except _NotDone:
-                pass
-            return answer
+                return answer
 
         return guarded
 

@@ -1,9 +1,10 @@
 """`Dtm` for blocking code: the async one, in a thread of its own."""
 
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self, Unpack
-
-from opentelemetry.trace import TracerProvider
 
 from coordinator.client import dtm as _dtm
 from coordinator.client.errors import InvalidUse
@@ -14,7 +15,9 @@ from coordinator.client.sync.patterns import Msg, Saga, Tcc, Xa
 from coordinator.client.sync.xa_branch import XaBranch
 from coordinator.client.transport.base import without_secrets
 from coordinator.client.transport.options import TransactionOptions
-from coordinator.client.transport.query import TransactionView
+from coordinator.client.transport.payload import Encoder
+from coordinator.client.transport.query import TransactionPage, TransactionView
+from coordinator.client.transport.tracing import TracerProvider
 from coordinator.client.xa import branch as _xa_branch
 from coordinator.client.xa.blocking import Connect, open_in_caller
 
@@ -27,9 +30,18 @@ class Dtm:
     """
 
     def __init__(
-        self, url: str, *, timeout: float = 10.0, tracer_provider: TracerProvider | None = None
+        self,
+        url: str | Sequence[str],
+        *,
+        timeout: float = 10.0,
+        token: str = "",
+        tls: SSLContext | None = None,
+        tracer_provider: TracerProvider | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
-        self._dtm = _dtm.Dtm(url, timeout=timeout, tracer_provider=tracer_provider)
+        self._dtm = _dtm.Dtm(
+            url, timeout=timeout, token=token, tls=tls, tracer_provider=tracer_provider, encoder=encoder
+        )
         self._opened: Portal | None = None
 
     def __enter__(self) -> Self:
@@ -74,12 +86,18 @@ class Dtm:
         *,
         retry_limit: int = 0,
         concurrent: bool = False,
+        failure_statuses: Collection[int] = (),
         **options: Unpack[TransactionOptions],
     ) -> Saga:
         """Begin a saga."""
-        return Saga(
-            self._entered.saga(gid, retry_limit=retry_limit, concurrent=concurrent, **options), self.portal
+        made = self._entered.saga(
+            gid,
+            retry_limit=retry_limit,
+            concurrent=concurrent,
+            failure_statuses=failure_statuses,
+            **options,
         )
+        return Saga(made, self.portal)
 
     def msg(
         self,
@@ -144,6 +162,36 @@ class Dtm:
     def query(self, gid: str) -> TransactionView | None:
         """Return what is stored of a transaction, None when the gid is unknown."""
         return self.portal.call(lambda: self._dtm.query(gid))
+
+    def list(
+        self,
+        *,
+        status: str = "",
+        trans_type: str = "",
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        limit: int = 100,
+        position: str = "",
+    ) -> TransactionPage:
+        """Return a page of transactions, newest first."""
+        return self.portal.call(
+            lambda: self._dtm.list(
+                status=status,
+                trans_type=trans_type,
+                created_from=created_from,
+                created_until=created_until,
+                limit=limit,
+                position=position,
+            )
+        )
+
+    def stop(self, gid: str) -> None:
+        """Give a transaction up."""
+        self.portal.call(lambda: self._dtm.stop(gid))
+
+    def retry(self, gid: str) -> None:
+        """Make a transaction due now."""
+        self.portal.call(lambda: self._dtm.retry(gid))
 
     def wait(self, gid: str, *, timeout: float = 30.0) -> TransactionView:
         """Return the transaction as soon as it is final."""

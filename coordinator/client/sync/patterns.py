@@ -1,14 +1,14 @@
 """Saga, message, TCC and XA for blocking code (PROTOCOL §5-§8)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from coordinator.client.barriers import barrier as _barrier
 from coordinator.client.barriers.blocking import InCaller
 from coordinator.client.barriers.on_redis import is_async_redis, is_blocking_redis
 from coordinator.client.barriers.redis_blocking import redis_in_caller
-from coordinator.client.barriers.redis_commands import RedisCommands
+from coordinator.client.barriers.redis_commands import RedisClient, RedisCommands
 from coordinator.client.errors import Unreachable
 from coordinator.client.patterns import msg as _msg
 from coordinator.client.patterns import saga as _saga
@@ -21,9 +21,6 @@ from coordinator.client.transport.branch_calls import BranchAnswer
 from coordinator.client.transport.context import BranchContext
 from coordinator.client.transport.payload import Payload
 from coordinator.client.transport.submitted import Submitted
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 T = TypeVar("T")
 ConnectionT = TypeVar("ConnectionT")
@@ -39,10 +36,16 @@ class Saga:
         self.gid = saga.gid
 
     def add(
-        self, action: str, compensate: str = "", payload: Payload = None, *, after: Iterable[int] = ()
+        self,
+        action: str,
+        compensate: str = "",
+        payload: Payload = None,
+        *,
+        after: Iterable[int] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> "Saga":
         """Append a step and return the saga."""
-        self._saga.add(action, compensate, payload, after=after)
+        self._saga.add(action, compensate, payload, after=after, headers=headers)
         return self
 
     def submit(self) -> Submitted:
@@ -58,14 +61,16 @@ class Msg:
         self._portal = portal
         self.gid = msg.gid
 
-    def add(self, url: str, payload: Payload = None) -> "Msg":
+    def add(self, url: str, payload: Payload = None, *, headers: Mapping[str, str] | None = None) -> "Msg":
         """Append a call and return the message."""
-        self._msg.add(url, payload)
+        self._msg.add(url, payload, headers=headers)
         return self
 
-    def add_topic(self, topic: str, payload: Payload = None) -> "Msg":
+    def add_topic(
+        self, topic: str, payload: Payload = None, *, headers: Mapping[str, str] | None = None
+    ) -> "Msg":
         """Append a call of every subscriber; return the message."""
-        self._msg.add_topic(topic, payload)
+        self._msg.add_topic(topic, payload, headers=headers)
         return self
 
     def submit(self) -> Submitted:
@@ -86,7 +91,7 @@ class Msg:
         return self._msg.sender
 
     @overload
-    def do_and_submit(self, connection: "Redis", business: Callable[[RedisCommands], T]) -> T: ...
+    def do_and_submit(self, connection: RedisClient, business: Callable[[RedisCommands], T]) -> T: ...
 
     @overload
     def do_and_submit(
@@ -148,14 +153,26 @@ class _Block(Generic[GlobalT]):
 class Tcc(_Block[_tcc.Tcc]):
     """A `coordinator.client.Tcc` of blocking code; raises the same (PROTOCOL §7)."""
 
-    def call_branch(self, payload: Payload, try_url: str, confirm_url: str, cancel_url: str) -> BranchAnswer:
+    def call_branch(
+        self,
+        payload: Payload,
+        try_url: str,
+        confirm_url: str,
+        cancel_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> BranchAnswer:
         """Register confirm and cancel, then call try; return what it answered."""
-        return self._portal.call(lambda: self._inner.call_branch(payload, try_url, confirm_url, cancel_url))
+        return self._portal.call(
+            lambda: self._inner.call_branch(payload, try_url, confirm_url, cancel_url, headers=headers)
+        )
 
 
 class Xa(_Block[_xa.Xa]):
     """A `coordinator.client.Xa` of blocking code; raises the same (PROTOCOL §7)."""
 
-    def call_branch(self, url: str, payload: Payload = None) -> BranchAnswer:
+    def call_branch(
+        self, url: str, payload: Payload = None, *, headers: Mapping[str, str] | None = None
+    ) -> BranchAnswer:
         """Call a branch, which prepares its local transaction; return its answer."""
-        return self._portal.call(lambda: self._inner.call_branch(url, payload))
+        return self._portal.call(lambda: self._inner.call_branch(url, payload, headers=headers))

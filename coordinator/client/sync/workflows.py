@@ -1,21 +1,23 @@
 """Workflows for blocking code: the function runs in the thread that waits for it (PROTOCOL §5, §7)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Unpack
+from datetime import datetime
+from typing import Any, Protocol, TypeVar, Unpack
 
 from coordinator.client import dtm as _dtm
 from coordinator.client import workflows as _workflows
+from coordinator.client.extras import brought_by
 from coordinator.client.frameworks.for_wsgi import HttpAnswer, StartResponse, answer_request, answer_wsgi
 from coordinator.client.frameworks.request import Source
 from coordinator.client.patterns import workflow as _workflow
 from coordinator.client.portal import Portal, in_caller
-from coordinator.client.transport.branch_calls import BranchAnswer
+from coordinator.client.sync.workflow import Workflow, WorkflowFunction, inner_of
 from coordinator.client.transport.context import BranchContext
 from coordinator.client.transport.options import TransactionOptions
-from coordinator.client.transport.payload import Payload
-from coordinator.client.xa.blocking import Connect, open_in_caller
-from coordinator.proto.workflow import WorkflowData
+
+Data = TypeVar("Data")
+Result = TypeVar("Result")
 
 
 class BlockingDtm(Protocol):
@@ -32,74 +34,34 @@ class BlockingDtm(Protocol):
         ...
 
 
-class Workflow:
-    """A `coordinator.client.Workflow` of blocking code: `def register(wf: Workflow, data)` (PROTOCOL §7).
+class External(Protocol):
+    """Where a service keeps what is too large for rows (PROTOCOL §14); see `coordinator.client.External`."""
 
-    Functions that are handed in run in the thread of the workflow function.
-    """
+    def save(self, key: str, data: bytes) -> None:
+        """Keep the data, durably, under a key of 150 characters at most; given again, the latest counts."""
+        ...
 
-    def __init__(self, inner: _workflow.Workflow, portal: Portal) -> None:
-        self._inner = inner
-        self._portal = portal
-        self.gid = inner.gid
-
-    def saga(self, action: str, compensate: str = "", payload: Payload = None) -> BranchAnswer:
-        """Call `action`, undone by `compensate` (op `rollback`); return its answer.
-
-        Raises Failure when it says no, Ongoing, DtmError when it is not known whether it was done.
-        """
-        return self._portal.call(lambda: self._inner.saga(action, compensate, payload))
-
-    def tcc(self, payload: Payload, try_url: str, confirm_url: str, cancel_url: str) -> BranchAnswer:
-        """Call try; confirm or cancel follows at the workflow's end. Raises as `saga`."""
-        return self._portal.call(lambda: self._inner.tcc(payload, try_url, confirm_url, cancel_url))
-
-    def do(
-        self,
-        function: Callable[[BranchContext], Any],
-        *,
-        rollback: Callable[[BranchContext], object] | None = None,
-    ) -> Any:
-        """Run a function of this process, once it is recorded never again; return its result.
-
-        function, rollback: get the branch context, for `barrier`. The result is what JSON can say. Raises
-        what function raises.
-        """
-
-        async def acting(branch: BranchContext) -> Any:
-            return await in_caller(lambda: function(branch))
-
-        async def undoing(branch: BranchContext) -> object:
-            assert rollback is not None
-            return await in_caller(lambda: rollback(branch))
-
-        return self._portal.call(lambda: self._inner.do(acting, rollback=undoing if rollback else None))
-
-    def xa(self, connect: Connect, business: Callable[[Any], Any], *, table: str = "") -> Any:
-        """Run `business(connection)` in a transaction that is prepared now and ended with the workflow.
-
-        connect: returns a new connection of pymysql, psycopg or psycopg2. Returns what business returned, as
-        JSON gives it back. Raises what business raises.
-        """
-
-        async def doing(owned: Any) -> Any:
-            return await in_caller(lambda: business(owned.connection))
-
-        return self._portal.call(lambda: self._inner.xa(lambda: open_in_caller(connect), doing, table=table))
-
-
-Function = Callable[[Workflow, Any], Any]
+    def load(self, key: str) -> bytes:
+        """Return what was kept under the key."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowFunction:
-    """A blocking function that is a workflow, and the name by which it is called back (PROTOCOL §7)."""
+class _InCaller:
+    """A blocking one, for the async client: in the thread that waits."""
 
-    name: str
-    function: Function
+    blocking: External
+
+    async def save(self, key: str, data: bytes) -> None:
+        await in_caller(lambda: self.blocking.save(key, data))
+
+    async def load(self, key: str) -> bytes:
+        return await in_caller(lambda: self.blocking.load(key))
 
 
-def workflow(name: str) -> Callable[[Function], WorkflowFunction]:
+def workflow(
+    name: str,
+) -> Callable[[Callable[[Workflow, Data], Result]], WorkflowFunction[Data, Result]]:
     """Make a blocking function a workflow (PROTOCOL §7). name: stored with each, so it must not change.
 
     Example:
@@ -130,31 +92,43 @@ class Workflows:
     def __init__(
         self,
         dtm: BlockingDtm,
-        functions: Iterable[WorkflowFunction],
+        functions: Iterable[WorkflowFunction[Any, Any]],
         *,
         callback: str,
+        external: External | None = None,
+        now: Callable[[], datetime] = _workflows.utc_now,
         **options: Unpack[TransactionOptions],
     ) -> None:
         self._dtm = dtm
         self._inner_of = {id(one): self._waiting_for(one) for one in functions}
-        self._inner = _workflows.Workflows(dtm.inner, self._inner_of.values(), callback=callback, **options)
+        kept = None if external is None else _InCaller(external)
+        self._inner = _workflows.Workflows(
+            dtm.inner, self._inner_of.values(), callback=callback, external=kept, now=now, **options
+        )
 
     def execute(
         self,
-        workflow: WorkflowFunction,
-        data: Any = None,
+        workflow: WorkflowFunction[Data, Result],
+        data: Data | None = None,
         *,
         gid: str | None = None,
         wait_seconds: float = 0.0,
-    ) -> Any:
+        headers: Mapping[str, str] | None = None,
+    ) -> Result:
         """Run a workflow in this thread and return its result; with an earlier gid, go on with that.
 
-        data, wait_seconds, what is raised: see `coordinator.client.Workflows.execute`.
+        data, wait_seconds, headers, what is raised: see `coordinator.client.Workflows.execute`.
         """
-        inner = self._inner_of.get(id(workflow)) or self._waiting_for(workflow)  # which is refused
-        return self._dtm.portal.call(
-            lambda: self._inner.execute(inner, data, gid=gid, wait_seconds=wait_seconds)
+        inner: _workflow.WorkflowFunction[Data, Result] = (
+            self._inner_of.get(id(workflow)) or self._waiting_for(workflow)  # which is refused
         )
+        return self._dtm.portal.call(
+            lambda: self._inner.execute(inner, data, gid=gid, wait_seconds=wait_seconds, headers=headers)
+        )
+
+    def cancel(self, gid: str, *, reason: str = "") -> None:
+        """Have a workflow of these rolled back; see `coordinator.client.Workflows.cancel`."""
+        self._dtm.portal.call(lambda: self._inner.cancel(gid, reason=reason))
 
     def resume(self, branch: BranchContext, body: bytes) -> bytes:
         """Go on with the workflow that a callback is about; for other frameworks. Raises DtmError."""
@@ -177,22 +151,26 @@ class Workflows:
 
         It serves `/workflow.Workflow/Execute`, beside whatever else the server serves; every error of the
         client's tree becomes its code (§2). The server's threads run the workflows that are called back.
-        Raises InvalidUse where grpcio is not installed.
+        Raises MissingExtra where grpcio is not installed.
 
         Example:
             server = grpc.server(ThreadPoolExecutor(20), interceptors=[BlockingBranchInterceptor()])
             server.add_generic_rpc_handlers((workflows.grpc_handler(),))
         """
 
+        with brought_by("grpcio"):
+            from coordinator.client.frameworks.for_grpcio import blocking_branch_method
+
         def answer(branch: BranchContext, body: bytes) -> bytes:
-            self.resume(branch, WorkflowData.FromString(body).data)
+            self.resume(branch, _workflows.data_of_message(body))
             return b""
 
-        return _workflows.grpcio_module().blocking_branch_method(_workflows.GRPC_PATH, answer)
+        return blocking_branch_method(_workflows.GRPC_PATH, answer)
 
-    def _waiting_for(self, blocking: WorkflowFunction) -> _workflows.WorkflowFunction:
-        async def running(inner: _workflow.Workflow, data: Any) -> Any:
-            portal = self._dtm.portal
-            return await in_caller(lambda: blocking.function(Workflow(inner, portal), data))
+    def _waiting_for(
+        self, blocking: WorkflowFunction[Data, Result]
+    ) -> _workflow.WorkflowFunction[Data, Result]:
+        async def running(inner: _workflow.Workflow, data: Data) -> Result:
+            return await inner_of(blocking, self._dtm.portal).function(inner, data)
 
-        return _workflows.WorkflowFunction(blocking.name, running)
+        return _workflow.WorkflowFunction(blocking.name, running)

@@ -1,1 +1,1 @@
-"""How coordinator and branches are asked; what answers mean. Imports errors, discovery, proto, the nouns."""
+"""How coordinator and branches are asked; what answers mean. Imports extras and below."""

@@ -1,18 +1,56 @@
 """The network in one page: what the client asks of HTTP and gRPC alike."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from coordinator.discovery.logins import split_login
-from coordinator.model import BranchStatus, Status, TransactionRequest, TransType
+from coordinator.model import BranchStatus, Status, Step, TransactionRequest, TransType
 
 DEFAULT_HTTP_PORT = 36789
 DEFAULT_GRPC_PORT = 36790
+WAKE_AFTER: Final = "wake_after"  # of a workflow's branch: seconds until it is called back
 
 # Once their submit is taken they never roll back (PROTOCOL §7, §8).
 ONLY_FORWARD: Final = (TransType.TCC, TransType.XA, TransType.MSG)
+
+
+def own_features(request: TransactionRequest) -> Sequence[str]:
+    """Return what a request asks for that only our own server knows (coordinator.model.OWN_FEATURES)."""
+    asked = []
+    if request.options.failure_statuses:
+        asked.append("failure_statuses")
+    if any(step.headers for step in request.steps):
+        asked.append("step_headers")
+    return asked
+
+
+def own_features_of_branch(registration: "BranchRegistration") -> Sequence[str]:
+    """The same of a branch that is registered."""
+    return ("workflow_sleep",) if WAKE_AFTER in registration.data else ()
+
+
+def step_fields(step: Step, trans_type: str) -> dict[str, Any]:
+    """Return a step as JSON writes it."""
+    fields: dict[str, Any] = {"action": step.action}
+    if trans_type != TransType.MSG:
+        fields["compensate"] = step.compensate
+    if step.headers:
+        fields["headers"] = dict(step.headers)
+    return fields
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """What `list` asks for; empty, 0 and "" mean any. Times are milliseconds since 1970."""
+
+    status: str = ""
+    trans_type: str = ""
+    create_time_start: int = 0
+    create_time_end: int = 0
+    limit: int = 100
+    position: str = ""
 
 
 class ConnectionProblem(Exception):
@@ -47,7 +85,8 @@ class TopicOperation(StrEnum):
 class BranchRegistration:
     """One registerBranch (PROTOCOL §5).
 
-    data: `confirm` and `cancel` of tcc, `url` of xa, `op` and `status` of workflow.
+    data: `confirm` and `cancel` of tcc, `url` of xa; `op`, `status`, `url` (the step's name) of workflow, and
+    where it sleeps `wake_after`, seconds.
     """
 
     gid: str
@@ -59,22 +98,28 @@ class BranchRegistration:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One recorded step of a workflow."""
+    """One recorded step of a workflow. name: what it is called; "" where nobody said, as Go's clients do."""
 
     branch_id: str
     op: str
     status: BranchStatus
     data: bytes
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowState:
-    """What prepareWorkflow answers. result: base64 text, as it was submitted."""
+    """What prepareWorkflow answers. result: base64 text, as it was submitted.
+
+    branch_headers, custom_data: as it was begun; empty over gRPC from a Go server, which does not tell them.
+    """
 
     status: Status
     rollback_reason: str
     result: str
     progresses: Sequence[Progress]
+    branch_headers: Mapping[str, str] = field(default_factory=dict)
+    custom_data: str = ""
 
 
 class Transport(Protocol):
@@ -114,7 +159,19 @@ class Transport(Protocol):
         ...
 
     async def query(self, gid: str, timeout: float) -> Mapping[str, Any]:
-        """Return the stored transaction and its branches as decoded JSON (HTTP only)."""
+        """Return the stored transaction and its branches as decoded JSON."""
+        ...
+
+    async def list(self, wanted: ListFilter, timeout: float) -> Mapping[str, Any]:
+        """Return a page of transactions as decoded JSON."""
+        ...
+
+    async def stop(self, gid: str, timeout: float) -> None:
+        """Set a transaction to `failed`; nothing more is called."""
+        ...
+
+    async def retry(self, gid: str, timeout: float) -> None:
+        """Make a transaction due now."""
         ...
 
     async def close(self) -> None:
@@ -125,3 +182,8 @@ class Transport(Protocol):
 def without_secrets(url: str) -> str:
     """Return the url for people and for branches: without user, password and query."""
     return split_login(url)[0].partition("?")[0]
+
+
+def bearer(token: str) -> str:
+    """The value of `Authorization`; empty for no token."""
+    return f"Bearer {token}" if token else ""

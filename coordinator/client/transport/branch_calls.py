@@ -3,26 +3,23 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import aiohttp
 import orjson
-from grpclib.client import Channel
-from grpclib.const import Cardinality
-from grpclib.const import Status as GrpcStatus
-from grpclib.encoding.base import CodecBase
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
-from coordinator.client.errors import DtmError, InvalidUse
+from coordinator.client.errors import DtmError, InvalidUse, Said
 from coordinator.client.transport.answers import Result, message_of, raise_for_branch, result_of_text
+from coordinator.client.transport.said import said_by
 from coordinator.client.transport.tracing import send_trace, trace_headers
+from coordinator.discovery.logins import shown_url
+
+if TYPE_CHECKING:
+    import aiohttp
+    from grpclib.client import Channel
 
 _HTTP_RESULTS: Final = {200: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
-_GRPC_RESULTS: Final = {
-    GrpcStatus.ABORTED: Result.FAILURE,
-    GrpcStatus.FAILED_PRECONDITION: Result.ONGOING,
-}
+_GRPC_RESULTS: Final = {10: Result.FAILURE, 9: Result.ONGOING}  # ABORTED, FAILED_PRECONDITION
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +42,10 @@ class BranchCall:
         if not self.url.startswith(("http://", "https://")):
             return ""
         return "POST" if self.payload or self.always_post else "GET"
+
+    def said(self, status: int, raw: str) -> Said:
+        """What this branch answered."""
+        return said_by(shown_url(self.url), self.branch_id, self.op, status, raw)
 
     @property
     def context(self) -> dict[str, str]:
@@ -75,7 +76,7 @@ class BranchAnswer:
 
 
 class BranchCaller:
-    """Pooled connections to branches, made when first needed."""
+    """Pooled connections to branches, made when first needed, as are aiohttp and grpclib loaded."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
@@ -101,6 +102,8 @@ class BranchCaller:
         self._channels.clear()
 
     async def _over_http(self, call: BranchCall, timeout: float) -> BranchAnswer:
+        import aiohttp
+
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # As many connections as calls: one that waited for another's would do so in its own time-out.
@@ -119,16 +122,20 @@ class BranchCaller:
                 status, body = response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _no_answer(call, error, timeout) from error
-        text = body.decode(errors="replace")
+        raw = text = body.decode(errors="replace")
         result = result_of_text(_HTTP_RESULTS.get(status, Result.ERROR), text)
-        if result is not Result.SUCCESS:
-            text = message_of(text)
+        if result is Result.SUCCESS:
+            return BranchAnswer(body)
+        text = message_of(text)
         if result is Result.ERROR:
             text = f"HTTP {status} {text}"
-        raise_for_branch(result, text, call.gid, call.url)
-        return BranchAnswer(body)
+        raise_for_branch(result, text, call.gid, call.said(status, raw))
+        raise AssertionError("raise_for_branch returns only for success")
 
     async def _over_grpc(self, call: BranchCall, timeout: float) -> BranchAnswer:
+        from grpclib.const import Cardinality
+        from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+
         channel, path = self._channel(call.url)
         metadata = {
             **{name.lower(): value for name, value in call.headers.items()},
@@ -143,21 +150,21 @@ class BranchCaller:
                 body = await stream.recv_message()
         except GRPCError as error:
             text = error.message or ""
-            result = _GRPC_RESULTS.get(error.status, Result.ERROR)
+            result = _GRPC_RESULTS.get(error.status.value, Result.ERROR)
             if result is Result.FAILURE and text == "ONGOING":
                 result = Result.ONGOING
             raise_for_branch(
                 result,
                 text if result is not Result.ERROR else f"{error.status.name} {text}",
                 call.gid,
-                call.url,
+                call.said(error.status.value, text),
             )
             raise AssertionError("raise_for_branch returns only for success") from error
         except (StreamTerminatedError, ProtocolError, OSError, TimeoutError) as error:
             raise _no_answer(call, error, timeout) from error
         return BranchAnswer(body or b"")
 
-    def _channel(self, url: str) -> tuple[Channel, str]:
+    def _channel(self, url: str) -> "tuple[Channel, str]":
         address, slash, method = url.partition("/")
         host, colon, port = address.rpartition(":")
         if "://" in url or not (slash and colon and port.isdigit() and "/" in method):
@@ -166,14 +173,17 @@ class BranchCaller:
                 "host:port/package.Service/Method for gRPC"
             )
         if address not in self._channels:
-            channel = Channel(host.strip("[]"), int(port), codec=_BytesCodec())
+            from grpclib.client import Channel
+
+            codec: Any = _BytesCodec()
+            channel = Channel(host.strip("[]"), int(port), codec=codec)
             send_trace(channel)
             self._channels[address] = channel
         return self._channels[address], f"/{method}"
 
 
-class _BytesCodec(CodecBase):
-    """Messages as the bytes they are, under the name that every gRPC server takes."""
+class _BytesCodec:
+    """A codec of grpclib: messages as the bytes they are, under the name that every gRPC server takes."""
 
     __content_subtype__ = "proto"
 

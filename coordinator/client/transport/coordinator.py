@@ -3,27 +3,32 @@
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from ssl import SSLContext
 from typing import Any, TypeVar
 
-from opentelemetry.trace import TracerProvider
-
-from coordinator.client.errors import DtmError, Failure, InvalidUse, Ongoing, Unreachable
+from coordinator.client.errors import DtmError, Failure, InvalidUse, Ongoing, Said, Unreachable
 from coordinator.client.transport.answers import already
 from coordinator.client.transport.attempts import LEAST_SECONDS, Attempts
 from coordinator.client.transport.base import (
     ONLY_FORWARD,
     BranchRegistration,
     ConnectionProblem,
+    ListFilter,
     Operation,
     TopicOperation,
     WorkflowState,
     without_secrets,
 )
 from coordinator.client.transport.branch_calls import BranchAnswer, BranchCall, BranchCaller
+from coordinator.client.transport.checks import check_either_url, check_text, check_topic
 from coordinator.client.transport.open import open_transport
-from coordinator.client.transport.tracing import Tracing
+from coordinator.client.transport.payload import Encoder, Payload, encode_payload
+from coordinator.client.transport.query import read_query
+from coordinator.client.transport.said import with_step
+from coordinator.client.transport.tracing import TracerProvider, Tracing
 from coordinator.model import Status, TransactionRequest, TransType
 
 T = TypeVar("T")
@@ -38,11 +43,21 @@ class Coordinator:
     an error.
     """
 
-    def __init__(self, url: str, timeout: float, tracer_provider: TracerProvider | None = None) -> None:
-        self.url = url
-        self._tracing = Tracing(without_secrets(url), tracer_provider)
+    def __init__(
+        self,
+        urls: Sequence[str],
+        timeout: float,
+        tracer_provider: TracerProvider | None = None,
+        encoder: Encoder | None = None,
+        *,
+        token: str = "",
+        tls: SSLContext | None = None,
+    ) -> None:
+        self._encoder = encoder
+        self._address = ", ".join(map(without_secrets, urls))
+        self._tracing = Tracing(self._address, tracer_provider)
         self.timeout = timeout
-        self._transport = open_transport(url)
+        self._transport = open_transport(urls, token, tls)
         self._branches = BranchCaller()
         self._random = random.Random()
         self._closed = False
@@ -51,6 +66,10 @@ class Coordinator:
     def protocol(self) -> str:
         """What branches are called with unless their url says otherwise: `http` or `grpc`."""
         return self._transport.protocol
+
+    def encode(self, payload: Payload) -> bytes:
+        """Return the bytes that travel to a branch. Raises InvalidUse."""
+        return encode_payload(payload, self._transport.protocol, self._encoder)
 
     @property
     def told_to_branches(self) -> dict[str, str]:
@@ -85,8 +104,26 @@ class Coordinator:
                     lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
                 )
         except Failure as failure:
-            if not _is_done(operation, already(failure), asked_before=attempts.anything_sent):
-                raise
+            found = already(failure)
+            if _is_done(operation, found, asked_before=attempts.anything_sent):
+                return
+            if failure.said is not None:
+                failure.said = with_step(failure.said, request.steps)
+            elif operation is Operation.SUBMIT and found in (Status.ABORTING, Status.FAILED):
+                raise await self._with_reason(failure, request, attempts.seconds_left()) from None
+            raise
+
+    async def _with_reason(self, failure: Failure, request: TransactionRequest, seconds: float) -> Failure:
+        """Return why what was submitted again is rolled back, as far as the coordinator can say so now."""
+        with suppress(DtmError, ConnectionProblem):
+            stored = read_query(await self._transport.query(request.gid, seconds), request.gid)
+            why = stored.failure if stored is not None and stored.rollback_reason else None
+            if why is not None:
+                said = why.said and with_step(why.said, request.steps)
+                return Failure(
+                    failure.message, gid=failure.gid, answer=failure.answer, said=said, reason=why.reason
+                )
+        return failure
 
     async def _submit_and_wait(self, request: TransactionRequest, seconds: float) -> None:
         """Submit what never rolls back; raises Ongoing where a branch is to be called again.
@@ -103,6 +140,8 @@ class Coordinator:
             raise
         except DtmError as error:
             first, answer = error, error.answer
+            if error.said is not None:  # our own coordinator tells a branch's answer from an error of its own
+                raise _called_again(request, error.answer, error.said) from error
         except ConnectionProblem as problem:
             if not problem.answered:
                 raise
@@ -111,12 +150,7 @@ class Coordinator:
             return
         again = replace(request, options=replace(request.options, wait_result=False))
         await self._transport.operate(Operation.SUBMIT, again, max(deadline - loop.time(), LEAST_SECONDS))
-        raise Ongoing(
-            f"transaction {request.gid} is accepted, but a branch has not succeeded yet ({answer}): it is "
-            "called again. Ask query, or wait",
-            gid=request.gid,
-            answer=answer,
-        ) from first
+        raise _called_again(request, answer, None) from first
 
     async def register_branch(self, registration: BranchRegistration) -> None:
         """Register a branch. Raises Failure where the transaction is not `prepared` any more."""
@@ -138,7 +172,10 @@ class Coordinator:
             )
 
     async def change_topic(self, operation: TopicOperation, topic: str, url: str, remark: str) -> None:
-        """Change a topic."""
+        """Change a topic. Raises InvalidUse for what can be none, or no subscriber."""
+        check_topic(topic)
+        check_either_url("url", url)
+        check_text("remark", remark)
         await self._ask(
             lambda seconds: self._transport.change_topic(operation, topic, url, remark, seconds),
             f"topic {topic}: not known whether it was changed",
@@ -155,7 +192,21 @@ class Coordinator:
             lambda seconds: self._transport.query(gid, seconds), f"query of {gid}", gid, seconds_max
         )
 
-    async def call_branch(self, call: BranchCall, request_timeout: int) -> BranchAnswer:
+    async def list(self, wanted: ListFilter) -> Any:
+        """Return the decoded answer of `all`."""
+        return await self._ask(lambda seconds: self._transport.list(wanted, seconds), "no list", "")
+
+    async def stop(self, gid: str) -> None:
+        """Stop a transaction."""
+        what = f"not known whether {gid} is stopped"
+        await self._ask(lambda seconds: self._transport.stop(gid, seconds), what, gid)
+
+    async def retry(self, gid: str) -> None:
+        """Make a transaction due now."""
+        what = f"not known whether {gid} is due"
+        await self._ask(lambda seconds: self._transport.retry(gid, seconds), what, gid)
+
+    async def call_branch(self, call: BranchCall, request_timeout: float) -> BranchAnswer:
         """Call a branch once, from here. request_timeout: seconds, 0 for this client's own time-out."""
         self._check_open()
         with self._tracing.branch(call.url, call.context, method=call.method):
@@ -174,7 +225,7 @@ class Coordinator:
             ask,
             attempts,
             lambda problem: Unreachable(
-                f"{what}: {problem}. Is the coordinator running at {without_secrets(self.url)}?",
+                f"{what}: {problem}. Is the coordinator running at {self._address}?",
                 gid=gid,
                 may_exist=attempts.anything_sent,
             ),
@@ -194,6 +245,16 @@ class Coordinator:
             except ConnectionProblem as problem:
                 if not await attempts.pause_after(problem):
                     raise explain(problem) from problem
+
+
+def _called_again(request: TransactionRequest, answer: str, said: Said | None) -> Ongoing:
+    return Ongoing(
+        f"transaction {request.gid} is accepted, but a branch has not succeeded yet ({answer}): it is "
+        "called again. Ask query, or wait",
+        gid=request.gid,
+        answer=answer,
+        said=said,
+    )
 
 
 def _is_done(operation: Operation, found: Status | None, *, asked_before: bool) -> bool:

@@ -7,7 +7,7 @@ from coordinator.client.errors import FAILURE_WORD, ONGOING_WORD, DtmError, Fail
 
 def json_body(error: DtmError) -> bytes:
     """Return the body that goes with `error.http_status`."""
-    body = {"message": _unmistakable(error.message)}
+    body = {"message": _unmistakable(error.told)}
     if isinstance(error, Failure):
         body["dtm_result"] = FAILURE_WORD
     elif isinstance(error, Ongoing):

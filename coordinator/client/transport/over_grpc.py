@@ -1,55 +1,77 @@
 """The coordinator over gRPC (PROTOCOL §4)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from ssl import SSLContext
+from typing import Any, Final, TypeVar
 
-import orjson
 from betterproto2 import Message
 from grpclib.client import Channel
+from grpclib.const import Cardinality
 from grpclib.const import Status as GrpcStatus
+from grpclib.events import SendRequest, listen
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
-from coordinator.client.errors import DtmError, InvalidUse
-from coordinator.client.transport.answers import Result, raise_for_answer
+from coordinator.client.errors import InvalidUse
+from coordinator.client.transport.answers import Result, raise_for_answer, raise_unless_known
 from coordinator.client.transport.base import (
     DEFAULT_HTTP_PORT,
     ONLY_FORWARD,
     BranchRegistration,
     ConnectionProblem,
+    ListFilter,
     Operation,
-    Progress,
     TopicOperation,
     WorkflowState,
+    bearer,
+    own_features,
+    own_features_of_branch,
 )
+from coordinator.client.transport.grpc_messages import as_row, dtm_request, workflow_state
+from coordinator.client.transport.said import BRANCH_HEADER, said_in_header
 from coordinator.client.transport.tracing import send_trace
-from coordinator.model import PROTOCOL_GRPC, BranchStatus, Status, TransactionRequest
-from coordinator.proto import dtmgimp
+from coordinator.model import PROTOCOL_GRPC, TransactionRequest
+from coordinator.proto import dtmcoordinator, dtmgimp
 from coordinator.proto.google.protobuf import Empty
 
-_T = TypeVar("_T")
-_M = TypeVar("_M", bound=Message)
-_RESULTS = {GrpcStatus.ABORTED: Result.FAILURE, GrpcStatus.FAILED_PRECONDITION: Result.ONGOING}
+_R = TypeVar("_R", bound=Message)
+_DTM: Final = "/dtmgimp.Dtm/"
+_OPERATOR: Final = "/dtmcoordinator.Operator/"
+_OPERATIONS: Final = {
+    Operation.SUBMIT: f"{_DTM}Submit",
+    Operation.PREPARE: f"{_DTM}Prepare",
+    Operation.ABORT: f"{_DTM}Abort",
+}
+_TOPICS: Final = {
+    TopicOperation.SUBSCRIBE: f"{_DTM}Subscribe",
+    TopicOperation.UNSUBSCRIBE: f"{_DTM}Unsubscribe",
+    TopicOperation.DELETE: f"{_DTM}DeleteTopic",
+}
+_RESULTS: Final = {GrpcStatus.ABORTED: Result.FAILURE, GrpcStatus.FAILED_PRECONDITION: Result.ONGOING}
 # Full is RESOURCE_EXHAUSTED, stopping UNAVAILABLE (PROTOCOL §2).
-_WORTH_ANOTHER_ATTEMPT = (
+_WORTH_ANOTHER_ATTEMPT: Final = (
     GrpcStatus.UNAVAILABLE,
     GrpcStatus.DEADLINE_EXCEEDED,
     GrpcStatus.RESOURCE_EXHAUSTED,
 )
 # What does not fit has the status of "full" as well; nobody refuses a shorter message for its length.
-_LONG_BYTES = 1024 * 1024
+_LONG_BYTES: Final = 1024 * 1024
 
 
 class GrpcTransport:
-    """One HTTP/2 channel, opened with the first call and again after it broke."""
+    """One HTTP/2 channel, opened with the first call and again after it broke. tls: None: a plain one."""
 
     protocol = PROTOCOL_GRPC
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, token: str = "", tls: SSLContext | None = None) -> None:
         self._address = f"{host}:{port}"
-        self._channel = Channel(host, port)
+        self._features: frozenset[str] = frozenset()  # found so far
+        if tls is not None:
+            tls.set_alpn_protocols(["h2"])
+        self._channel = Channel(host, port, ssl=tls)
         send_trace(self._channel)
-        self._stub = dtmgimp.DtmStub(self._channel)
+        if token:
+            _send_token(self._channel, token)
 
     @property
     def address(self) -> str:
@@ -58,17 +80,18 @@ class GrpcTransport:
 
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
-        message = _dtm_request(request)
-        calls = {
-            Operation.SUBMIT: self._stub.submit,
-            Operation.PREPARE: self._stub.prepare,
-            Operation.ABORT: self._stub.abort,
-        }
+        if asked := own_features(request):
+            await self._require(asked, timeout, request.gid)
+        message = dtm_request(request)
         only_forward = operation is Operation.SUBMIT and request.trans_type in ONLY_FORWARD
-        await self._call(calls[operation], message, timeout, request.gid, only_forward=only_forward)
+        await self._call(
+            _OPERATIONS[operation], message, Empty, timeout, request.gid, only_forward=only_forward
+        )
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
         """See Transport."""
+        if asked := own_features_of_branch(registration):
+            await self._require(asked, timeout, registration.gid)
         message = dtmgimp.DtmBranchRequest(
             gid=registration.gid,
             trans_type=registration.trans_type,
@@ -77,37 +100,58 @@ class GrpcTransport:
             data=dict(registration.data),
             busi_payload=registration.payload,
         )
-        await self._call(self._stub.register_branch, message, timeout, registration.gid)
+        await self._call(f"{_DTM}RegisterBranch", message, Empty, timeout, registration.gid)
 
     async def prepare_workflow(self, request: TransactionRequest, timeout: float) -> WorkflowState:
         """See Transport."""
-        message = _dtm_request(request)
-        reply = await self._call(self._stub.prepare_workflow, message, timeout, request.gid)
-        return _workflow_state(reply, request.gid)
+        message, reply_type = dtm_request(request), dtmgimp.DtmProgressesReply
+        reply = await self._call(f"{_DTM}PrepareWorkflow", message, reply_type, timeout, request.gid)
+        return workflow_state(reply, request.gid)
 
     async def change_topic(
         self, operation: TopicOperation, topic: str, url: str, remark: str, timeout: float
     ) -> None:
         """See Transport."""
         message = dtmgimp.DtmTopicRequest(topic=topic, url=url, remark=remark)
-        calls = {
-            TopicOperation.SUBSCRIBE: self._stub.subscribe,
-            TopicOperation.UNSUBSCRIBE: self._stub.unsubscribe,
-            TopicOperation.DELETE: self._stub.delete_topic,
-        }
-        await self._call(calls[operation], message, timeout, "")
+        await self._call(_TOPICS[operation], message, Empty, timeout, "")
 
     async def new_gid(self, timeout: float) -> str:
         """See Transport."""
-        reply = await self._call(self._stub.new_gid, Empty(), timeout, "")
-        return reply.gid
+        return (await self._call(f"{_DTM}NewGid", Empty(), dtmgimp.DtmGidReply, timeout, "")).gid
 
     async def query(self, gid: str, timeout: float) -> Mapping[str, Any]:
-        """Raises InvalidUse: the protocol has no query over gRPC."""
-        raise InvalidUse(
-            f"query of {gid} needs HTTP: Dtm('http://host:{DEFAULT_HTTP_PORT}') of the same coordinator",
-            gid=gid,
+        """See Transport. Raises InvalidUse where the server has no such call, as one in Go."""
+        message, reply_type = dtmcoordinator.GidRequest(gid=gid), dtmcoordinator.QueryReply
+        reply = await self._call(f"{_OPERATOR}Query", message, reply_type, timeout, gid)
+        found = reply.transaction
+        return {
+            "transaction": None if found is None else as_row(found),
+            "branches": [as_row(branch) for branch in reply.branches],
+        }
+
+    async def list(self, wanted: ListFilter, timeout: float) -> Mapping[str, Any]:
+        """See Transport. Raises InvalidUse as `query` does."""
+        message = dtmcoordinator.ListRequest(
+            status=wanted.status,
+            trans_type=wanted.trans_type,
+            create_time_start=wanted.create_time_start,
+            create_time_end=wanted.create_time_end,
+            limit=wanted.limit,
+            position=wanted.position,
         )
+        reply = await self._call(f"{_OPERATOR}List", message, dtmcoordinator.ListReply, timeout, "")
+        return {
+            "transactions": [as_row(one) for one in reply.transactions],
+            "next_position": reply.next_position,
+        }
+
+    async def stop(self, gid: str, timeout: float) -> None:
+        """See Transport. Raises InvalidUse as `query` does."""
+        await self._call(f"{_OPERATOR}Stop", dtmcoordinator.GidRequest(gid=gid), Empty, timeout, gid)
+
+    async def retry(self, gid: str, timeout: float) -> None:
+        """See Transport. Raises InvalidUse as `query` does."""
+        await self._call(f"{_OPERATOR}Retry", dtmcoordinator.GidRequest(gid=gid), Empty, timeout, gid)
 
     async def close(self) -> None:
         """See Transport."""
@@ -115,14 +159,16 @@ class GrpcTransport:
 
     async def _call(
         self,
-        call: Callable[[_M], Awaitable[_T]],
-        message: _M,
+        path: str,
+        message: Message,
+        reply_type: type[_R],
         timeout: float,
         gid: str,
         *,
         only_forward: bool = False,
-    ) -> _T:
+    ) -> _R:
         sent = False
+        told: Any = ""
         try:
             # Not grpclib's own time-out: that would travel as a deadline and cancel the work at the
             # coordinator.
@@ -130,18 +176,21 @@ class GrpcTransport:
                 # Connecting by itself first tells "nothing was sent" from "who knows".
                 await self._channel.__connect__()
                 sent = True
-                return await call(message)
+                kinds = type(message), reply_type
+                async with self._channel.request(path, Cardinality.UNARY_UNARY, *kinds) as stream:
+                    try:
+                        await stream.send_message(message, end=True)
+                        reply = await stream.recv_message()
+                    except GRPCError:
+                        metadata: Any = stream.trailing_metadata or {}
+                        told = metadata.get(BRANCH_HEADER, "")
+                        raise
+            if reply is None:
+                raise ProtocolError("an answer without a message")
+            return reply
         except GRPCError as error:
-            text = error.message or ""
-            if error.status in _WORTH_ANOTHER_ATTEMPT and not _does_not_fit(error, message):
-                raise ConnectionProblem(
-                    f"{self._address} answered {error.status.name}: {text}", sent=True, answered=True
-                ) from error
-            result = _RESULTS.get(error.status, Result.ERROR)
-            if result is Result.ERROR:
-                text = f"{error.status.name} {text}"
-            raise_for_answer(result, text, gid, only_forward=only_forward)
-            raise AssertionError("raise_for_answer returns only for success") from error
+            self._raise_for(error, str(told), path, message, gid, only_forward=only_forward)
+            raise AssertionError("_raise_for returns only for success") from error
         except TimeoutError as error:
             raise ConnectionProblem(
                 f"{self._address} did not answer within {timeout:.1f} s", sent=sent
@@ -152,46 +201,49 @@ class GrpcTransport:
             )
             raise ConnectionProblem(f"{what}: {error}", sent=sent) from error
 
+    def _raise_for(
+        self, error: GRPCError, told: str, path: str, message: Message, gid: str, *, only_forward: bool
+    ) -> None:
+        text, said = error.message or "", said_in_header(told)
+        if said is None and error.status in _WORTH_ANOTHER_ATTEMPT and not _does_not_fit(error, message):
+            raise ConnectionProblem(
+                f"{self._address} answered {error.status.name}: {text}", sent=True, answered=True
+            ) from error
+        if path.startswith(_OPERATOR) and _is_not_there(error):
+            raise InvalidUse(
+                f"{path.rpartition('/')[2].lower()} needs HTTP: the coordinator at {self._address} has no "
+                f"such call over gRPC; write Dtm('http://host:{DEFAULT_HTTP_PORT}')",
+                gid=gid,
+            ) from error
+        result = _RESULTS.get(error.status, Result.ERROR)
+        if result is Result.ERROR:
+            text = f"{error.status.name} {text}"
+        raise_for_answer(result, text, gid, only_forward=only_forward, told=said)
+
+    async def _require(self, asked: Sequence[str], timeout: float, gid: str) -> None:
+        """Raise InvalidUse unless this server knows what is asked beyond the protocol."""
+        if not self._features.issuperset(asked):
+            path, reply_type = f"{_OPERATOR}Describe", dtmcoordinator.Description
+            try:
+                self._features = frozenset(
+                    (await self._call(path, Empty(), reply_type, timeout, gid)).features
+                )
+            except InvalidUse:
+                self._features = frozenset()
+        raise_unless_known(asked, self._features, self._address, gid)
+
+
+def _send_token(channel: Channel, token: str) -> None:
+    async def add(event: SendRequest) -> None:
+        event.metadata["authorization"] = bearer(token)
+
+    listen(channel, SendRequest, add)
+
+
+def _is_not_there(error: GRPCError) -> bool:
+    # Servers on grpclib leave the content type out where they have no such method, which hides the status.
+    return error.status is GrpcStatus.UNIMPLEMENTED or error.message == "Missing content-type header"
+
 
 def _does_not_fit(error: GRPCError, message: Message) -> bool:
     return error.status is GrpcStatus.RESOURCE_EXHAUSTED and len(bytes(message)) > _LONG_BYTES
-
-
-def _dtm_request(request: TransactionRequest) -> dtmgimp.DtmRequest:
-    options = request.options
-    steps = [{"action": step.action, "compensate": step.compensate} for step in request.steps]
-    return dtmgimp.DtmRequest(
-        gid=request.gid,
-        trans_type=request.trans_type,
-        trans_options=dtmgimp.DtmTransOptions(
-            wait_result=options.wait_result,
-            timeout_to_fail=options.timeout_to_fail,
-            retry_interval=options.retry_interval,
-            branch_headers=dict(options.branch_headers),
-            request_timeout=options.request_timeout,
-            retry_limit=options.retry_limit,
-        ),
-        customed_data=request.custom_data,
-        bin_payloads=list(request.payloads),
-        query_prepared=request.query_prepared,
-        steps=orjson.dumps(steps).decode() if steps else "",
-        req_extra=dict(request.req_extra),
-        rollback_reason=request.rollback_reason,
-    )
-
-
-def _workflow_state(reply: dtmgimp.DtmProgressesReply, gid: str) -> WorkflowState:
-    if reply.transaction is None:
-        raise DtmError(f"prepareWorkflow of {gid} answered no transaction", gid=gid)
-    try:
-        return WorkflowState(
-            status=Status(reply.transaction.status),
-            rollback_reason=reply.transaction.rollback_reason,
-            result=reply.transaction.result,
-            progresses=[
-                Progress(one.branch_id, one.op, BranchStatus(one.status), one.bin_data)
-                for one in reply.progresses
-            ],
-        )
-    except ValueError as error:
-        raise DtmError(f"prepareWorkflow of {gid} answered something unexpected: {error}", gid=gid) from error

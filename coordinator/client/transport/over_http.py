@@ -2,8 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from ssl import SSLContext
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
@@ -11,35 +12,47 @@ import orjson
 from aiohttp import hdrs
 
 from coordinator.client.errors import DtmError
-from coordinator.client.transport.answers import Result, message_of, raise_for_answer
+from coordinator.client.transport.answers import Result, message_of, raise_for_answer, raise_unless_known
 from coordinator.client.transport.base import (
     ONLY_FORWARD,
     BranchRegistration,
     ConnectionProblem,
+    ListFilter,
     Operation,
     Progress,
     TopicOperation,
     WorkflowState,
+    own_features,
+    own_features_of_branch,
+    step_fields,
 )
+from coordinator.client.transport.said import BRANCH_HEADER, said_in_header
 from coordinator.client.transport.tracing import trace_headers
 from coordinator.model import PROTOCOL_HTTP, BranchStatus, Options, Status, TransactionRequest, TransType
 
-_RESULTS = {200: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
+_OK, _NOT_THERE = 200, 404
+_RESULTS = {_OK: Result.SUCCESS, 409: Result.FAILURE, 425: Result.ONGOING}
 # A proxy in between; 503 is the coordinator's own as well, which is full or stopping (PROTOCOL §2).
 _WORTH_ANOTHER_ATTEMPT = (502, 503, 504)
 
 
 class HttpTransport:
-    """One aiohttp session. base_url: scheme, host and port, no trailing slash. login: header for a proxy."""
+    """One aiohttp session. base_url: scheme, host and port, no trailing slash. login: Authorization.
+
+    tls: what https is spoken with; None: what the system trusts.
+    """
 
     protocol = PROTOCOL_HTTP
 
-    def __init__(self, base_url: str, login: str = "") -> None:
+    def __init__(self, base_url: str, login: str = "", tls: SSLContext | None = None) -> None:
         self._base_url = base_url
+        self._features: frozenset[str] = frozenset()  # found so far
         self._session = aiohttp.ClientSession(
             headers={hdrs.AUTHORIZATION: login} if login else None,
             # As many connections as calls: one that waited for another's would do so in its own time-out.
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0)
+            if tls is None
+            else aiohttp.TCPConnector(limit=0, ssl=tls),
             # The time-out of each call is its own; aiohttp's five minutes for all would only hide it.
             timeout=aiohttp.ClientTimeout(total=None),
         )
@@ -52,12 +65,16 @@ class HttpTransport:
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
         """See Transport."""
         body = orjson.dumps(_transaction_body(request))
-        status, answer = await self._exchange("POST", operation, timeout, body=body)
         only_forward = operation is Operation.SUBMIT and request.trans_type in ONLY_FORWARD
-        _raise_for(status, answer, request.gid, only_forward=only_forward)
+        if asked := own_features(request):
+            await self._require(asked, timeout, request.gid)
+        came = await self._exchange("POST", operation, timeout, body=body)
+        _raise_for(came, request.gid, only_forward=only_forward)
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
         """See Transport."""
+        if asked := own_features_of_branch(registration):
+            await self._require(asked, timeout, registration.gid)
         body = {
             "gid": registration.gid,
             "trans_type": registration.trans_type,
@@ -65,43 +82,67 @@ class HttpTransport:
             "data": registration.payload.decode(),
             **registration.data,
         }
-        status, answer = await self._exchange("POST", "registerBranch", timeout, body=orjson.dumps(body))
-        _raise_for(status, answer, registration.gid)
+        came = await self._exchange("POST", "registerBranch", timeout, body=orjson.dumps(body))
+        _raise_for(came, registration.gid)
 
     async def prepare_workflow(self, request: TransactionRequest, timeout: float) -> WorkflowState:
         """See Transport."""
         body = orjson.dumps(_transaction_body(request))
-        status, answer = await self._exchange("POST", "prepareWorkflow", timeout, body=body)
-        _raise_for(status, answer, request.gid)
-        return _workflow_state(_json_object(answer), request.gid)
+        came = await self._exchange("POST", "prepareWorkflow", timeout, body=body)
+        _raise_for(came, request.gid)
+        return _workflow_state(_json_object(came.text), request.gid)
 
     async def change_topic(
         self, operation: TopicOperation, topic: str, url: str, remark: str, timeout: float
     ) -> None:
         """See Transport."""
         if operation is TopicOperation.DELETE:
-            status, answer = await self._exchange("DELETE", f"topic/{quote(topic, safe='')}", timeout)
+            came = await self._exchange("DELETE", f"topic/{quote(topic, safe='')}", timeout)
         else:
             params = {"topic": topic, "url": url, **({"remark": remark} if remark else {})}
-            status, answer = await self._exchange("GET", operation, timeout, params=params)
-        _raise_for(status, answer, "")
+            came = await self._exchange("GET", operation, timeout, params=params)
+        _raise_for(came, "")
 
     async def new_gid(self, timeout: float) -> str:
         """See Transport."""
-        status, answer = await self._exchange("GET", "newGid", timeout)
-        _raise_for(status, answer, "")
-        gid = _json_object(answer).get("gid")
+        came = await self._exchange("GET", "newGid", timeout)
+        _raise_for(came, "")
+        gid = _json_object(came.text).get("gid")
         if not isinstance(gid, str) or not gid:
             raise DtmError(
-                f"{self._base_url} answered newGid without a gid: is it a DTM coordinator?", answer=answer
+                f"{self._base_url} answered newGid without a gid: is it a DTM coordinator?", answer=came.text
             )
         return gid
 
     async def query(self, gid: str, timeout: float) -> Mapping[str, Any]:
         """See Transport."""
-        status, answer = await self._exchange("GET", "query", timeout, params={"gid": gid})
-        _raise_for(status, answer, gid)
-        return _json_object(answer)
+        came = await self._exchange("GET", "query", timeout, params={"gid": gid})
+        _raise_for(came, gid)
+        return _json_object(came.text)
+
+    async def list(self, wanted: ListFilter, timeout: float) -> Mapping[str, Any]:
+        """See Transport."""
+        named = {
+            "status": wanted.status,
+            "transType": wanted.trans_type,
+            "createTimeStart": wanted.create_time_start,
+            "createTimeEnd": wanted.create_time_end,
+            "limit": wanted.limit,
+            "position": wanted.position,
+        }
+        params = {name: str(value) for name, value in named.items() if value}
+        came = await self._exchange("GET", "all", timeout, params=params)
+        _raise_for(came, "")
+        return _json_object(came.text)
+
+    async def stop(self, gid: str, timeout: float) -> None:
+        """See Transport."""
+        _raise_for(await self._exchange("POST", "forceStop", timeout, body=orjson.dumps({"gid": gid})), gid)
+
+    async def retry(self, gid: str, timeout: float) -> None:
+        """See Transport."""
+        body = orjson.dumps({"gid": gid})
+        _raise_for(await self._exchange("POST", "resetNextCronTime", timeout, body=body), gid)
 
     async def close(self) -> None:
         """See Transport."""
@@ -115,8 +156,8 @@ class HttpTransport:
         *,
         body: bytes | None = None,
         params: dict[str, str] | None = None,
-    ) -> tuple[int, str]:
-        """Return status and body; ConnectionProblem where there is none."""
+    ) -> "_Came":
+        """Return what came; ConnectionProblem where nothing did."""
         url = f"{self._base_url}/api/dtmsvr/{name}"
         try:
             async with self._session.request(
@@ -128,6 +169,7 @@ class HttpTransport:
                 timeout=aiohttp.ClientTimeout(total=timeout),
             ) as response:
                 status, answer = response.status, (await response.read()).decode(errors="replace")
+                told = response.headers.get(BRANCH_HEADER, "") if status != _OK else ""
         except aiohttp.ClientConnectorError as error:
             reason = error.os_error.strerror or error.os_error
             raise ConnectionProblem(f"cannot connect to {self._base_url}: {reason}", sent=False) from error
@@ -141,13 +183,34 @@ class HttpTransport:
             ) from error
         if status in _WORTH_ANOTHER_ATTEMPT:
             raise ConnectionProblem(f"{url} answered {status}: {_reason(answer)}", sent=True)
-        return status, answer
+        return _Came(status, answer, told)
+
+    async def _require(self, asked: Sequence[str], timeout: float, gid: str) -> None:
+        """Raise InvalidUse unless this server knows what is asked beyond the protocol."""
+        if not self._features.issuperset(asked):
+            came = await self._exchange("GET", "version", timeout)
+            if came.status != _NOT_THERE:
+                _raise_for(came, gid)
+                self._features = frozenset(_json_object(came.text).get("features") or ())
+        raise_unless_known(asked, self._features, self._base_url, gid)
 
 
-def _raise_for(status: int, answer: str, gid: str, *, only_forward: bool = False) -> None:
-    result = _RESULTS.get(status, Result.ERROR)
-    text = message_of(answer) if result is not Result.ERROR else f"HTTP {status} {message_of(answer)}"
-    raise_for_answer(result, text, gid, only_forward=only_forward)
+class _Came(NamedTuple):
+    """What came of one request. told: which branch's answer it comes from, of an error."""
+
+    status: int
+    text: str
+    told: str
+
+
+def _raise_for(came: _Came, gid: str, *, only_forward: bool = False) -> None:
+    if came.status == _OK:
+        return
+    result = _RESULTS.get(came.status, Result.ERROR)
+    text = message_of(came.text)
+    if result is Result.ERROR:
+        text = f"HTTP {came.status} {text}"
+    raise_for_answer(result, text, gid, only_forward=only_forward, told=said_in_header(came.told))
 
 
 def _reason(answer: str) -> str:
@@ -178,9 +241,12 @@ def _workflow_state(answer: Mapping[str, Any], gid: str) -> WorkflowState:
                     op=progress["op"],
                     status=BranchStatus(progress["status"]),
                     data=base64.b64decode(progress.get("bin_data") or ""),
+                    name=progress.get("url") or "",
                 )
                 for progress in answer.get("progresses") or ()
             ],
+            branch_headers=orjson.loads(row.get("options") or "{}").get("branch_headers") or {},
+            custom_data=row.get("custom_data") or "",
         )
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise DtmError(
@@ -196,11 +262,8 @@ def _transaction_body(request: TransactionRequest) -> dict[str, Any]:
         "protocol": request.protocol,
     }
     if request.trans_type in (TransType.SAGA, TransType.MSG):
-        body["steps"] = [{"action": step.action, "compensate": step.compensate} for step in request.steps]
+        body["steps"] = [step_fields(step, request.trans_type) for step in request.steps]
         body["payloads"] = [payload.decode() for payload in request.payloads]
-    if request.trans_type == TransType.MSG:
-        for step in body["steps"]:
-            del step["compensate"]
     given = {
         "custom_data": request.custom_data,
         "query_prepared": request.query_prepared,
@@ -221,5 +284,6 @@ def _given_options(options: Options) -> dict[str, Any]:
         "retry_limit": options.retry_limit,
         "concurrent": options.concurrent,
         "branch_headers": dict(options.branch_headers),
+        "failure_statuses": options.failure_statuses,
     }
     return {name: value for name, value in given.items() if value}

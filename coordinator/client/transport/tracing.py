@@ -1,36 +1,58 @@
 """A span for what the client asks, and the trace context that goes along (W3C), by OpenTelemetry's API alone.
 
-Where the program has set up no tracing, the API's objects record nothing and nothing is sent along.
+Where the program has set up no tracing, nothing is recorded and nothing is sent along; where it has not even
+loaded OpenTelemetry, it is not needed.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-
-from grpclib.client import Channel
-from grpclib.events import SendRequest, listen
-from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from coordinator.client.errors import DtmError
 from coordinator.model import PROTOCOL_GRPC
 
-_SERVICE = "dtmgimp.Dtm"
-_W3C = TraceContextTextMapPropagator()
+if TYPE_CHECKING:
+    from grpclib.client import Channel
+    from grpclib.events import SendRequest
+
+_SERVICE: Final = "dtmgimp.Dtm"
+_API: Final = "opentelemetry.trace"
+_OUR_NAME: Final = "dtm-client"
+
+
+class TracerProvider(Protocol):
+    """OpenTelemetry's, as far as it is asked."""
+
+    def get_tracer(self, instrumenting_module_name: str, /) -> Any:
+        """Return a tracer."""
+        ...
 
 
 def trace_headers() -> dict[str, str]:
     """What to send so that the other side continues this trace; nothing where there is none."""
     headers: dict[str, str] = {}
-    _W3C.inject(headers)
+    if _API in sys.modules:
+        _propagator().inject(headers)
     return headers
 
 
-def send_trace(channel: Channel) -> None:
+@cache
+def _propagator() -> Any:
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    return TraceContextTextMapPropagator()
+
+
+def send_trace(channel: "Channel") -> None:
     """Let every call over the channel carry the trace context of whoever makes it."""
+    from grpclib.events import SendRequest, listen
+
     listen(channel, SendRequest, _add_trace)
 
 
-async def _add_trace(event: SendRequest) -> None:
+async def _add_trace(event: "SendRequest") -> None:
     for name, value in trace_headers().items():
         event.metadata[name] = value
 
@@ -40,7 +62,8 @@ class Tracing:
 
     def __init__(self, url: str, provider: TracerProvider | None) -> None:
         self._url = url
-        self._tracer = get_tracer("dtm-client", tracer_provider=provider)
+        self._provider = provider
+        self._tracer: Any = None
 
     @contextmanager
     def operation(self, protocol: str, name: str, gid: str, trans_type: str) -> Iterator[None]:
@@ -71,7 +94,13 @@ class Tracing:
 
     @contextmanager
     def _span(self, name: str, attributes: Mapping[str, str]) -> Iterator[None]:
-        with self._tracer.start_as_current_span(
+        tracer = self._loaded_tracer()
+        if tracer is None:
+            yield
+            return
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+
+        with tracer.start_as_current_span(
             name,
             kind=SpanKind.CLIENT,
             attributes=attributes,
@@ -84,3 +113,13 @@ class Tracing:
                 span.set_attribute("error.type", type(error).__name__)
                 span.set_status(Status(StatusCode.ERROR, error.message))
                 raise
+
+    def _loaded_tracer(self) -> Any:
+        """Return the tracer; None as long as the program has not loaded OpenTelemetry."""
+        if self._tracer is None and self._provider is not None:
+            self._tracer = self._provider.get_tracer(_OUR_NAME)
+        elif self._tracer is None and _API in sys.modules:
+            from opentelemetry.trace import get_tracer
+
+            self._tracer = get_tracer(_OUR_NAME)
+        return self._tracer

@@ -2,9 +2,6 @@
 
 from typing import Any, Final
 
-import aiomysql
-from pymysql import err as mysql_errors
-
 from coordinator.client.barriers.databases import BarrierDatabase
 from coordinator.client.barriers.rules import BarrierRow
 from coordinator.client.xa.databases import Busy, DuplicateId, check_xid
@@ -32,7 +29,7 @@ class MySqlXa:
         await self._connection.rollback()  # XA START refuses to join anything
         try:
             await self._execute("START", xid)
-        except mysql_errors.MySQLError as error:
+        except Exception as error:
             if _number(error) == _DUPLICATE_ID:
                 raise DuplicateId(xid) from error
             raise
@@ -64,7 +61,7 @@ class MySqlXa:
         await self._statement_by_statement()
         try:
             return await self._barrier.insert_ignore(row)
-        except mysql_errors.MySQLError as error:
+        except Exception as error:
             raise _busy_or_same(error) from error
 
     async def reason_of(self, row: BarrierRow) -> str:
@@ -72,15 +69,15 @@ class MySqlXa:
         await self._statement_by_statement()
         try:
             return await self._barrier.reason_of(row)
-        except mysql_errors.MySQLError as error:
+        except Exception as error:
             raise _busy_or_same(error) from error
 
     async def is_prepared(self, xid: str) -> bool:
         """See XaDatabase. MySQL 8 wants the privilege XA_RECOVER_ADMIN for this."""
-        async with self._connection.cursor(aiomysql.Cursor) as cursor:  # rows as tuples, whatever its own are
+        async with self._connection.cursor() as cursor:
             await cursor.execute("XA RECOVER")
-            rows: list[tuple[Any, ...]] = await cursor.fetchall()
-        return any(_text(row[3]) == xid for row in rows)
+            rows = await cursor.fetchall()  # dicts, where the connection makes such
+        return any(_text(row["data"] if isinstance(row, dict) else row[3]) == xid for row in rows)
 
     async def close(self) -> None:
         """See XaDatabase."""
@@ -96,7 +93,7 @@ class MySqlXa:
         await self._statement_by_statement()
         try:
             await self._execute(how, xid)
-        except mysql_errors.MySQLError as error:
+        except Exception as error:
             if _number(error) == _UNKNOWN_ID:
                 return False
             raise _busy_or_same(error) from error
@@ -106,11 +103,11 @@ class MySqlXa:
         await self._connection.query(f"XA {how} {self._connection.escape(xid)}")
 
 
-def _busy_or_same(error: mysql_errors.MySQLError) -> Exception:
+def _busy_or_same(error: Exception) -> Exception:
     return Busy(str(error)) if _number(error) in _BUSY else error
 
 
-def _number(error: mysql_errors.MySQLError) -> int:
+def _number(error: Exception) -> int:
     return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
 

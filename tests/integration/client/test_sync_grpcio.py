@@ -164,7 +164,7 @@ def test_a_crash_in_the_middle_is_gone_on_with_by_the_next_process(
     loop.run(kit.advance(12))
     assert status(kit, loop) is Status.SUCCEED
     assert [call.path for call in kit.branches.calls] == [OUT, IN]
-    assert workflows.execute(function, gid="g1")["for"] == 30
+    assert workflows.execute(function, {"amount": 30}, gid="g1")["for"] == 30
 
 
 def test_a_workflow_that_is_refused_in_a_callback_has_ended_well_for_the_coordinator(

@@ -17,7 +17,7 @@ import pytest
 from werkzeug import Request  # that of Flask is one
 from werkzeug.test import EnvironBuilder
 
-from coordinator.client import BranchContext, DtmError, Failure, InvalidUse, Ongoing, Status
+from coordinator.client import BranchContext, DtmError, Failure, InvalidUse, Ongoing, Retry, Status
 from coordinator.client.barriers.table import barrier_schema
 from coordinator.client.sync import (
     Dtm,
@@ -57,10 +57,10 @@ class Service:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
-    def start(self, *functions: WorkflowFunction) -> Workflows:
+    def start(self, *functions: WorkflowFunction[Any, Any], **options: Any) -> Workflows:
         """Serve these; the process that served others before is gone."""
         callback = f"http://{HOST}:{self._server.server_port}/workflow"
-        self._workflows = Workflows(self.dtm, functions, callback=callback)
+        self._workflows = Workflows(self.dtm, functions, callback=callback, **options)
         return self._workflows
 
     def stop(self) -> None:
@@ -80,7 +80,9 @@ def service(dtm: Dtm, branches: FakeBranches) -> Iterator[Service]:
     service.stop()
 
 
-def transfer(service: Service, notes: list[str] | None = None, *, dies: bool = False) -> WorkflowFunction:
+def transfer(
+    service: Service, notes: list[str] | None = None, *, dies: bool = False
+) -> WorkflowFunction[Any, Any]:
     """Something local, 30 out, 30 in."""
 
     @workflow("transfer")
@@ -288,3 +290,75 @@ def test_errors_are_answers_of_the_protocol(error: DtmError, http_status: int) -
     body, answered, _ = error_answer(error)
     assert answered == http_status
     assert error.message.encode() in body
+
+
+def test_all_that_a_workflow_can_do_in_blocking_code(service: Service, kit: Kit, loop: OwnLoop) -> None:
+    seen: list[Any] = []
+    threads: set[str] = set()
+
+    def note(branch: BranchContext) -> str:
+        threads.add(threading.current_thread().name)
+        return branch.branch_id
+
+    @workflow("part")
+    def part(wf: Workflow, data: int) -> int:
+        wf.do(note)
+        return data + 1
+
+    @workflow("whole")
+    def whole(wf: Workflow, data: int) -> list[Any]:
+        began, drawn, called = wf.now(), wf.random(), wf.uuid()
+        result: list[Any] = [*wf.run_in_parallel(lambda it: it.do(note), lambda it: it.do(note))]
+        result.append(wf.child(part, data))
+        result.append(wf.patched("change"))
+        wf.sleep(60)
+        wf.sleep_until(began)
+        result.append(wf.do(note, retry=Retry(attempts=2), timeout=5, name="noted"))
+        seen.append((began, drawn, called, result))
+        return result
+
+    workflows = service.start(whole, now=kit.clock.now)
+    with pytest.raises(Ongoing, match="sleeps until"):
+        workflows.execute(whole, 1, gid="g1")
+    assert seen == [], "no thread waits"
+    loop.run(kit.advance(61))
+    assert status(kit, loop) is Status.SUCCEED
+    assert workflows.execute(whole, 1, gid="g1") == ["040101", "040201", 2, True, "08"]
+    assert len(threads) > 1
+
+
+def test_what_sleeps_in_blocking_code_is_cancelled(service: Service, kit: Kit, loop: OwnLoop) -> None:
+    undone: list[str] = []
+
+    @workflow("expire")
+    def expire(wf: Workflow, data: Any) -> None:
+        wf.do(lambda branch: None, rollback=lambda branch: undone.append(branch.branch_id), name="reserve")
+        wf.sleep(60)
+
+    workflows = service.start(expire, now=kit.clock.now)
+    with pytest.raises(Ongoing):
+        workflows.execute(expire, gid="g1")
+    workflows.cancel("g1", reason="changed my mind")
+    with pytest.raises(Failure, match="cancelled: changed my mind"):
+        workflows.execute(expire, gid="g1")
+    assert undone == ["01"]
+
+
+def test_large_results_are_kept_where_blocking_code_says(service: Service, kit: Kit) -> None:
+    kept: dict[str, bytes] = {}
+
+    class Shelf:
+        def save(self, key: str, data: bytes) -> None:
+            kept[key] = data
+
+        def load(self, key: str) -> bytes:
+            return kept[key]
+
+    @workflow("large")
+    def large(wf: Workflow, data: Any) -> Any:
+        return wf.do(lambda branch: "x" * 70_000)
+
+    workflows = service.start(large, external=Shelf())
+    for _ in range(2):
+        assert workflows.execute(large, gid="g1") == "x" * 70_000
+    assert set(kept) == {"g1/01", "g1/result"}

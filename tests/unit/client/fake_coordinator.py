@@ -84,6 +84,7 @@ class Fake:
     scripts: dict[str, list[Answer]] = field(default_factory=dict)  # for the other calls, by name
     submitted: list[Any] = field(default_factory=list)  # decoded body, or DtmRequest
     asked: list[Asked] = field(default_factory=list)
+    version: Mapping[str, Any] | None = None  # what it says of itself over HTTP; None: it has no such call
     query_answer: str = '{"transaction":null,"branches":[]}'
     workflows: dict[str, dict[str, Any]] = field(
         default_factory=dict
@@ -152,6 +153,9 @@ async def fake_http_coordinator() -> AsyncIterator[Fake]:
     async def query(request: web.Request) -> web.Response:
         return web.Response(text=fake.query_answer, content_type="application/json")
 
+    async def version(request: web.Request) -> web.Response:
+        return web.Response(status=404) if fake.version is None else web.json_response(fake.version)
+
     application = web.Application()
     for name in ("submit", "prepare", "abort", "registerBranch", "prepareWorkflow"):
         application.router.add_post(f"/api/dtmsvr/{name}", change)
@@ -160,6 +164,7 @@ async def fake_http_coordinator() -> AsyncIterator[Fake]:
     application.router.add_delete("/api/dtmsvr/topic/{topic}", topic)
     application.router.add_get("/api/dtmsvr/newGid", new_gid)
     application.router.add_get("/api/dtmsvr/query", query)
+    application.router.add_get("/api/dtmsvr/version", version)
     async with served(application) as port:
         fake.url = f"http://{HOST}:{port}"
         yield fake

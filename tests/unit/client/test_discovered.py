@@ -4,7 +4,7 @@ import pytest
 
 from coordinator.client.transport import discovered as _discovered
 from coordinator.client.transport.base import Operation
-from coordinator.client.transport.discovered import DiscoveredTransport
+from coordinator.client.transport.discovered import discovered_transport
 from coordinator.model import Options, TransactionRequest, TransType
 
 
@@ -13,7 +13,7 @@ class Recording:
 
     waited: list[float]
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, token: str = "", tls: object = None) -> None:
         pass
 
     async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
@@ -42,7 +42,7 @@ async def test_a_coordinator_that_waits_for_a_branch_is_given_the_branch_s_time(
     monkeypatch.setattr(_discovered, "GrpcTransport", Recording)
     monkeypatch.setattr(Recording, "waited", [], raising=False)
     options = Options(wait_result=wait_result, request_timeout=request_timeout)
-    transport = DiscoveredTransport("direct:///h:1,h:2")
+    transport = discovered_transport("direct:///h:1,h:2")
     request = TransactionRequest(gid="g1", trans_type=TransType.SAGA, options=options)
     await transport.operate(Operation.SUBMIT, request, timeout)
     await transport.close()

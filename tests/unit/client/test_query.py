@@ -52,7 +52,8 @@ async def test_the_go_client_s_form_of_the_url_is_taken() -> None:
         assert await dtm.query("nobody") is None
 
 
-async def test_over_grpc_there_is_no_query() -> None:
+@pytest.mark.parametrize("name", ["query", "wait", "stop", "retry"])
+async def test_a_server_without_such_a_call_over_grpc_is_to_be_asked_over_http(name: str) -> None:
     async with fake_grpc_coordinator() as fake, Dtm(fake.url) as dtm:
-        with pytest.raises(InvalidUse, match="query of g1 needs HTTP"):
-            await dtm.query("g1")
+        with pytest.raises(InvalidUse, match=r"needs HTTP: the coordinator at .* has no such call over gRPC"):
+            await getattr(dtm, name)("g1")

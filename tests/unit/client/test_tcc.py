@@ -54,7 +54,8 @@ async def test_a_try_that_is_no_success_aborts_and_is_raised(
     assert type(caught.value) is raised
     assert caught.value.gid == "g1"
     assert fake.names() == ["prepare", "registerBranch", "abort"]
-    assert fake.asked[-1].body["rollback_reason"] == str(caught.value)
+    said = f"url:{caught.value.url} return failed: {caught.value.raw}"
+    assert fake.asked[-1].body["rollback_reason"] == (said if raised is Failure else str(caught.value))
 
 
 async def test_an_exception_of_the_block_s_own_aborts_too_and_comes_through(fake: Fake) -> None:
@@ -191,8 +192,9 @@ async def test_a_try_that_cannot_be_called_from_here_is_explained(fake: Fake, ur
 async def test_a_transaction_that_outlives_its_client_opens_no_connection(fake: Fake, bank: str) -> None:
     async with Dtm(fake.url) as dtm:
         tcc = dtm.tcc("g1")
+        nested = dtm.nested_tcc(BranchContext("g1", "tcc", "02", "try"))
     with pytest.raises(InvalidUse, match="this Dtm is closed"):
-        await tcc.call_branch({}, f"{bank}/b.B/Try", f"{bank}/b.B/Confirm", f"{bank}/b.B/Cancel")
+        await nested.call_branch({}, f"{bank}/b.B/Try", f"{bank}/b.B/Confirm", f"{bank}/b.B/Cancel")
     with pytest.raises(InvalidUse, match="this Dtm is closed"):
         async with tcc:
             pass

@@ -12,10 +12,21 @@ from coordinator.client import sync
 # Of both: what is no I/O has no blocking form of its own.
 SHARED = {
     *("BarrierRow", "BarrierTransaction", "BranchAnswer", "BranchContext", "BranchStatus", "BranchView"),
-    *("Outcome", "Payload", "RedisCommands", "Status", "Submitted", "TransactionOptions", "TransactionView"),
+    *("Said", "TransactionPage", "encode_json"),
+    *(
+        "Outcome",
+        "Payload",
+        "RedisCommands",
+        "Retry",
+        "Status",
+        "Submitted",
+        "TransactionOptions",
+        "TransactionView",
+    ),
     *("XaTransaction", "as_current", "branch_of", "current_branch"),
-    *("BarrierError", "DtmError", "Duplicated", "Failure", "InvalidUse", "NoBranchContext", "Ongoing"),
-    "Unreachable",
+    *("BarrierError", "DtmError", "Duplicated", "Failure", "InvalidUse", "Mismatch", "NoBranchContext"),
+    "Ongoing",
+    *("MissingExtra", "Unreachable"),
 }
 # Of servers and drivers that are async themselves; the table is made by `dtm barrier-table`, too.
 ASYNC = {
@@ -29,7 +40,6 @@ OTHERWISE = {
     "Dtm": {"coordinator"},
     "Tcc": {"gid"},  # which is an attribute there
     "Xa": {"gid"},
-    "Workflow": {"finish", "returned"},
     "Workflows": {"handler", "service"},
 }
 OPTIONAL = {"wait_result": False, "branch_headers": None}  # the other options are numbers
