@@ -1,0 +1,36 @@
+"""The coordinators that share the store, and the record of who did what."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from coordinator.access.permissions import Permission, looks
+from coordinator.api.listing import position
+from coordinator.console.page import Content, Page, Shown, Visit
+from coordinator.service.operate import Operate
+
+_RECORDS: Final = 100
+
+
+class FleetPages:
+    """Both only look."""
+
+    def __init__(self, operate: Operate) -> None:
+        self._operate = operate
+
+    def all(self) -> Sequence[Page]:
+        """The pages."""
+        return (
+            Page("GET", "/nodes", looks(Permission.READ), self._nodes, place=60),
+            Page("GET", "/audit", looks(Permission.AUDIT_READ), self._audit, place=70),
+        )
+
+    async def _nodes(self, _: Visit) -> Content:
+        roll = await self._operate.nodes()
+        seen = sorted(roll.seen, key=lambda it: it.node.name)
+        return Shown("nodes.html", {"seen": seen, "alive": roll.alive(), "now": roll.now})
+
+    async def _audit(self, visit: Visit) -> Content:
+        before_id = position({"position": visit.query.get("after", "")})
+        rows = await self._operate.audit(limit=_RECORDS + 1, before_id=before_id)
+        after = str(rows[_RECORDS - 1]["id"]) if len(rows) > _RECORDS else ""
+        return Shown("audit.html", {"records": rows[:_RECORDS], "after": after})
