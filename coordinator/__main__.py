@@ -1,5 +1,5 @@
 """`python -m coordinator` is `dtm`."""
 
-from coordinator.cli.main import main
+from coordinator.cli import dtm
 
-main(prog_name="dtm")
+dtm()

@@ -4,16 +4,20 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from yarl import URL
 
-from coordinator.config.settings import Settings, Store
+from coordinator.clock import SystemClock
+from coordinator.config.settings import Settings
+from coordinator.config.store import Store
 from coordinator.discovery.base import DiscoveryError
 from coordinator.discovery.etcd_client import EtcdClient
 from coordinator.discovery.logins import shown_origin
 from coordinator.discovery.target import parse_target, shown
 from coordinator.errors import StartError
+from coordinator.server.certificates import Certificates, tls_of
 
 CONNECT_SECONDS: Final = 5.0
 
@@ -22,7 +26,7 @@ CONNECT_SECONDS: Final = 5.0
 class Tried:
     """One part: what was tried and what came of it. hint: what to do next; empty where all is well."""
 
-    part: str  # store, etcd, hook
+    part: str  # store, etcd, hook, certificates
     said: str
     hint: str = ""
     is_reached: bool = True
@@ -33,6 +37,9 @@ async def try_to_connect(settings: Settings) -> AsyncIterator[Tried]:
     yield await _try_store(settings.store)
     yield await _try_etcd(settings)
     yield await _try_hook(settings.alert_web_hook)
+    certificates = await asyncio.to_thread(_look_at_certificates, settings)
+    if certificates is not None:
+        yield certificates
 
 
 async def _try_store(store: Store) -> Tried:
@@ -48,6 +55,7 @@ async def _try_store(store: Store) -> Tried:
             user=store.user,
             password=store.password.get_secret_value(),
             database=store.db,
+            tls=tls_of(store, "Store.CertFile"),
         )
     except StartError as error:
         return Tried("store", error.message, error.hint, is_reached=False)
@@ -76,7 +84,10 @@ async def _try_etcd(settings: Settings) -> Tried:
     if service.driver == "default" or not service.target:
         return Tried("etcd", "not configured: nothing to register in")
     target = parse_target(service.target)
-    client = EtcdClient(target.hosts, user=target.user, password=target.password)
+    tls = tls_of(service, "MicroService.CertFile")
+    client = EtcdClient(
+        target.hosts, user=target.user, password=target.password, tls=tls.context if tls else None
+    )
     try:
         found = await client.values(f"{target.key}/")
     except DiscoveryError as error:
@@ -88,6 +99,17 @@ async def _try_etcd(settings: Settings) -> Tried:
     finally:
         await client.close()
     return Tried("etcd", f"{shown(service.target)} answers; registered there now: {len(found)}")
+
+
+def _look_at_certificates(settings: Settings) -> Tried | None:
+    """Until when those that are shown hold; None where none are."""
+    certificates = Certificates(settings, SystemClock())
+    if not (expiries := certificates.expiries()):
+        return None
+    if remark := certificates.remark():
+        return Tried("certificates", remark, "a running coordinator takes it from the file", is_reached=False)
+    shown = (f"{key} until {datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for key, at in expiries.items())
+    return Tried("certificates", ", ".join(shown))
 
 
 async def _try_hook(hook: str) -> Tried:

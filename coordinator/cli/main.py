@@ -1,30 +1,17 @@
 """`dtm`, the command: dtm's own flags run the server, subcommands look at things (PROTOCOL §13)."""
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from coordinator import __version__
+from coordinator.cli.configured import EXIT_START_FAILED, answer, file_option, load
+from coordinator.cli.lazily import LazyGroup
+from coordinator.cli.serving import serve
 
 if TYPE_CHECKING:
-    from coordinator.config.read import Loaded
     from coordinator.config.settings import Settings
-
-EXIT_START_FAILED: Final = 1
-EXIT_BAD_CONFIG: Final = 2
-
-
-def _path(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Path | None:
-    text = (text or "").removeprefix("=")  # `-c=FILE`, as the reference's start scripts have it, is `-c FILE`
-    return Path(text) if text else None
-
-
-_file_option = click.option(
-    "-c", "file", metavar="FILE", callback=_path, help="Read the configuration from FILE."
-)
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -33,10 +20,14 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
         context.exit()
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@_file_option
+@click.group(
+    cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@file_option
 @click.option("-d", "debug", is_flag=True, help="Log at level debug.")
 @click.option("-r", "reset", is_flag=True, help="Drop all transactions: the tables are made anew. Then run.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Run N processes that share the ports.")
+@click.option("--worker", hidden=True, help="The place of one of these; they are started with it.")
 @click.option(
     "-v",
     "--version",
@@ -47,21 +38,28 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
     help="Print the version.",
 )
 @click.pass_context
-def main(context: click.Context, file: Path | None, debug: bool, reset: bool) -> None:
-    """Run the coordinator of distributed transactions, or look at one.
+def main(
+    context: click.Context,
+    file: Path | None,
+    debug: bool,
+    reset: bool,
+    workers: int | None,
+    worker: str | None,
+) -> None:
+    """Run the coordinator of distributed transactions, or ask one that runs.
 
     Without -c it keeps its data in the SQLite file dtm.db in the current directory. Every key of the
     configuration can also be an environment variable: Store.Driver is STORE_DRIVER.
     """
     if context.invoked_subcommand is None:
-        context.exit(_run(context, file, debug=debug, reset=reset))
-    if debug or reset:
-        raise click.UsageError("-d and -r are for running the server, not for a subcommand.")
+        context.exit(serve(context, file, debug=debug, reset=reset, workers=workers, worker=worker))
+    if debug or reset or workers:
+        raise click.UsageError("-d, -r and --workers are for running the server, not for a subcommand.")
     context.obj = file
 
 
 @main.command()
-@_file_option
+@file_option
 @click.option(
     "--connect", is_flag=True, help="Then try to reach store, etcd and web hook; changes nothing there."
 )
@@ -74,7 +72,7 @@ def check(context: click.Context, file: Path | None, connect: bool) -> None:
     from coordinator.config.read import shown_values
 
     file = file or context.obj
-    loaded = _load(context, file)
+    loaded = load(context, file)
     click.echo(f"ok: {file}" if file else "ok: no file, environment and defaults only")
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}")
@@ -107,7 +105,7 @@ def _connect(settings: "Settings") -> int:
 
 
 @main.command()
-@_file_option
+@file_option
 @click.option("--pid", type=int, metavar="PID", help="Take -c from the command line of that process.")
 @click.pass_context
 def health(context: click.Context, file: Path | None, pid: int | None) -> None:
@@ -120,7 +118,7 @@ def health(context: click.Context, file: Path | None, pid: int | None) -> None:
     file = file or context.obj
     if file is None and pid is not None:
         file = main.make_context("dtm", words_of_process(pid), resilient_parsing=True).params.get("file")
-    is_ready, sentence = health_of(_load(context, file).settings)
+    is_ready, sentence = health_of(load(context, file).settings)
     click.echo(sentence, err=not is_ready)
     if not is_ready:
         context.exit(EXIT_START_FAILED)
@@ -145,42 +143,51 @@ def barrier_table(context: click.Context, url: str) -> None:
         context.exit(EXIT_START_FAILED)
 
 
-def _run(context: click.Context, file: Path | None, *, debug: bool, reset: bool) -> int:
-    """Run the server until it is told to stop; returns the exit code."""
-    from coordinator.errors import StartError
+@main.group()
+def token() -> None:
+    """Make, list and revoke the tokens by which callers are known: docs/security.md.
 
-    loaded = _load(context, file)
-    from coordinator.server.process import run  # the whole server: only now that it is needed
-
-    settings = loaded.settings.model_copy(update={"log_level": "debug"}) if debug else loaded.settings
-    if reset:
-        click.echo(
-            f"dtm: -r drops the coordinator's tables in {settings.store.address} and makes them anew;"
-            " every transaction in them is lost.",
-            err=True,
-        )
-    try:
-        return run(settings, reset=reset, notices=loaded.notices, warnings=loaded.warnings)
-    except StartError as error:
-        click.echo(f"dtm: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"     {error.hint}", err=True)
-        return EXIT_START_FAILED
+    On a machine that reaches the store, with the coordinator's configuration; it may be running.
+    """
 
 
-def _load(context: click.Context, file: Path | None) -> "Loaded":
-    """The configuration; a bad one ends the program, in the same words and with the same code everywhere."""
-    from coordinator.config.read import ConfigError, load_settings
+@token.command("create")
+@file_option
+@click.option("--name", required=True, metavar="NAME", help="Whose it is, for people.")
+@click.option("--role", required=True, type=click.Choice(["service", "viewer", "operator", "admin"]))
+@click.option("--gid-prefix", default="", metavar="TEXT", help="service: only for gids that begin with it.")
+@click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="Until it expires.")
+@click.pass_context
+def token_create(
+    context: click.Context, file: Path | None, name: str, role: str, gid_prefix: str, days: int
+) -> None:
+    """Make a token and print it, once: only its hash is stored."""
+    from coordinator.cli import tokens
 
-    try:
-        return load_settings(file, os.environ)
-    except ConfigError as error:
-        _say_problems(error.problems)
-        context.exit(EXIT_BAD_CONFIG)
+    settings = load(context, file or context.obj).settings
+    made = tokens.create(settings, name=name, role=role, gid_prefix=gid_prefix, days=days)
+    click.echo(answer(context, made))
 
 
-def _say_problems(problems: Sequence[object]) -> None:
-    count = len(problems)
-    click.echo(f"dtm: {count} problem{'s' if count > 1 else ''} in the configuration", err=True)
-    for problem in problems:
-        click.echo(f"  {problem}", err=True)
+@token.command("list")
+@file_option
+@click.pass_context
+def token_list(context: click.Context, file: Path | None) -> None:
+    """Show every token: id, state, role, expiry, last use, gid prefix, name. Times are UTC."""
+    from coordinator.cli import tokens
+
+    read = answer(context, tokens.listed(load(context, file or context.obj).settings))
+    for line in tokens.lines(read):
+        click.echo(line)
+
+
+@token.command("revoke")
+@file_option
+@click.argument("identifier", metavar="ID")
+@click.pass_context
+def token_revoke(context: click.Context, file: Path | None, identifier: str) -> None:
+    """Revoke the token of that ID (`dtm token list`) for good: within 5 seconds no coordinator takes it."""
+    from coordinator.cli import tokens
+
+    answer(context, tokens.revoke(load(context, file or context.obj).settings, identifier))
+    click.echo(f"ok: revoked {identifier}; no coordinator takes it after 5 seconds")

@@ -60,7 +60,7 @@ def dtm(*arguments: str | Path, **environment: str) -> Result:
 
 def test_without_arguments_it_runs_on_the_defaults(server: Server):
     assert dtm().exit_code == 0
-    assert server.runs == [(Settings(), {"reset": False, "notices": (), "warnings": ()})]
+    assert server.runs == [(Settings(), {"reset": False, "notices": (), "warnings": (), "place": None})]
 
 
 @pytest.mark.parametrize("words", [["-c", "{}"], ["-c{}"], ["-c={}"]], ids=str)
@@ -87,7 +87,7 @@ def test_the_environment_configures_too(server: Server):
 def test_d_logs_at_debug_whatever_the_file_says(server: Server, conf: Path):
     conf.write_text("LogLevel: error\nHttpPort: 5\n", encoding="utf-8")
     assert dtm("-d", "-c", conf).exit_code == 0
-    assert server.runs[0][0] == Settings(http_port=5, log_level="debug")
+    assert server.runs[0][0] == Settings(host="0.0.0.0", http_port=5, log_level="debug")
 
 
 def test_r_says_that_it_drops_the_data_and_then_runs(server: Server):
@@ -95,7 +95,7 @@ def test_r_says_that_it_drops_the_data_and_then_runs(server: Server):
     assert result.exit_code == 0
     assert "drops the coordinator's tables in sqlite file dtm.db" in result.stderr
     assert "every transaction in them is lost" in result.stderr
-    assert server.runs == [(Settings(), {"reset": True, "notices": (), "warnings": ()})]
+    assert server.runs == [(Settings(), {"reset": True, "notices": (), "warnings": (), "place": None})]
 
 
 def test_flags_go_together(server: Server, conf: Path):

@@ -1,0 +1,1 @@
+"""A coordinator to try out, full of what is stuck. Imports testing, server, client, config and below."""
