@@ -1,4 +1,7 @@
-"""Save an order and send its mail: both, or neither, with no queue in between."""
+"""Save an order and send its mail: both, or neither, with no queue in between.
+
+DTM_URL, BRANCH_HOST and BRANCH_PORT say where coordinator and branch are: examples/README.md.
+"""
 
 import asyncio
 import os
@@ -13,6 +16,7 @@ from aiohttp import web
 from coordinator.client import Dtm, create_barrier_table, query_prepared_handler
 
 DTM = os.environ.get("DTM_URL", "http://127.0.0.1:36789")
+HOST, PORT = os.environ.get("BRANCH_HOST", "127.0.0.1"), int(os.environ.get("BRANCH_PORT", "0"))  # 0: any
 
 
 async def mail(request: web.Request) -> web.Response:
@@ -41,8 +45,8 @@ async def main(file: Path) -> None:
     application.router.add_get("/query-prepared", query_prepared_handler(connect))  # after a crash in between
     runner = web.AppRunner(application)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, HOST, PORT).start()
+    url = f"http://{HOST}:{runner.addresses[0][1]}"
     async with Dtm(DTM) as dtm, connect() as shop:
         await shop.execute("CREATE TABLE orders (id int)")
         for number, business in ((7, save_order), (8, refuse_order)):

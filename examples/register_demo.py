@@ -2,7 +2,8 @@
 
 Starts a coordinator and the services user, score and api as processes of their own, on SQLite and free local
 ports in a temporary folder. Shows what the coordinator recorded of each branch call, and the rows in both
-business databases. Exits with 1 unless both registrations ended as they should.
+business databases. Exits with 1 unless both registrations ended as they should. With KEEP=1 it goes on
+running then, both registrations in its console, until it is interrupted.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ START_SECONDS = 20
 STOP_SECONDS = 10
 POLL_SECONDS = 0.02
 SCORE_LIMIT = 100
+KEEP = bool(os.environ.get("KEEP"))
 
 
 class DemoFailed(Exception):
@@ -111,7 +113,7 @@ class Fleet:
         """Start all of them; return when they answer."""
         http_port, grpc_port = free_ports(2)
         store = {"Driver": "sqlite", "Path": str(self._folder / "dtm.db")}
-        self._write("dtm", {"HttpPort": http_port, "GrpcPort": grpc_port, "Store": store})
+        self._write("dtm", {"Host": HOST, "HttpPort": http_port, "GrpcPort": grpc_port, "Store": store})
         self._write("user", self._rpc("user.rpc", "user.db"))
         self._write("score", {**self._rpc("score.rpc", "score.db"), "ScoreLimit": SCORE_LIMIT})
         coordinator = self._launch("coordinator", "coordinator", "-c", "dtm.yaml")
@@ -237,8 +239,8 @@ async def register(number: int, addresses: Addresses, body: dict[str, Any], expe
         return transaction
 
 
-async def demo(folder: Path, fleet: Fleet) -> None:
-    """Everything between start and stop; raises DemoFailed."""
+async def demo(folder: Path, fleet: Fleet) -> Addresses:
+    """Everything between start and stop; returns where it runs. Raises DemoFailed."""
     started = time.monotonic()
     print("Starting coordinator, user, score and api on SQLite and free local ports …")
     addresses = await fleet.start()
@@ -259,6 +261,7 @@ async def demo(folder: Path, fleet: Fleet) -> None:
     check(undone.status is Status.FAILED, f"the second saga is {undone.status}, not failed")
     check([row[1] for row in users] == ["ann"], "user should hold ann and nobody else")
     check([row[0] for row in scores] == [row[0] for row in users], "user_score should hold the same user")
+    return addresses
 
 
 def check(right: bool, otherwise: str) -> None:
@@ -267,24 +270,35 @@ def check(right: bool, otherwise: str) -> None:
         raise DemoFailed(otherwise)
 
 
+def show_end(addresses: Addresses, seconds: float) -> None:
+    """Say that all went well, and where to look on."""
+    console = f"{addresses.coordinator_url}/"
+    print(
+        paint(
+            f"\nBoth ended as they should: one registered, one left nothing behind ({seconds:.1f} s).", GREEN
+        )
+    )
+    if KEEP:
+        print(f"\nBoth are in the console, until Ctrl-C: {paint(console, BOLD)}", flush=True)
+    else:
+        print(f"\nTheir console was at {console}; to look at both in it: KEEP=1 make demo")
+
+
 def main() -> int:
     """Run the demo, stop its processes, return the exit code."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dtm-demo-") as name:
         fleet = Fleet(Path(name))
         try:
-            asyncio.run(demo(Path(name), fleet))
+            addresses = asyncio.run(demo(Path(name), fleet))
+            show_end(addresses, time.monotonic() - started)
+            if KEEP:
+                signal.pause()
         except (DemoFailed, DtmError, aiohttp.ClientError, TimeoutError) as error:
             print(f"\n{paint('The demo failed:', RED)} {str(error) or repr(error)}", file=sys.stderr)
             return 1
         finally:
             fleet.stop()
-    seconds = time.monotonic() - started
-    print(
-        paint(
-            f"\nBoth ended as they should: one registered, one left nothing behind ({seconds:.1f} s).", GREEN
-        )
-    )
     return 0
 
 

@@ -1,4 +1,7 @@
-"""Book a journey: flight and hotel at once, the car when both are there. Any of them may say no."""
+"""Book a journey: flight and hotel at once, the car when both are there. Any of them may say no.
+
+DTM_URL, BRANCH_HOST and BRANCH_PORT say where coordinator and branch are: examples/README.md.
+"""
 
 import asyncio
 import os
@@ -8,6 +11,7 @@ from aiohttp import web
 from coordinator.client import Dtm, Failure, branch_middleware, current_branch
 
 DTM = os.environ.get("DTM_URL", "http://127.0.0.1:36789")
+HOST, PORT = os.environ.get("BRANCH_HOST", "127.0.0.1"), int(os.environ.get("BRANCH_PORT", "0"))  # 0: any
 
 
 async def book(request: web.Request) -> web.Response:
@@ -23,8 +27,8 @@ async def main() -> None:
     agency.router.add_post("/{what}", book)
     runner = web.AppRunner(agency)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, HOST, PORT).start()
+    url = f"http://{HOST}:{runner.addresses[0][1]}"
     async with Dtm(DTM) as dtm:
         for full in ("nothing", "hotel"):
             saga = dtm.saga(concurrent=True, wait_result=True)

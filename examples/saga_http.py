@@ -1,10 +1,17 @@
-"""Move 30 from one account to another, over HTTP: two steps that both happen, or neither."""
+"""Move 30 from one account to another, over HTTP: two steps that both happen, or neither.
+
+DTM_URL, BRANCH_HOST and BRANCH_PORT say where coordinator and branch are: examples/README.md.
+"""
 
 import asyncio
+import os
 
 from aiohttp import web
 
 from coordinator.client import Dtm, Failure
+
+DTM = os.environ.get("DTM_URL", "http://127.0.0.1:36789")
+HOST, PORT = os.environ.get("BRANCH_HOST", "127.0.0.1"), int(os.environ.get("BRANCH_PORT", "0"))  # 0: any
 
 
 async def move(request: web.Request) -> web.Response:
@@ -18,16 +25,13 @@ async def main() -> None:
     bank.router.add_post("/{what}", move)
     runner = web.AppRunner(bank)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 8000).start()
-    async with Dtm("http://127.0.0.1:36789") as dtm:
+    await web.TCPSite(runner, HOST, PORT).start()
+    url = f"http://{HOST}:{runner.addresses[0][1]}"
+    async with Dtm(DTM) as dtm:
         for amount in (30, 300):
             saga = dtm.saga(wait_result=True)
-            saga.add(
-                "http://127.0.0.1:8000/withdraw", "http://127.0.0.1:8000/withdraw-back", {"amount": amount}
-            )
-            saga.add(
-                "http://127.0.0.1:8000/deposit", "http://127.0.0.1:8000/deposit-back", {"amount": amount}
-            )
+            saga.add(f"{url}/withdraw", f"{url}/withdraw-back", {"amount": amount})
+            saga.add(f"{url}/deposit", f"{url}/deposit-back", {"amount": amount})
             try:
                 print(f"{amount}: {(await saga.submit()).status}")
             except Failure as failure:

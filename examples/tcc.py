@@ -1,4 +1,7 @@
-"""Move 30 by TCC: try reserves it on both sides, confirm moves it, cancel lets go of it."""
+"""Move 30 by TCC: try reserves it on both sides, confirm moves it, cancel lets go of it.
+
+DTM_URL, BRANCH_HOST and BRANCH_PORT say where coordinator and branch are: examples/README.md.
+"""
 
 import asyncio
 import os
@@ -8,6 +11,7 @@ from aiohttp import web
 from coordinator.client import Dtm, Failure, branch_middleware, current_branch
 
 DTM = os.environ.get("DTM_URL", "http://127.0.0.1:36789")
+HOST, PORT = os.environ.get("BRANCH_HOST", "127.0.0.1"), int(os.environ.get("BRANCH_PORT", "0"))  # 0: any
 
 
 async def account(request: web.Request) -> web.Response:
@@ -24,8 +28,8 @@ async def main() -> None:
     bank.router.add_post("/{name}", account)
     runner = web.AppRunner(bank)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, HOST, PORT).start()
+    url = f"http://{HOST}:{runner.addresses[0][1]}"
     async with Dtm(DTM) as dtm:
         for amount in (30, 300):
             try:

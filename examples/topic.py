@@ -1,4 +1,7 @@
-"""One message, as many receivers as have subscribed: the sender does not know them."""
+"""One message, as many receivers as have subscribed: the sender does not know them.
+
+DTM_URL, BRANCH_HOST and BRANCH_PORT say where coordinator and branch are: examples/README.md.
+"""
 
 import asyncio
 import os
@@ -8,6 +11,7 @@ from aiohttp import web
 from coordinator.client import Dtm
 
 DTM = os.environ.get("DTM_URL", "http://127.0.0.1:36789")
+HOST, PORT = os.environ.get("BRANCH_HOST", "127.0.0.1"), int(os.environ.get("BRANCH_PORT", "0"))  # 0: any
 
 
 async def receive(request: web.Request) -> web.Response:
@@ -20,8 +24,8 @@ async def main() -> None:
     application.router.add_post("/{who}", receive)
     runner = web.AppRunner(application)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, HOST, PORT).start()
+    url = f"http://{HOST}:{runner.addresses[0][1]}"
     async with Dtm(DTM) as dtm:
         await dtm.subscribe("order-paid", f"{url}/mail", remark="tells the customer")
         await dtm.subscribe("order-paid", f"{url}/stock", remark="packs the parcel")

@@ -1,4 +1,7 @@
-"""Registering a user as ordinary code: its steps are remembered through a crash, and undone by a refusal."""
+"""Registering a user as ordinary code: its steps are remembered through a crash, and undone by a refusal.
+
+DTM_URL, BRANCH_HOST and BRANCH_PORT say where coordinator and branch are: examples/README.md.
+"""
 
 import asyncio
 import os
@@ -19,6 +22,7 @@ from coordinator.client import (
 )
 
 DTM = os.environ.get("DTM_URL", "http://127.0.0.1:36789")
+HOST, PORT = os.environ.get("BRANCH_HOST", "127.0.0.1"), int(os.environ.get("BRANCH_PORT", "0"))  # 0: any
 HOME: dict[str, str] = {}  # where this program listens
 
 
@@ -43,8 +47,8 @@ async def branch(request: web.Request) -> web.Response:
 
 
 async def main() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        HOME["url"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    with socket.create_server((HOST, PORT)) as listening:
+        HOME["url"] = f"http://{HOST}:{listening.getsockname()[1]}"
         await serve(listening)
 
 

@@ -1,4 +1,7 @@
-"""Move 30 by XA: both accounts' own database transactions are prepared, then committed, or rolled back."""
+"""Move 30 by XA: both accounts' own database transactions are prepared, then committed, or rolled back.
+
+DTM_URL, BRANCH_HOST and BRANCH_PORT say where coordinator and branch are: examples/README.md.
+"""
 
 import asyncio
 import os
@@ -11,6 +14,7 @@ from aiohttp import web
 from coordinator.client import Dtm, Failure, branch_middleware, create_barrier_table
 
 DTM = os.environ.get("DTM_URL", "http://127.0.0.1:36789")
+HOST, PORT = os.environ.get("BRANCH_HOST", "127.0.0.1"), int(os.environ.get("BRANCH_PORT", "0"))  # 0: any
 DATABASE = os.environ.get("XA_DATABASE", "")  # SQLite has no XA
 
 
@@ -57,8 +61,8 @@ async def main() -> None:
         bank.router.add_post("/{name}", account)
         runner = web.AppRunner(bank)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, HOST, PORT).start()
+        url = f"http://{HOST}:{runner.addresses[0][1]}"
         for amount in (30, 300):
             try:
                 async with dtm.xa(wait_result=True) as xa:

@@ -1,0 +1,105 @@
+"""The front of the shop: takes orders, shows them, ships them."""
+
+from typing import Any
+from uuid import uuid4
+
+import aiosqlite
+from aiohttp import web
+
+from coordinator.client import (
+    Dtm,
+    Failure,
+    Ongoing,
+    Saga,
+    Unreachable,
+    branch_middleware,
+    query_prepared_handler,
+    with_barrier,
+)
+from examples.shop.database import Database
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS orders (number TEXT PRIMARY KEY, customer TEXT, item TEXT, state TEXT NOT NULL);
+"""
+PRICES = {"pear": 3, "melon": 20}
+FIRST_REPEAT_SECONDS = 2
+
+
+def priced(wanted: dict[str, Any], number: str) -> dict[str, Any]:
+    """Return the order that every service gets: number, customer, item, count, amount."""
+    item, count = wanted["item"], wanted["count"]
+    if item not in PRICES or not 0 < count <= 100:
+        raise web.HTTPBadRequest(text=f"nobody can buy {count} {item}")
+    return {
+        "number": number,
+        "customer": wanted["customer"],
+        "item": item,
+        "count": count,
+        "amount": PRICES[item] * count,
+    }
+
+
+def order_saga(dtm: Dtm, shop: str, order: dict[str, Any]) -> Saga:
+    """The three changes of an order, each with what undoes it. shop: its url."""
+    saga = dtm.saga(order["number"], wait_result=True, retry_interval=FIRST_REPEAT_SECONDS)
+    saga.add(f"{shop}/stock/branch/take", f"{shop}/stock/branch/put-back", order)
+    saga.add(f"{shop}/payment/branch/charge", f"{shop}/payment/branch/give-back", order)
+    saga.add(f"{shop}/orders/branch/save", f"{shop}/orders/branch/cancel", order)
+    return saga
+
+
+def orders_service(database: Database, dtm: Dtm, shop: str) -> web.Application:
+    async def place(request: web.Request) -> web.Response:
+        number = request.headers.get("Idempotency-Key") or uuid4().hex
+        order = priced(await request.json(), number)
+        try:
+            await order_saga(dtm, shop, order).submit()
+        except Failure as failure:
+            return web.json_response({"order": number, "reason": failure.reason}, status=409)
+        except (Ongoing, Unreachable):
+            return web.json_response({"order": number, "state": "on its way"}, status=202)
+        return web.json_response({"order": number, "state": "placed"}, status=201)
+
+    @with_barrier(database.lend, repeated=web.Response)
+    async def save(request: web.Request, *, connection: aiosqlite.Connection) -> web.Response:
+        await connection.execute(
+            "INSERT INTO orders VALUES (:number, :customer, :item, 'placed')", await request.json()
+        )
+        return web.Response()
+
+    @with_barrier(database.lend, repeated=web.Response)
+    async def cancel(request: web.Request, *, connection: aiosqlite.Connection) -> web.Response:
+        await connection.execute("DELETE FROM orders WHERE number = :number", await request.json())
+        return web.Response()
+
+    async def show(request: web.Request) -> web.Response:
+        async with database.lend() as connection:
+            rows = await connection.execute_fetchall("SELECT number, state FROM orders")
+        return web.json_response({row[0]: row[1] for row in rows})
+
+    async def ship(request: web.Request) -> web.Response:
+        number = request.match_info["number"]
+
+        async def mark_shipped(connection: aiosqlite.Connection) -> None:
+            changed = await connection.execute(
+                "UPDATE orders SET state = 'shipped' WHERE number = ? AND state = 'placed'", (number,)
+            )
+            if changed.rowcount == 0:
+                raise web.HTTPConflict(text="there is nothing to ship")
+
+        msg = dtm.msg(query_prepared=f"{shop}/orders/query-prepared", wait_result=True)
+        msg.add(f"{shop}/mail/branch/send", {"text": f"order {number} is on its way"})
+        async with database.lend() as connection:
+            await msg.do_and_submit(connection, mark_shipped)
+        return web.json_response({"order": number, "state": "shipped"})
+
+    branches = web.Application(middlewares=[branch_middleware])
+    branches.router.add_post("/save", save)
+    branches.router.add_post("/cancel", cancel)
+    service = web.Application()
+    service.add_subapp("/branch/", branches)
+    service.router.add_post("/", place)
+    service.router.add_get("/", show)
+    service.router.add_post("/{number}/ship", ship)
+    service.router.add_get("/query-prepared", query_prepared_handler(database.lend))
+    return service

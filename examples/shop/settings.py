@@ -1,0 +1,31 @@
+"""Where the shop finds its coordinator, where it listens, and where it keeps its rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """dtm_url: of the coordinator. host, port: where the shop listens, and is called. folder: of its rows."""
+
+    dtm_url: str = "http://127.0.0.1:36789"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    folder: Path = Path("shop-data")
+
+    @property
+    def url(self) -> str:
+        """What the coordinator calls the shop by."""
+        return f"http://{self.host}:{self.port}"
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """Read DTM_URL, SHOP_HOST, SHOP_PORT and SHOP_DATA; what is not there is as above."""
+    usual = Settings()
+    return Settings(
+        dtm_url=environment.get("DTM_URL", usual.dtm_url),
+        host=environment.get("SHOP_HOST", usual.host),
+        port=int(environment.get("SHOP_PORT", usual.port)),
+        folder=Path(environment.get("SHOP_DATA", usual.folder)),
+    )

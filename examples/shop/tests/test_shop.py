@@ -1,0 +1,122 @@
+"""The shop and a coordinator in one process: `python -m pytest examples/shop`, no server needed."""
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from coordinator.testing import Kit
+from examples.shop.application import shop
+from examples.shop.orders import FIRST_REPEAT_SECONDS
+from examples.shop.settings import Settings, settings_from
+
+PEARS = {"customer": "ann", "item": "pear", "count": 2}
+MELONS = {"customer": "ann", "item": "melon", "count": 4}  # 80: the bank has to approve
+
+
+class Customer:
+    """Somebody at the shop's door. kit: its coordinator, whose time is moved by hand."""
+
+    def __init__(self, session: aiohttp.ClientSession, kit: Kit) -> None:
+        self._session = session
+        self.kit = kit
+
+    async def order(self, wanted: dict[str, Any], key: str = "") -> tuple[int, dict[str, Any]]:
+        headers = {"Idempotency-Key": key} if key else {}
+        async with self._session.post("/orders/", json=wanted, headers=headers) as answer:
+            return answer.status, await answer.json()
+
+    async def post(self, path: str) -> int:
+        async with self._session.post(path) as answer:
+            return answer.status
+
+    async def sees(self, what: str) -> Any:
+        async with self._session.get(f"/{what}/") as answer:
+            return await answer.json()
+
+    async def sees_as_at_first(self) -> bool:
+        seen = [await self.sees(what) for what in ("stock", "payment", "orders", "mail")]
+        return seen == [{"melon": 5, "pear": 10}, {"ann": 100, "bob": 5}, {}, []]
+
+
+@pytest_asyncio.fixture
+async def customer(tmp_path: Path) -> AsyncIterator[Customer]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    async with Kit() as kit:
+        settings = Settings(dtm_url=kit.http_url, port=port, folder=tmp_path)
+        runner = web.AppRunner(shop(settings), shutdown_timeout=1)
+        await runner.setup()
+        await web.SockSite(runner, listening).start()
+        async with aiohttp.ClientSession(settings.url) as session:
+            yield Customer(session, kit)
+        await runner.cleanup()
+
+
+@pytest.mark.asyncio
+async def test_an_order_changes_every_service(customer: Customer) -> None:
+    status, answer = await customer.order(PEARS)
+    assert (status, answer["state"]) == (201, "placed")
+    assert await customer.sees("stock") == {"melon": 5, "pear": 8}
+    assert await customer.sees("payment") == {"ann": 94, "bob": 5}
+    assert await customer.sees("orders") == {answer["order"]: "placed"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"count": 11}, "no pear left"), ({"customer": "bob"}, "bob cannot pay 6")],
+)
+async def test_one_that_a_service_refuses_leaves_nothing_behind(
+    customer: Customer, change: dict[str, Any], reason: str
+) -> None:
+    status, answer = await customer.order({**PEARS, **change})
+    assert (status, answer["reason"]) == (409, reason)
+    await customer.kit.settle()
+    assert await customer.sees_as_at_first()
+
+
+@pytest.mark.asyncio
+async def test_an_order_that_is_sent_twice_is_one(customer: Customer) -> None:
+    answers = [await customer.order(PEARS, key="order-1") for _ in range(2)]
+    assert answers == [(201, {"order": "order-1", "state": "placed"})] * 2
+    assert await customer.sees("stock") == {"melon": 5, "pear": 8}
+
+
+@pytest.mark.asyncio
+async def test_a_large_sum_waits_for_the_bank_and_goes_on(customer: Customer) -> None:
+    status, answer = await customer.order(MELONS)
+    assert (status, answer["state"]) == (202, "on its way")
+    assert await customer.sees("stock") == {"melon": 1, "pear": 10}
+    assert await customer.post("/payment/approve/ann") == 200
+    await customer.kit.advance(FIRST_REPEAT_SECONDS)
+    assert await customer.sees("payment") == {"ann": 20, "bob": 5}
+    assert await customer.sees("orders") == {answer["order"]: "placed"}
+
+
+@pytest.mark.asyncio
+async def test_what_is_shipped_is_told_once(customer: Customer) -> None:
+    _, answer = await customer.order(PEARS)
+    number = answer["order"]
+    assert [await customer.post(f"/orders/{number}/ship") for _ in range(2)] == [200, 409]
+    assert await customer.sees("orders") == {number: "shipped"}
+    assert await customer.sees("mail") == [f"order {number} is on its way"]
+
+
+@pytest.mark.asyncio
+async def test_what_nobody_can_buy_is_refused_before_anything_begins(customer: Customer) -> None:
+    for change in ({"item": "gold"}, {"count": 0}):
+        with pytest.raises(aiohttp.ContentTypeError, match="400"):
+            await customer.order({**PEARS, **change})
+    assert await customer.sees_as_at_first()
+
+
+def test_its_settings_come_from_the_environment() -> None:
+    given = {"DTM_URL": "grpc://dtm", "SHOP_HOST": "shop", "SHOP_PORT": "80", "SHOP_DATA": "/data"}
+    assert settings_from(given) == Settings("grpc://dtm", "shop", 80, Path("/data"))
+    assert settings_from({}) == Settings()
