@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from bench.findings import Findings, from_json, save
+from bench.findings import Findings, from_json, joined, save
 from bench.load import require_wrk
 from bench.machine import described, machine_busy
 from bench.matrix import PROTOCOLS, STORES, Matrix, addresses, choices, named, numbers
@@ -30,8 +30,9 @@ T = TypeVar("T")
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and write what was asked for; return the exit code."""
-    if options.findings is not None:
-        _report(from_json(options.findings.read_text(encoding="utf-8")), _DOCUMENTS)
+    if options.findings:
+        kept = [from_json(path.read_text(encoding="utf-8")) for path in options.findings]
+        _report(joined(kept), _DOCUMENTS)
         return 0
     matrix = Matrix(
         patterns=options.patterns,
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
         references={name: Path(it).resolve() for name, it in options.reference},
         running=options.url,
         traced=options.traced,
+        with_tokens=options.tokens,
         tolerated=options.tolerate,
         yardstick=options.yardstick and options.yardstick.resolve(),
     )
@@ -145,6 +147,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="of the answers of a --reference or --url that may be errors; the table says how many were (0)",
     )  # fmt: skip
     add("--traced", action="store_true", help="a dtm that traces every transaction")
+    add("--tokens", action="store_true", help="a dtm where each call needs a token, and has one")
     add(
         "--yardstick",
         type=Path,
@@ -156,8 +159,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--findings",
         type=Path,
+        action="append",
         metavar="FILE",
-        help="measure nothing; write the documents from kept findings",
+        help="measure nothing; write the documents from kept findings, of several runs where given again",
     )
     return parser.parse_args(arguments)
 

@@ -1,13 +1,16 @@
 """Everything that one run found out; kept as JSON, so that a report needs no second measurement."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.matrix import Cell, Matrix
 from bench.sample import Sample, middle
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,37 @@ def from_json(text: str) -> Findings:
         },
         failures={Cell(**it["cell"]): it["failures"] for it in cells if it["failures"]},
     )
+
+
+def joined(parts: Sequence[Findings]) -> Findings:
+    """What several runs of the same servers, rounds and seconds found out, as if it had been one.
+
+    Raises ValueError where they are not the same.
+    """
+    first = parts[0]
+    for part in parts:
+        same = (part.servers, part.matrix.rounds, part.matrix.seconds)
+        if same != (first.servers, first.matrix.rounds, first.matrix.seconds):
+            raise ValueError("findings can be joined where servers, rounds and seconds are the same")
+    matrices = [part.matrix for part in parts]
+    return replace(
+        first,
+        busy=max(part.busy for part in parts),
+        matrix=replace(
+            first.matrix,
+            patterns=_each(it.patterns for it in matrices),
+            protocols=_each(it.protocols for it in matrices),
+            stores=_each(it.stores for it in matrices),
+            at_a_time=_each(it.at_a_time for it in matrices),
+        ),
+        limits=list({limit.what: limit for part in parts for limit in part.limits}.values()),
+        samples={cell: it for part in parts for cell, it in part.samples.items()},
+        failures={cell: it for part in parts for cell, it in part.failures.items()},
+    )
+
+
+def _each(several: Iterable[tuple[T, ...]]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(several)))
 
 
 def save(findings: Findings, path: Path) -> None:

@@ -1,10 +1,11 @@
 """The gRPC load generator; prints a Load as JSON.
 
-`python -m bench.grpc_client TARGET BRANCH RUN PATTERN AT_A_TIME SECONDS`
+`python -m bench.grpc_client TARGET BRANCH RUN PATTERN AT_A_TIME SECONDS`; a token is read from BENCH_TOKEN.
 """
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from bench.grpc_wire import STREAMS_MAX, CallFailed, Connection, connect
 from bench.sample import Load, percentile
 from bench.transactions import GID, grpc_calls
 
+TOKEN = "BENCH_TOKEN"  # the variable
 _CONNECTIONS_MIN = 2  # that share the load, unless it is one at a time
 _ANSWER_SECONDS = 10  # how long the last answers may take
 
@@ -40,7 +42,7 @@ async def drive(target: str, calls: Sequence[Template], run: str, at_a_time: int
     """Keep `at_a_time` transactions running for so long."""
     host, port = target.rsplit(":", 1)
     wanted = min(at_a_time, max(_CONNECTIONS_MIN, -(-at_a_time // STREAMS_MAX)))
-    connections = [await connect(host, int(port)) for _ in range(wanted)]
+    connections = [await connect(host, int(port), os.environ.get(TOKEN, "")) for _ in range(wanted)]
     numbers, taken = count(), []
     errors = 0
     trouble: set[str] = set()

@@ -54,9 +54,10 @@ def _counted(text: str) -> bytes:
 class Connection(asyncio.Protocol):
     """One connection; `connect` makes it."""
 
-    def __init__(self, authority: str) -> None:
+    def __init__(self, authority: str, token: str = "") -> None:
         loop = asyncio.get_running_loop()
         self._authority = authority
+        self._credential = {"authorization": f"Bearer {token}"} if token else {}
         self._ready: asyncio.Future[None] = loop.create_future()
         self._answers: dict[int, asyncio.Future[None]] = {}
         self._blocks: dict[str, bytes] = {}
@@ -169,16 +170,20 @@ class Connection(asyncio.Protocol):
                 "te": "trailers",
                 "content-type": "application/grpc",
                 "user-agent": "grpc-bench",
+                **self._credential,
             }
         )
         return self._blocks[path]
 
 
-async def connect(host: str, port: int) -> Connection:
-    """A connection that is ready for calls. Raises OSError, TimeoutError among it, and CallFailed."""
+async def connect(host: str, port: int, token: str = "") -> Connection:
+    """A connection that is ready for calls. token: sent with each; empty: none.
+
+    Raises OSError, TimeoutError among it, and CallFailed.
+    """
     authority = f"{host}:{port}"
     _, connection = await asyncio.get_running_loop().create_connection(
-        lambda: Connection(authority), host, port
+        lambda: Connection(authority, token), host, port
     )
     async with asyncio.timeout(_CONNECT_SECONDS):
         await connection.ready()

@@ -1,5 +1,6 @@
 """The machine that the measurement runs on: what its processes used, how busy it is, what it is made of."""
 
+import contextlib
 import os
 import platform
 import re
@@ -16,10 +17,16 @@ _TIMES = slice(
 
 
 def cpu_seconds(pid: int) -> float:
-    """What the process and everything below it have used so far, all threads, user and system time."""
+    """What the process and everything below it have used so far, all threads, user and system time.
+
+    What a child that has ended used counts once the process has waited for it. Raises OSError.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    own = sum(map(int, fields[_TIMES])) / _TICKS_PER_SECOND
-    return own + sum(cpu_seconds(child) for child in _children(pid))
+    seconds = sum(map(int, fields[_TIMES])) / _TICKS_PER_SECOND
+    for child in _children(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+            seconds += cpu_seconds(child)
+    return seconds
 
 
 def _children(pid: int) -> list[int]:

@@ -60,7 +60,8 @@ def _introduction(findings: Findings) -> str:
 Written by `make bench` on {findings.date}. What is measured, and how: [bench/README.md](../bench/README.md).
 The servers took turns, {matrix.rounds} runs of {matrix.seconds} s each; every figure is a median of these.
 Others used {findings.busy:.0%} of the machine before the start. Rates say as much about the machine as
-about the program; the ratios can be compared.
+about the program; the ratios can be compared. What operators wait for in a store of a million
+transactions: [performance/operate.md](performance/operate.md).
 
 {markdown(machine, words=2)}
 

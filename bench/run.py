@@ -92,6 +92,7 @@ def _measure_once(subject: Subject, cell: Cell, branch: BranchProcess, seconds: 
         pattern=cell.pattern,
         at_a_time=cell.at_a_time,
         seconds=seconds,
+        token=subject.token,
     )
     used = _difference(cpu, _server_cpu(subject)), _difference(database_cpu, subject.database.cpu())
     counted = subject.database.counters()

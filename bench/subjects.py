@@ -1,6 +1,7 @@
 """The servers that are measured, started on one store."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from tests.support.under_test import ROOT, CoordinatorProcess, store_settings
 
 OURS = "dtm"
 _TRACED = "dtm traced"
+_ALL = "dtm all"
 _YARDSTICK = "yardstick"
 _YARDSTICKS = {"http": ("bare_http.py", 36789), "grpc": ("bare_grpc.py", 36890)}  # their ports are fixed
 _YARDSTICK_DATABASE = "dtm"  # so is its name
@@ -38,6 +40,7 @@ class Asked:
     references: Mapping[str, Path] = field(default_factory=dict)  # programs
     running: Sequence[Addresses] = ()
     traced: bool = False
+    with_tokens: bool = False
     yardstick: Path | None = None
     tolerated: float = 0.0  # share of the answers that may be errors, but not of ours
 
@@ -45,6 +48,7 @@ class Asked:
         """What each of them is, ours first. Raises BenchError when two have one name."""
         found = [(OURS, f"this checkout, {commit_of(ROOT)}")]
         found += [(_TRACED, "the same, every transaction traced")] if self.traced else []
+        found += [(_ALL, "the same, each call with a token (Access.Mode: all)")] if self.with_tokens else []
         found += [(name, f"another checkout, {commit_of(path)}") for name, path in self.against.items()]
         found += [
             (name, f"Go dtm server {version(str(path), '-v')}, UPDATE_BRANCH_SYNC=1; on BoltDB for SQLite")
@@ -71,6 +75,7 @@ class Subject:
     database: DatabaseServer = field(default_factory=lambda: DatabaseServer(None))
     patterns: tuple[str, ...] = PATTERNS
     tolerated: float = 0.0  # share of its answers that may be errors
+    token: str = ""  # sent with each call
 
     def takes(self, cell: Cell) -> bool:
         """Whether it can be measured there."""
@@ -89,6 +94,8 @@ class Starting:
         subjects = [self._coordinator(OURS)]
         if asked.traced:
             subjects.append(self._traced())
+        if asked.with_tokens:
+            subjects.append(self._coordinator(_ALL, settings={"Access": {"Mode": "all"}}, with_token=True))
         for name, checkout in asked.against.items():
             subjects.append(self._coordinator(name, checkout=checkout))
         for name, program in asked.references.items():
@@ -107,7 +114,12 @@ class Starting:
         return self._coordinator(_TRACED, settings={"Telemetry": telemetry})
 
     def _coordinator(
-        self, name: str, *, checkout: Path = ROOT, settings: Mapping[str, object] | None = None
+        self,
+        name: str,
+        *,
+        checkout: Path = ROOT,
+        settings: Mapping[str, object] | None = None,
+        with_token: bool = False,
     ) -> Subject:
         folder = self._subfolder(name)
         database = None if self._embedded else self._database.create_database(folder.name)
@@ -121,7 +133,8 @@ class Starting:
         self._opened.enter_context(process)
         targets = {"http": f"{HOST}:{process.http_port}", "grpc": process.grpc_address}
         rows = SqliteRows(folder / "dtm.db") if database is None else SqlRows(database)
-        return Subject(name, targets, rows, process, self._database)
+        token = _made_token(process.configuration_file) if with_token else ""
+        return Subject(name, targets, rows, process, self._database, token=token)
 
     def _reference(self, name: str, program: Path) -> Subject:
         """A Go dtm server, its settings its own but for ports, store and when it stores a branch's result."""
@@ -179,6 +192,15 @@ class Starting:
         folder = self._folder / f"bench_{len(list(self._folder.iterdir()))}_{plain}"
         folder.mkdir()
         return folder
+
+
+def _made_token(configuration: Path) -> str:
+    words = ("token", "create", "--name", "bench", "--role", "service", "-c", str(configuration))
+    command = [sys.executable, "-m", "coordinator", *words]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise BenchError(f"no token could be made:\n{made.stderr}")
+    return made.stdout.strip()
 
 
 def _running(addresses: Addresses) -> Subject:

@@ -1,9 +1,12 @@
 """The document that a run writes, and the findings it is written from."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
-from bench.findings import Findings, Limit, from_json, save
+import pytest
+
+from bench.findings import Findings, Limit, from_json, joined, save
 from bench.matrix import Cell, Matrix
 from bench.report import documents, write
 from bench.sample import Sample
@@ -37,6 +40,20 @@ def test_findings_are_kept_whole(tmp_path):
     save(findings(), kept)
     assert from_json(kept.read_text(encoding="utf-8")) == findings()
     assert [it.name for it in tmp_path.iterdir()] == ["findings.json"]
+
+
+def test_runs_of_one_matrix_each_are_joined() -> None:
+    whole = findings()
+    [first, *others] = [
+        replace(
+            whole, samples={cell: it}, failures={cell: whole.failures[cell]} if cell in whole.failures else {}
+        )
+        for cell, it in whole.samples.items()
+    ]
+    first = replace(first, matrix=replace(MATRIX, patterns=("saga",)))
+    assert joined([first, *others]) == whole
+    with pytest.raises(ValueError, match="rounds and seconds are the same"):
+        joined([first, replace(whole, matrix=replace(MATRIX, seconds=9))])
 
 
 def test_the_document_shows_every_measurement_and_the_limits():
