@@ -33,7 +33,7 @@ from tests.support.under_test import CoordinatorProcess
 
 SUBMITTERS = 8
 ANSWER_SECONDS_MAX = 10
-HANGING_SECONDS_MAX = 12  # a database that hangs uses up every limit: of the result's wait, and of the reads
+HANGING_SECONDS_MAX = 14  # a database that hangs uses up every limit: of the result's wait, and of the reads
 AWAY_SECONDS = 6  # long enough for a request to use up all of its time
 STILL_RUNNING = "wait result not return success"
 REFUSALS = frozenset({GrpcStatus.UNAVAILABLE, GrpcStatus.INTERNAL, GrpcStatus.RESOURCE_EXHAUSTED})

@@ -1,8 +1,9 @@
-"""Every program in docs/client.md is run, against a real coordinator and with a service around it."""
+"""Every program in docs/client/ is run, against a real coordinator and with a service around it."""
 
 import ast
 import asyncio
 import inspect
+import json
 import os
 import sqlite3
 import subprocess
@@ -10,13 +11,16 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiomysql
 import aiosqlite
+import fastapi
 import flask
 import grpc
+import httpx
 import pymysql
 import pytest
 from aiohttp import web
@@ -27,15 +31,36 @@ import coordinator.client.sync
 import coordinator.testing
 from coordinator.client import BranchContext, Status, create_barrier_table
 from coordinator.testing import Kit
-from tests.support.documents import ROOT, Block, fenced_blocks
+from tests.support.documents import ROOT, fenced_blocks
 from tests.support.logs import logging_as_before
 from tests.support.ports import free_port
 from tests.support.servers import Database, RedisServer
 
-DOCUMENT = ROOT / "docs" / "client.md"
-BLOCKS = [one for one in fenced_blocks(DOCUMENT.read_text(encoding="utf-8")) if one.language == "python"]
-OF_TESTS = [one for one in BLOCKS if "pytest_plugins" in one.text]
-OF_SERVICES = [one for one in BLOCKS if one not in OF_TESTS]
+FOLDER = ROOT / "docs" / "client"
+TUTORIAL = FOLDER / "tutorial.md"  # whose programs are those of examples/shop
+PAGES = sorted(set(FOLDER.rglob("*.md")) - {TUTORIAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.stem}-{self.line}"
+
+
+def programs_of(page: Path) -> list[Program]:
+    blocks = fenced_blocks(page.read_text(encoding="utf-8"))
+    return [Program(page, one.line, one.text) for one in blocks if one.language == "python"]
+
+
+PROGRAMS = [program for page in PAGES for program in programs_of(page)]
+OF_TESTS = [one for one in PROGRAMS if "pytest_plugins" in one.text]
+OF_SERVICES = [one for one in PROGRAMS if one not in OF_TESTS]
 STATEMENT = "INSERT INTO orders VALUES (7)"
 
 
@@ -106,7 +131,10 @@ async def own(kit: Kit, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
             "Any": Any,
             "web": web,
             "aiomysql": aiomysql,
+            "aiosqlite": aiosqlite,
+            "fastapi": fastapi,
             "flask": flask,
+            "json": json,
             "sqlite3": sqlite3,
             "grpc": grpc,
             "ThreadPoolExecutor": ThreadPoolExecutor,
@@ -165,7 +193,7 @@ def own_of_blocking_workflow(database: Database) -> dict[str, Any]:
 
 async def run(text: str, names: dict[str, Any]) -> None:
     """Run a program as if its lines stood in the reader's; blocking ones in a thread."""
-    code = compile(text, str(DOCUMENT), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    code = compile(text, "document", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     if of_blocking_code(text):
         await asyncio.to_thread(eval, code, names)
         return
@@ -185,11 +213,20 @@ def a_message_that_was_never_sent_is_refused(server: Any) -> None:
     server.stop(0).wait()
 
 
-@pytest.mark.parametrize("block", OF_SERVICES, ids=lambda block: f"line-{block.line}")
-async def test_a_program_of_the_document_does_what_it_says(
-    block: Block, kit: Kit, own: dict[str, Any], request: pytest.FixtureRequest
+async def fastapi_says_no_and_yes(application: fastapi.FastAPI) -> None:
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://asked") as client:
+        for amount, status in ((300, 409), (30, 200), (30, 200)):
+            branch = {"gid": "asked", "trans_type": "saga", "branch_id": "01", "op": "action"}
+            answer = await client.post("/withdraw", params=branch, json={"amount": amount})
+            assert answer.status_code == status
+
+
+@pytest.mark.parametrize("program", OF_SERVICES, ids=str)
+async def test_a_program_of_the_documents_does_what_it_says(
+    program: Program, kit: Kit, own: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
-    text = block.text.replace("http://localhost:36789", kit.http_url).replace(
+    text = program.text.replace("http://localhost:36789", kit.http_url).replace(
         "localhost:2379", f"localhost:{free_port()}"
     )
     if "write_log" in used(text):
@@ -227,15 +264,17 @@ async def test_a_program_of_the_document_does_what_it_says(
             await run(text, own)
     if "registration" in own:
         await own["registration"].stop()
-    await kit.settle()
+    if "app" in own:
+        await fastapi_says_no_and_yes(own["app"])
+    await kit.advance(1)  # what is delayed
     for begun in (own[name] for name in ("saga", "tcc", "xa", "msg") if name in used(text)):
         stored = await kit.dtm.query(begun.gid)
         assert stored is not None and stored.status is Status.SUCCEED
 
 
-@pytest.mark.parametrize("block", OF_TESTS, ids=lambda block: f"line-{block.line}")
-def test_a_test_of_the_document_passes(block: Block, tmp_path: Path) -> None:
-    plugins, _, test = block.text.partition("\n")
+@pytest.mark.parametrize("program", OF_TESTS, ids=str)
+def test_a_test_of_the_documents_passes(program: Program, tmp_path: Path) -> None:
+    plugins, _, test = program.text.partition("\n")
     (tmp_path / "conftest.py").write_text(f"{plugins}\n")
     (tmp_path / "test_accounts.py").write_text(f"from coordinator.testing import Kit, Says\n{test}\n")
     done = subprocess.run(
@@ -268,8 +307,35 @@ def test_a_test_of_the_document_passes(block: Block, tmp_path: Path) -> None:
         (coordinator.testing.Kit, "advance branches dtm"),
     ],
 )
-def test_the_methods_that_the_document_names_are_there(owner: type, methods: str) -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
+def test_the_methods_that_the_pages_name_are_there(owner: type, methods: str) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.stem != "reference")
     for method in methods.split():
         assert hasattr(owner, method) or method == "branches", method
         assert method in text
+
+
+def functions(source: str) -> set[str]:
+    """The functions in a program, those inside others too, whatever their layout and marks of tests."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.decorator_list = [one for one in node.decorator_list if "pytest" not in ast.unparse(one)]
+            found.add(ast.unparse(node))
+    return found
+
+
+def test_the_programs_of_the_tutorial_are_those_of_the_shop() -> None:
+    shop = set().union(
+        *(functions(file.read_text(encoding="utf-8")) for file in (ROOT / "examples" / "shop").rglob("*.py"))
+    )
+    shown = programs_of(TUTORIAL)
+    assert len(shown) >= 5
+    for program in shown:
+        assert functions(program.text), program
+        assert functions(program.text) <= shop, f"tutorial.md:{program.line} differs from examples/shop"
+
+
+def test_every_page_of_the_folder_is_reached_from_its_front_page() -> None:
+    front = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for page in {*PAGES, TUTORIAL} - {FOLDER / "README.md"}:
+        assert f"]({page.relative_to(FOLDER)}" in front, page

@@ -10,7 +10,9 @@ import pytest
 from tests.support.documents import ROOT
 
 CODE = ROOT / "coordinator"
-GENERATED = {CODE / "proto" / name for name in ("dtmgimp", "workflow", "google", "google/protobuf")}
+GENERATED = {
+    CODE / "proto" / name for name in ("dtmgimp", "dtmcoordinator", "workflow", "google", "google/protobuf")
+}
 FOLDERS = sorted({file.parent for file in CODE.rglob("*.py")} - GENERATED - {CODE})
 LOOSE = [
     file for home in (CODE, CODE / "client") for file in sorted(home.glob("*.py")) if file.stem[:2] != "__"

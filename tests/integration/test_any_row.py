@@ -20,15 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.api.render import render_query, render_transaction
-from coordinator.backoff import Timing, after_round
+from coordinator.backoff import Timing, after_round, failed_rounds, is_marked, noted
 from coordinator.clock import SystemClock
-from coordinator.engine.alerts import failed_rounds, is_marked, noted
-from coordinator.engine.tools import Pattern
 from coordinator.errors import Invalid
-from coordinator.model import TransType
-from coordinator.patterns import msg, saga, tcc, workflow, xa
+from coordinator.patterns.by_type import PATTERNS
 from coordinator.patterns.decision import Round, Wait
-from coordinator.store.base import Claim, Deferral, Filter, Stored
+from coordinator.store.base import Claim, Deferral, Stored
+from coordinator.store.listed import Filter
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from coordinator.telemetry.trace_context import trace_field
@@ -41,13 +39,6 @@ EAST = timezone(timedelta(hours=8))
 WEST = timezone(timedelta(hours=-3, minutes=-30))
 TIMING = Timing()
 DUE_MAX = 200
-PATTERNS: dict[str, Pattern] = {
-    TransType.SAGA: saga,
-    TransType.MSG: msg,
-    TransType.TCC: tcc,
-    TransType.XA: xa,
-    TransType.WORKFLOW: workflow,
-}
 ENDS_OF_TIME = ["0001-01-01 00:00:00", "1000-01-01 00:00:00", "9999-12-31 23:59:59", "2026-01-02 03:04:05"]
 OPTIONS = [
     "{",
@@ -84,10 +75,13 @@ async def looked_at(store: SqlStore, gids: set[str], driven: str) -> None:
     """Ask all that a running coordinator asks of its rows. driven: the gid of a sound row that is due."""
     shown: set[str] = set()
     before_id: int | None = None
-    while page := await store.list(Filter(limit=1, before_id=before_id)):
-        orjson.dumps([render_transaction(it, EAST) for it in page])
-        shown.update(it.gid for it in page)
-        before_id = page[-1].id
+    while True:
+        page = await store.list(Filter(limit=1, before_id=before_id))
+        orjson.dumps([render_transaction(it, EAST) for it in page.rows])
+        shown.update(it.gid for it in page.rows)
+        before_id = page.before_id
+        if before_id is None:
+            break
     assert shown >= {"first", driven, "last"}
     for gid in gids:
         try:

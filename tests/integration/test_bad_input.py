@@ -313,7 +313,11 @@ SUBSCRIPTIONS = [
     Bad("a topic too long", {"topic": "t" * 129, "url": URL_OK}, "topic has 129 characters; at most 128 fit"),
     Bad("a topic of two lines", {"topic": "TOPIC\n", "url": URL_OK}, "topic 'TOPIC\\n' has a control"),
     Bad("a url that cannot be called", {"topic": "TOPIC", "url": "me"}, "url 'me' can be called neither"),
-    Bad("a url with a space", {"topic": "TOPIC", "url": "http://a b/"}, "url 'http://a b/' can be called"),
+    Bad(
+        "a url with a space",
+        {"topic": "TOPIC", "url": "http://a b/"},
+        "url 'http://a b/' has 'a b' for a h",
+    ),
     Bad("a url too long", {"topic": "TOPIC", "url": URL_OK + "x" * 1024}, "url has 1049 characters"),
     Bad("a remark too long", {"topic": "TOPIC", "url": URL_OK, "remark": "r" * 1025}, "remark has 1025 char"),
     Bad(

@@ -16,6 +16,8 @@ from hypothesis import strategies as some
 
 from coordinator.backoff import Timing
 from coordinator.calls.base import Answer
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.calls.places import Places
 from coordinator.calls.router import BranchCaller
 from coordinator.discovery.names import Names
 from coordinator.discovery.open import open_resolver
@@ -103,7 +105,7 @@ def accepted(url: str, headers: Headers, protocol: str) -> bool:
         options=Options(branch_headers=headers),
     )
     try:
-        validated_branches(request, {}, Timing())
+        validated_branches(request, {}, Timing(), BranchUrls(Places()))
     except Invalid:
         return False
     return True
@@ -118,7 +120,7 @@ class Branches:
 
     async def call(self, url: str, headers: Headers, protocol: str) -> Answer:
         request = TransactionRequest("g1", "saga", (Step(url, ""),), (b"{}",), protocol=protocol)
-        [_, branch] = validated_branches(request, {}, Timing())
+        [_, branch] = validated_branches(request, {}, Timing(), BranchUrls(Places()))
         options = Options(branch_headers=headers)
         transaction = Transaction("g1", "saga", Status.SUBMITTED, protocol, options=options)
         return await self._caller.call(transaction, branch, timeout=2)

@@ -19,8 +19,10 @@ from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 
 from coordinator.calls.base import Answer
+from coordinator.calls.connect import Reach
 from coordinator.calls.http_connection import Reply
 from coordinator.calls.http_pool import HttpPool
+from coordinator.calls.places import Places
 from coordinator.calls.router import BranchCaller
 from coordinator.calls.url import parse_http_url
 from coordinator.discovery.names import Names
@@ -99,7 +101,7 @@ async def call(caller: BranchCaller, url: str, *, protocol: str = "http", timeou
 
 async def test_a_connection_that_nobody_uses_is_closed_and_the_one_used_last_goes_on() -> None:
     names = Names()
-    pool = HttpPool(names, body_bytes_max=1000, idle_seconds=0.3)
+    pool = HttpPool(Reach(names, Places()), body_bytes_max=1000, idle_seconds=0.3)
     async with http_branch() as branch:
         url = parse_http_url(f"http://127.0.0.1:{branch.port}/")
 

@@ -16,7 +16,6 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived
 
 from coordinator.calls.base import Answer
-from coordinator.calls.header_block import BlockEncoder
 from coordinator.calls.router import BranchCaller
 from coordinator.discovery.base import DiscoveryError, Resolver
 from coordinator.discovery.etcd import EtcdRegistration
@@ -24,6 +23,7 @@ from coordinator.discovery.names import Names
 from coordinator.discovery.open import ROUND_ROBIN, open_resolver
 from coordinator.model import Branch, Options, Result, Transaction
 from coordinator.model import Status as TransactionStatus
+from tests.support.block_encoder import BlockEncoder
 from tests.support.grpc_server import BreakingServer, RawCodec
 from tests.support.ports import free_port
 from tests.support.servers import EtcdServer

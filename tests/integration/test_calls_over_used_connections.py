@@ -22,12 +22,12 @@ from h2.settings import SettingCodes
 from hyperframe.frame import AltSvcFrame, GoAwayFrame
 
 from coordinator.calls.base import Answer
-from coordinator.calls.header_block import BlockEncoder
 from coordinator.calls.router import BranchCaller
 from coordinator.discovery.default import PlainResolver
 from coordinator.discovery.names import Names
 from coordinator.discovery.open import ROUND_ROBIN, open_resolver
 from coordinator.model import Branch, Result, Status, Transaction
+from tests.support.block_encoder import BlockEncoder
 
 PATH: Final = "/user.User/saveUser"
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -399,7 +399,7 @@ async def test_long_trailers_are_read(
 
 async def test_trailers_in_many_small_frames_are_read(caller: BranchCaller) -> None:
     async def small(connection: Connection, stream: int) -> None:
-        connection.h2.max_outbound_frame_size = 1024
+        connection.h2.streams[stream].max_outbound_frame_size = 1024
         connection.answer(stream, [*_SUCCESS, ("x", "y" * 300_000)])
 
     async with grpc(small) as server:

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
+import logging
 import subprocess
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from loguru import logger
 
 from coordinator.discovery.base import DiscoveryError
 from coordinator.discovery.etcd import LEASE_SECONDS, EtcdRegistration
@@ -47,9 +47,13 @@ def etcdctl(etcd: EtcdServer) -> Etcdctl:
 def log() -> Iterator[list[str]]:
     """Return the lines that are logged, `LEVEL text`."""
     lines: list[str] = []
-    handler = logger.add(lambda line: lines.append(str(line)), level="INFO", format="{level} {message}")
+    logger, handler = logging.getLogger("coordinator.discovery"), logging.Handler()
+    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     yield lines
-    logger.remove(handler)
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
 
 
 async def until(

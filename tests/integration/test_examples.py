@@ -36,6 +36,13 @@ SAYS = {
         "  user: rollback",
         "bob is not registered: ",
     ],
+    "workflow_trial": [
+        "  account: action",
+        "{'bill': 'ann-4', 'manual': 80000, 'slept': True}",
+        "bob's trial sleeps",
+        "  account: rollback",
+        "bob's trial is cancelled: bob has called",
+    ],
 }
 
 
@@ -99,5 +106,5 @@ def test_the_xa_example_says_in_one_sentence_what_it_needs() -> None:
 
 
 def test_every_example_is_run_by_a_test() -> None:
-    elsewhere = {"register_demo", "saga_http", "xa"}  # test_register.py, the README's own test, above
+    elsewhere = {"register_demo", "saga_http", "branch", "xa"}  # test_register.py, the documents, above
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SAYS, *elsewhere}

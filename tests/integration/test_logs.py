@@ -13,6 +13,7 @@ import pytest
 
 from coordinator.client import Dtm, Ongoing, Status
 from tests.conftest import StartCoordinator
+from tests.support.branch_server import branch_server
 from tests.support.ports import HOST, answers, free_port
 from tests.support.under_test import CoordinatorProcess
 
@@ -48,7 +49,8 @@ async def test_a_full_disk_stops_no_transaction(start_coordinator: StartCoordina
     coordinator = start_coordinator(settings={"Log": {"Outputs": f"/dev/full,{file}"}})
     with pytest.raises(Ongoing):
         await saga_to(coordinator, f"http://{HOST}:{free_port()}", "nobody")
-    assert await saga_to(coordinator, f"{coordinator.http_url}/api/ping", "fine") is Status.SUCCEED
+    async with branch_server() as branches:
+        assert await saga_to(coordinator, branches.url("http", "ok"), "fine") is Status.SUCCEED
     [line] = await lines(file, "nobody")
     assert (line["level"], line["branch"], line["op"]) == ("warn", "01", "action")
     assert "cannot connect" in line["msg"]
@@ -82,7 +84,8 @@ async def test_a_closed_pipe_stops_no_transaction(tmp_path: Path) -> None:
     try:
         with pytest.raises(Ongoing):
             await saga_to(prepared, f"http://{HOST}:{free_port()}", "nobody")
-        assert await saga_to(prepared, f"{prepared.http_url}/api/ping", "fine") is Status.SUCCEED
+        async with branch_server() as branches:
+            assert await saga_to(prepared, branches.url("http", "ok"), "fine") is Status.SUCCEED
         assert child.poll() is None
     finally:
         child.terminate()
@@ -109,12 +112,13 @@ async def test_a_pipe_that_nobody_reads_stops_no_transaction_and_what_was_lost_i
     nobody = f"http://{HOST}:{free_port()}/{'x' * 900}"
     try:
         await asyncio.to_thread(answered, prepared)
-        for number in range(100):  # each says a line about every step: more than pipe and queue hold
-            async with asyncio.timeout(10):
-                with pytest.raises(Ongoing):
-                    await saga_to(prepared, nobody, f"unread-{number}", steps=80)
-                fine = await saga_to(prepared, f"{prepared.http_url}/api/ping", f"fine-{number}")
-            assert fine is Status.SUCCEED
+        async with branch_server() as branches:
+            for number in range(100):  # each says a line about every step: more than pipe and queue hold
+                async with asyncio.timeout(10):
+                    with pytest.raises(Ongoing):
+                        await saga_to(prepared, nobody, f"unread-{number}", steps=80)
+                    fine = await saga_to(prepared, branches.url("http", "ok"), f"fine-{number}")
+                assert fine is Status.SUCCEED
         with os.fdopen(reading, encoding="utf-8") as pipe:
             lines = await asyncio.to_thread(read_until, pipe, "lost: nobody reads this output")
             child.terminate()

@@ -17,11 +17,14 @@ from click.testing import CliRunner
 
 from branches.data_source import MySqlSource, parse_data_source
 from branches.database import open_database
+from coordinator.calls.connect import Reach
+from coordinator.calls.places import Places
 from coordinator.calls.router import BranchCaller
 from coordinator.cli.main import main
 from coordinator.clock import SystemClock
 from coordinator.discovery.default import PlainResolver
 from coordinator.discovery.etcd_client import EtcdClient
+from coordinator.discovery.names import Names
 from coordinator.discovery.target import parse_target
 from coordinator.engine.alerts import Alert
 from coordinator.engine.hook import WebHookAlerts
@@ -211,7 +214,9 @@ async def test_a_branch_over_http(password: str) -> None:
 async def test_the_web_hook(password: str) -> None:
     door = Door()
     async with door as address:
-        hook = WebHookAlerts(f"http://{USER}:{quote(password, safe='')}@{address}/hook")
+        hook = WebHookAlerts(
+            f"http://{USER}:{quote(password, safe='')}@{address}/hook", Reach(Names(), Places())
+        )
         running = asyncio.create_task(hook.run())
         hook.failing(Alert("g", "submitted", "http://branch/", "status 500", 3))
         async with asyncio.timeout(5):

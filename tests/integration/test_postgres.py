@@ -12,14 +12,31 @@ import pytest
 from coordinator.clock import SystemClock
 from coordinator.errors import Invalid, StartError
 from coordinator.model import BranchStatus, Status
-from coordinator.store.base import Changed, Filter
+from coordinator.store.base import Changed
+from coordinator.store.listed import Filter
 from coordinator.store.open import open_store
 from tests.support.servers import PostgresDatabase, PostgresServer
 from tests.support.store_config import config_of, opened
 from tests.support.store_contract import TIMEOUT, branches, change, claim, insert, stored, transaction
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
-TABLES = {"trans_global", "trans_branch_op", "kv", "dtm_node"}
+TABLES = {
+    "trans_global",
+    "trans_branch_op",
+    "kv",
+    "dtm_node",
+    "dtm_token",
+    "dtm_user",
+    "dtm_session",
+    "dtm_audit",
+    "dtm_attempt",
+    "dtm_stuck",
+    "dtm_bulk",
+    "dtm_bulk_item",
+    "dtm_bulk_result",
+    "dtm_shared",
+    "dtm_hold",
+}
 EAST = timezone(timedelta(hours=8))
 
 # As the Go server's tables look: ids from sequences of their own, other names of keys, wider columns. {time}
@@ -102,7 +119,7 @@ async def test_the_character_nul_is_refused_by_name(postgres_database: PostgresD
             await store.put_value("topics", "a\0", "[]", replaces=None)
         assert await store.find_value("topics", "a\0") is None
         assert await store.find("a\0") is None
-        assert list(await store.list(Filter(gid="a\0"))) == []
+        assert list((await store.list(Filter(gid="a\0"))).rows) == []
         assert await store.change(change("a\0", result="x"), timeout=TIMEOUT) is Changed.MISSING
 
 
@@ -138,10 +155,9 @@ async def test_columns_hold_the_instant_whatever_zone_anybody_has(
         assert len(await claim(store, whole)) == 1
         minute = timedelta(minutes=1)
         now = row.create_time
-        assert (
-            len(await store.list(Filter(create_time_start=now - minute, create_time_end=now + minute))) == 1
-        )
-        assert len(await store.list(Filter(create_time_start=now + minute))) == 0
+        around = Filter(create_time_start=now - minute, create_time_end=now + minute)
+        assert len((await store.list(around)).rows) == 1
+        assert len((await store.list(Filter(create_time_start=now + minute))).rows) == 0
 
 
 async def test_an_hour_that_happens_twice_loses_nothing(
@@ -188,7 +204,7 @@ async def test_a_database_of_the_go_server_works_in_place(
         assert await store.change(end, timeout=TIMEOUT) is Changed.APPLIED
         later = change("from-them", next_cron_time=due)
         assert await store.change(later, timeout=TIMEOUT) is Changed.APPLIED
-        assert [it.gid for it in await store.list(Filter())] == ["ours", "from-them"]
+        assert [it.gid for it in (await store.list(Filter())).rows] == ["ours", "from-them"]
     # As they read it: the instant, or the wall clock of TimeZoneOffset.
     as_they_read = "EXTRACT(epoch FROM next_cron_time)" if "with time" in kind else "next_cron_time"
     read = postgres_database.execute(f"SELECT {as_they_read} FROM theirs.trans_global WHERE gid = 'ours'")

@@ -1,11 +1,14 @@
 """The register saga end to end: a coordinator, user, score and api as processes of their own."""
 
 import asyncio
+import os
+import re
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ import yaml
 from coordinator.client import Dtm, Status, TransactionView
 from tests.conftest import StartBranch, StartCoordinator
 from tests.support.ports import HOST, free_port
+from tests.support.processes import Process
 from tests.support.servers import Database, EtcdServer, MariaDBServer
 from tests.support.under_test import ROOT, BranchProcess, CoordinatorProcess
 
@@ -368,3 +372,21 @@ def test_the_demo_shows_one_success_and_one_rollback() -> None:
     assert "\033[" not in done.stdout, "no colour where it is not a terminal"
     for line in ("01    action      succeed     user.User/saveUser", "02    action      failed"):
         assert line in done.stdout
+
+
+def test_the_demo_can_be_kept_running_with_both_in_its_console() -> None:
+    told = r"until Ctrl-C: (http://\S+)"
+    environment = {**os.environ, "KEEP": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "examples.register_demo"]
+    demo = Process(
+        command,
+        name="demo",
+        environment=environment,
+        ready=lambda: re.search(told, demo.output()) is not None,
+        start_seconds=60,
+    )
+    with demo:
+        (console,) = re.findall(told, demo.output())
+        with urllib.request.urlopen(f"{console}transactions", timeout=30) as answer:
+            assert answer.read().decode().count('data-row="') == 2
+    demo.close()

@@ -12,7 +12,8 @@ import pytest
 from loguru import logger
 
 from coordinator.clock import SystemClock
-from coordinator.config.settings import Settings, Store
+from coordinator.config.settings import Settings
+from coordinator.config.store import Store
 from coordinator.errors import StartError, StoreUnavailable
 from coordinator.server import server as server_module
 from coordinator.server.handed_out import store_config
@@ -61,7 +62,7 @@ async def test_a_life_without_end_keeps_a_writers_connection(
             conn_max_life_time=0,
         )
     )
-    made = store_config(settings)
+    made = store_config(settings, None)
     assert made.connection_lifetime_seconds == math.inf
     async with opened(made) as store:
         await insert(store, gid="first")

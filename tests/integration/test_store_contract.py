@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from coordinator.clock import SystemClock
 from coordinator.errors import Conflict, Invalid, StartError
 from coordinator.model import Options, Status
-from coordinator.store.base import Changed, Deferral, Filter
+from coordinator.store.base import Changed, Deferral
+from coordinator.store.listed import Filter
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from tests.support.servers import Database
@@ -30,13 +30,6 @@ from tests.support.store_contract import (
     transaction,
 )
 from tests.support.topics_contract import TopicsContract
-
-
-@pytest.fixture(params=["sqlite", "mariadb", "postgres"])
-def config(request: pytest.FixtureRequest, tmp_path: Path) -> StoreConfig:
-    if request.param == "sqlite":
-        return StoreConfig(driver="sqlite", path=str(tmp_path / "dtm.db"))
-    return config_of(request.getfixturevalue(f"{request.param}_database"))
 
 
 class Open(Protocol):
@@ -115,7 +108,7 @@ class TestSqlStore(StoreContract):
         other = transaction("aBC", owner=row.owner)
         assert not await stores.first.insert(other, branches("aBC"), timeout=TIMEOUT)
         assert await stores.first.find("aBC") is None
-        assert list(await stores.first.list(Filter(gid="aBC"))) == []
+        assert list((await stores.first.list(Filter(gid="aBC"))).rows) == []
         assert await stores.first.change(change("aBC", owner="x"), timeout=TIMEOUT) is Changed.MISSING
         assert (await stored(stores.first, "Abc")).transaction == row
 

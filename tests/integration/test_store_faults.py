@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.calls.places import Places
 from coordinator.clock import SystemClock
 from coordinator.errors import StartError, StoreUnavailable
 from coordinator.model import BranchStatus, Status
@@ -140,7 +142,7 @@ async def test_a_topics_change_whose_answer_is_lost_is_made_once(database: Datab
     async with Proxy(database.host, database.port) as proxy:
         config = replace(config_of(database), host=proxy.host, port=proxy.port)
         async with opened(config) as store:
-            topics = Topics(store, SystemClock(), Random(1), believed_seconds=3)
+            topics = Topics(store, SystemClock(), Random(1), BranchUrls(Places()), believed_seconds=3)
             urls = [f"http://localhost/{number}" for number in range(30)]
             proxy.cut_at(database.commit_words, every=5)  # opening a connection commits twice as well
             for url in urls:

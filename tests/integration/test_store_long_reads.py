@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from coordinator.clock import SystemClock
 from coordinator.errors import StoreUnavailable
-from coordinator.store import mysql, queries, runner
-from coordinator.store.base import Filter
+from coordinator.store import listing, mysql, queries, runner
+from coordinator.store.listed import Filter
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.runner import Runner
 from coordinator.store.sql import SqlStore
@@ -98,7 +98,7 @@ async def test_other_reads_go_on_beside_many_long_lists(
 ) -> None:
     """Lists at which people look; the wait for them ends, and what they read ends with it."""
     monkeypatch.setattr(runner, "_SECONDS_MAX", 1.5)  # less than the server gives
-    monkeypatch.setattr(queries, "list_transactions", lambda connection, **_: opened.endless(connection))
+    monkeypatch.setattr(listing, "list_transactions", lambda connection, **_: opened.endless(connection))
     lists = [asyncio.create_task(opened.store.list(Filter(limit=1))) for _ in range(MANY)]
     assert await asyncio.to_thread(opened.begun.acquire, timeout=5)
     started = time.monotonic()
@@ -108,7 +108,7 @@ async def test_other_reads_go_on_beside_many_long_lists(
         assert isinstance(outcome, StoreUnavailable)
     monkeypatch.undo()
     await opened.until_none_runs(seconds=5)
-    assert len(await opened.store.list(Filter(limit=1))) == 1
+    assert len((await opened.store.list(Filter(limit=1))).rows) == 1
 
 
 async def test_a_read_that_is_given_up_ends_in_the_database(opened: Opened) -> None:

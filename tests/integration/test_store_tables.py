@@ -13,7 +13,23 @@ from tests.support.servers import Database, MariaDBServer
 from tests.support.store_config import config_of
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
-TABLES = ("trans_global", "trans_branch_op", "kv", "dtm_node")
+TABLES = (
+    "trans_global",
+    "trans_branch_op",
+    "kv",
+    "dtm_node",
+    "dtm_token",
+    "dtm_user",
+    "dtm_session",
+    "dtm_audit",
+    "dtm_attempt",
+    "dtm_stuck",
+    "dtm_bulk",
+    "dtm_bulk_item",
+    "dtm_bulk_result",
+    "dtm_shared",
+    "dtm_hold",
+)
 
 
 async def open_and_close(config: StoreConfig) -> None:

@@ -12,6 +12,7 @@ import pytest
 from coordinator.client import Dtm, Status
 from tests.conftest import StartBranch, StartCoordinator
 from tests.support import programs
+from tests.support.branch_server import branch_server
 from tests.support.observers import JaegerServer
 from tests.support.ports import HOST, free_port
 from tests.support.servers import Database
@@ -253,9 +254,9 @@ async def test_every_batcher_reaches_jaeger_also_for_a_client_without_traces(
     }[batcher]
     settings = {"Telemetry": {"Endpoint": endpoint, "Batcher": batcher}}
     coordinator = start_coordinator(settings=settings, environment=ENVIRONMENT)
-    async with Dtm(coordinator.http_url) as dtm:
-        ping = f"{coordinator.http_url}/api/ping"
-        saga = dtm.saga(wait_result=True).add(ping, ping, {"a": 1}).add(ping, ping, {"b": 2})
+    async with Dtm(coordinator.http_url) as dtm, branch_server() as branches:
+        fine = branches.url("http", "ok")
+        saga = dtm.saga(wait_result=True).add(fine, fine, {"a": 1}).add(fine, fine, {"b": 2})
         await saga.submit()
     fleet = Fleet(_jaeger, *([None] * 3))  # type: ignore[arg-type] # only its Jaeger is asked
     root = await fleet.trace(saga.gid, lambda root: len(list(root.all())) == 3)

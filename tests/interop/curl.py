@@ -2,39 +2,59 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from tests.interop.lines import Line, line_of
 from tests.interop.recorded.replay import parsed, without_what_changes
 from tests.support.documents import SHELL_LANGUAGES, documents, fenced_blocks, split_commands
-from tests.support.under_test import CoordinatorProcess
+from tests.support.ports import HOST, free_port, is_listening
+from tests.support.processes import Process
+from tests.support.under_test import ROOT, CoordinatorProcess
 
 CLIENT = "curl"
 RECORDED = Path(__file__).parent / "recorded" / "curl.json"
+BRANCH = ROOT / "examples" / "branch.py"
+# Its examples are answered by coordinators that are set up for them: tests/docs starts those.
+OTHER_COORDINATORS = frozenset({"security.md"})
 METRIC = "dtm_server_info"  # what stands for all of them; their names are tested elsewhere
 
 
 def examples() -> Iterator[tuple[Path, str]]:
     """Yield every curl command of the documents, in the order in which a reader types them."""
     for document in documents():
+        if document.name in OTHER_COORDINATORS:
+            continue
         for block in fenced_blocks(document.read_text(encoding="utf-8")):
             if block.language in SHELL_LANGUAGES:
                 for command in split_commands(block.text):
-                    if command.startswith("curl ") and " | " not in command:  # not what a filter makes of it
+                    # What a coordinator says, and not what a filter makes of it.
+                    if command.startswith("curl ") and "36789" in command and " | " not in command:
                         yield document, command
 
 
 def answers(coordinator: CoordinatorProcess, folder: Path) -> dict[str, object]:
-    """Run them all in `folder`; return what each prints, without what changes from run to run."""
-    return {
-        f"{document.name}: {command}": _answer(command, coordinator, folder)
-        for document, command in examples()
-    }
+    """Run them all in `folder`, beside the branch that documents start; return what each prints.
+
+    Without what changes from run to run.
+    """
+    port = free_port()
+    program = folder / BRANCH.name
+    program.write_text(BRANCH.read_text("utf-8").replace("8000", str(port)), encoding="utf-8")
+    command = [sys.executable, str(program)]
+    branch = Process(command, name="branch", folder=folder, ready=lambda: is_listening(port))
+    with closing(branch), branch:
+        return {
+            f"{document.name}: {command}": _answer(command, coordinator, f"{HOST}:{port}", folder)
+            for document, command in examples()
+        }
 
 
-def _answer(command: str, coordinator: CoordinatorProcess, folder: Path) -> object:
-    here = command.replace("localhost:36789", f"127.0.0.1:{coordinator.http_port}")
+def _answer(command: str, coordinator: CoordinatorProcess, branch: str, folder: Path) -> object:
+    here = command.replace("localhost:36789", f"{HOST}:{coordinator.http_port}")
+    here = here.replace("localhost:8000", branch)
     done = subprocess.run(
         ["bash", "-c", here], capture_output=True, text=True, timeout=30, check=False, cwd=folder
     )
@@ -48,8 +68,17 @@ def _answer(command: str, coordinator: CoordinatorProcess, folder: Path) -> obje
             return "an OpenAPI document"
         case {"version": _}:
             return "the version"
-    port = f"127.0.0.1:{coordinator.http_port}"
-    return without_what_changes(value, "{run}", port)
+        case {"transaction": _, "why": _}:
+            return "a transaction, and why it is there"
+        case {"nodes": _}:
+            return "the coordinators"
+        case {"records": _}:
+            return "who did what"
+        case {"endpoints": _}:
+            return "how calls to each endpoint go"
+        case {"hold": _, "sentences": _}:
+            return "what a hold would do"
+    return without_what_changes(value, "{run}", branch)
 
 
 def lines(found: dict[str, object]) -> list[Line]:

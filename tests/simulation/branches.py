@@ -58,6 +58,7 @@ class SimulatedBranches:
             if not self.healthy and self._random.random() < 0.02:
                 seen.marks["paused"] += 1  # as a process that is not scheduled: its lease runs out meanwhile
                 await asyncio.sleep(_PAUSE_SECONDS * (0.5 + self._random.random()))
+        seen.calls[index] = replace(seen.calls[index], returned=True)
         status = 500 if result is Result.UNKNOWN and self._random.random() < 0.5 else None
         return Answer(result, f"{branch.key} said {result}", http_status=status)
 

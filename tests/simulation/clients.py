@@ -6,10 +6,12 @@ What a client is told it must be able to rely on; what it must never be told goe
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
+from coordinator.engine.holding import Holding
 from coordinator.errors import (
     BranchConflict,
     Busy,
@@ -20,12 +22,14 @@ from coordinator.errors import (
     StoreUnavailable,
     WrongState,
 )
+from coordinator.hold import Hold
 from coordinator.model import BranchRequest, Result, TransactionRequest, TransType
 from coordinator.service import Operations
 from coordinator.store.base import Stored
 from tests.simulation.pressure import url
 from tests.simulation.seen import Story
-from tests.simulation.world import Lost, World
+from tests.simulation.twin import virtual_now
+from tests.simulation.world import HeldFor, Lost, World
 
 T = TypeVar("T")
 Operation = Callable[[Operations], Coroutine[Any, Any, T]]
@@ -235,6 +239,33 @@ async def operate(world: World, random: Random) -> None:
             world.seen.marks[f"operator: {type(error).__name__}"] += 1
         else:
             world.seen.marks["operator: success"] += 1
+
+
+async def hold(world: World, random: Random) -> None:
+    """An operator who now and then has an endpoint held, and mostly releases it before its time is over."""
+    while True:
+        await asyncio.sleep(random.random() * 60)
+        now = virtual_now().replace(microsecond=0)
+        until = now + timedelta(seconds=random.randint(10, 60))
+        wanted = Hold(random.choice(list(world.pressure.endpoints)), "moved", "anna", now, until)
+        if await _told(world, random, partial(Holding.hold, hold=wanted, records=())):
+            began = asyncio.get_running_loop().time()
+            ends = began + (until - virtual_now()).total_seconds()
+            world.held.append(HeldFor(wanted.endpoint, began, ends))
+            world.seen.marks["held"] += 1
+            await asyncio.sleep(random.random() * 80)
+            world.held[-1].ends = min(ends, asyncio.get_running_loop().time())
+            release = partial(Holding.release, endpoint=wanted.endpoint, records=())
+            released = await _told(world, random, release)
+            world.seen.marks["released"] += released
+
+
+async def _told(world: World, random: Random, change: Callable[[Holding], Coroutine[Any, Any, bool]]) -> bool:
+    coordinator = random.choice(world.places).coordinator
+    try:
+        return await coordinator.ask(lambda _: change(coordinator.holding))
+    except Lost:
+        return False
 
 
 async def _hurry(operations: Operations, gid: str) -> None:

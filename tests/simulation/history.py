@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 from coordinator.model import Options, Step, TransactionRequest
-from tests.simulation.clients import MANY_STEPS, go_on, operate, start_client
+from tests.simulation.clients import MANY_STEPS, go_on, hold, operate, start_client
 from tests.simulation.invariants import check
 from tests.simulation.pressure import PAYLOADS, Endpoint, draw_pressure, url
 from tests.simulation.rows import virtual_time
@@ -66,14 +66,17 @@ async def _live(world: World, random: Random, stories: list[Story]) -> None:
     operator = None
     if random.random() < 0.5:
         operator = asyncio.create_task(operate(world, Random(f"{world.seed}/operator")))
+    chance, holder = Random(f"{world.seed}/holder"), None
+    if chance.random() < 0.5:
+        holder = asyncio.create_task(hold(world, chance))
     write_strangers(world, Random(f"{world.seed}/strangers"))
     for story in stories:
         await asyncio.sleep(random.random() * world.pressure.arrival_seconds / len(stories))
         start_client(world, story)
     await asyncio.sleep(_STORM_SECONDS)
-    if operator is not None:
-        operator.cancel()
-        await asyncio.gather(operator, return_exceptions=True)
+    for task in filter(None, (operator, holder)):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
     restarts = random.random() < 0.5
     for place in world.places:
         await place.heal(restarts=restarts)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from coordinator.model import Branch, Transaction
 from coordinator.store.base import KeyValue
+from coordinator.store.own_rows import OwnRow, OwnRowGone, OwnWrite
+from coordinator.store.own_tables import own_key
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUESTION: ContextVar[int] = ContextVar("question", default=0)  # of a client, that is being answered; 0: none
@@ -44,6 +46,8 @@ class Rows:
     values: dict[tuple[str, str], KeyValue] = field(default_factory=dict)
     history: list[Write] = field(default_factory=list)  # everything that was ever committed
     unreadable: set[str] = field(default_factory=set)  # gids of rows that the store cannot make sense of
+    own: dict[str, dict[tuple[object, ...], OwnRow]] = field(default_factory=dict)  # by table and primary key
+    own_history: list[OwnRow] = field(default_factory=list)  # every row that was ever written there
     next_id: int = 1
     refused: int = 0  # changes that found the row somebody else's
 
@@ -53,6 +57,17 @@ class Rows:
         self.branches[transaction.gid] = branches
         now = asyncio.get_running_loop().time()
         self.history.append(Write(now, by, QUESTION.get(), before, transaction))
+
+    def write_own(self, writes: Sequence[OwnWrite]) -> None:
+        for it in writes:
+            table = self.own.setdefault(it.table, {})
+            if isinstance(it, OwnRowGone):
+                for key in [key for key in table if key[0] == it.gid]:
+                    del table[key]
+                continue
+            values = dict(zip(it.columns, it.values, strict=True))
+            table[tuple(values[name] for name in own_key(it.table))] = it
+            self.own_history.append(it)
 
     def add(self, transaction: Transaction, branches: Sequence[Branch], *, by: str) -> None:
         """Store a row that is new, as a database does it."""

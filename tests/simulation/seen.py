@@ -18,6 +18,7 @@ class Call:
     started: float
     ended: float | None = None
     result: Result | None = None
+    returned: bool = False  # whether its driver was told
 
 
 @dataclass

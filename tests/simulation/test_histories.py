@@ -27,6 +27,8 @@ REACHED = (
     "turned away",
     "deferred",
     "claimed before it was due",
+    "held",
+    "released",
     "stranger left alone",
     *(f"{wish}: success" for wish in ("prepare", "submit", "abort")),
     *(f"{kind} client died" for kind in ("msg", "tcc", "xa", "workflow")),

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from coordinator import backoff
 from coordinator.calls.base import SUCCESS
-from coordinator.engine import alerts
-from coordinator.engine.admission import Admission, Entry
+from coordinator.engine.admission import Admission
 from coordinator.engine.drive import Drive
+from coordinator.engine.entry import Entry
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.round_calls import Calls
 from coordinator.engine.shelf import Known, Shelf
@@ -44,8 +45,8 @@ def a_deferral_doubles_the_interval(patch: Patch) -> None:
 
 def a_deferral_counts_as_a_failed_round(patch: Patch) -> None:
     def counted(drive: Drive, until: datetime) -> Assign:
-        failed = alerts.failed_rounds(drive._transaction.ext_data) + 1
-        ext_data = alerts.noted(drive._transaction.ext_data, failed=failed, alerted=False)
+        failed = backoff.failed_rounds(drive._transaction.ext_data) + 1
+        ext_data = backoff.noted(drive._transaction.ext_data, failed=failed, alerted=False)
         return Assign(owner="", next_cron_time=until, ext_data=ext_data)
 
     _let_go_as(patch, counted)
@@ -80,7 +81,7 @@ def a_deferral_passes_over_time_limits(patch: Patch) -> None:
 
 def a_call_without_a_place_counts_as_success(patch: Patch) -> None:
     async def settle(drive: Drive, branch: Branch) -> None:
-        drive._settle(branch, SUCCESS)
+        drive._settle(branch, SUCCESS, 0.0)
         await drive._let_go(drive._tools.clock.now())
 
     patch.setattr(Drive, "_defer", settle)
@@ -179,9 +180,14 @@ def a_row_is_driven_whatever_it_says(patch: Patch) -> None:
     patch.setattr(saga, "order_of", lenient)
 
 
+def a_hold_is_read_and_not_obeyed(patch: Patch) -> None:
+    patch.setattr(Admission, "hold", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     ("trans_types", "broken", "noticed"),
     [
+        ("saga msg", a_hold_is_read_and_not_obeyed, "after it was held"),
         # a call that was not made is no result
         (ALL_TYPES, a_deferral_doubles_the_interval, "the interval .* became"),
         (ALL_TYPES, a_deferral_counts_as_a_failed_round, "failed rounds"),

@@ -23,7 +23,6 @@ from coordinator.store.base import (
     Claim,
     Deferral,
     Due,
-    Filter,
     KeyValue,
     Move,
     Moved,
@@ -31,6 +30,7 @@ from coordinator.store.base import (
 )
 from coordinator.store.fence import Verdict, verdict
 from coordinator.store.limits import check_key_value
+from coordinator.store.listed import Filter, Listed
 from tests.simulation.rows import START, Rows, ceil, floor, virtual_now
 
 __all__ = ["START", "Faults", "Rows", "TwinStore", "virtual_now"]
@@ -49,6 +49,7 @@ class Faults:
     slowest: float = 0.0  # seconds; each write takes a random part of it
 
 
+_KEPT = ("dtm_attempt", "dtm_stuck")
 STALL_SECONDS = 40.0
 CLAIM_SECONDS = 10.0  # as long as a claim may take
 W = TypeVar("W")
@@ -107,10 +108,12 @@ class TwinStore:
         transaction = self.rows.transactions.get(gid)
         return Stored(transaction, self.rows.branches[gid]) if transaction else None
 
-    async def list(self, wanted: Filter) -> Sequence[Transaction]:
+    async def list(self, wanted: Filter) -> Listed:
         await self._read()
         newest = sorted(self.rows.transactions.values(), key=lambda t: -t.id)
-        return [t for t in newest if _wanted(t, wanted)][: wanted.limit]
+        found = [t for t in newest if _wanted(t, wanted)]
+        page = found[: wanted.limit]
+        return Listed(page, page[-1].id if len(found) > wanted.limit else None)
 
     async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
         await self._read()
@@ -119,6 +122,11 @@ class TwinStore:
             kept.update([row.id for row in due if row.status is status][: limit // len(UNFINISHED)])
         kept.update([row.id for row in due if row.id not in kept][: limit - len(kept)])
         return [_found(row) for row in due if row.id in kept]
+
+    async def next_due(self, *, after: datetime) -> datetime | None:
+        await self._read()
+        times = [row.next_cron_time for row in self.rows.transactions.values() if row.status in UNFINISHED]
+        return min((time for time in times if time > after), default=None)
 
     async def look_at(self, due: Sequence[Due]) -> Sequence[Candidate]:
         await self._read()
@@ -171,7 +179,9 @@ class TwinStore:
             lambda: len(self._make_due(mine, now, owner="", by="take_back")), CLAIM_SECONDS
         )
 
-    async def reset_cron_time(self, *, now: datetime, later_than: datetime, limit: int) -> tuple[int, bool]:
+    async def reset_cron_time(
+        self, *, now: datetime, later_than: datetime, limit: int, own_rows: object = None
+    ) -> tuple[int, bool]:
         def waits(row: Transaction) -> bool:
             waits_for_client = row.trans_type == TransType.SAGA and row.status is Status.PREPARED
             return row.next_cron_time > later_than and not is_a_drivers(row.owner) and not waits_for_client
@@ -197,7 +207,9 @@ class TwinStore:
         ]
         return wanted[:limit]
 
-    async def put_value(self, category: str, key: str, value: str, *, replaces: KeyValue | None) -> bool:
+    async def put_value(
+        self, category: str, key: str, value: str, *, replaces: KeyValue | None, own_rows: object = ()
+    ) -> bool:
         def put() -> bool:
             old = self.rows.values.get((category, key))
             if old != replaces:
@@ -213,7 +225,7 @@ class TwinStore:
         check_key_value(category, key, value)
         return await self._write(put, CLAIM_SECONDS)
 
-    async def delete_value(self, row: KeyValue) -> bool:
+    async def delete_value(self, row: KeyValue, *, own_rows: object = ()) -> bool:
         def delete() -> bool:
             if self.rows.values.get((row.category, row.key)) != row:
                 return False
@@ -260,6 +272,7 @@ class TwinStore:
         )
         added = tuple(b for b in change.added if b.key not in stored)
         self.rows.commit(_assigned(row, change.assign), branches + added, by="change")
+        self.rows.write_own([it for it in change.own_rows if it.table in _KEPT])
         return Changed.APPLIED
 
     def _due(self, now: datetime) -> Sequence[Transaction]:
@@ -322,7 +335,7 @@ class TwinStore:
 
 
 def _found(row: Transaction) -> Due:
-    return Due(row.id, row.status, row.owner, row.next_cron_time)
+    return Due(row.id, row.gid, row.status, row.owner, row.next_cron_time)
 
 
 def _same(one: Branch, other: Branch) -> bool:

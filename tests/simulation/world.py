@@ -8,15 +8,20 @@ from datetime import datetime
 from random import Random
 from typing import Any, TypeVar
 
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.calls.places import Places
 from coordinator.engine.admission import Admission
+from coordinator.engine.attempts import Kept
 from coordinator.engine.drives import Engine
+from coordinator.engine.holding import BEAT_SECONDS, Holding
 from coordinator.engine.recovery import Recovery
-from coordinator.engine.tools import Pattern, Tools
+from coordinator.engine.tools import Tools
 from coordinator.errors import Busy, DtmError
-from coordinator.model import BranchKey, Result, Status, TransType
-from coordinator.patterns import msg, saga, tcc, workflow, xa
+from coordinator.model import BranchKey, Result, Status
+from coordinator.patterns.by_type import PATTERNS
 from coordinator.service import Operations, build_operations
 from tests.simulation.branches import SimulatedBranches
+from tests.simulation.hold_rows import HoldRows
 from tests.simulation.pressure import Figures, Pressure
 from tests.simulation.rows import QUESTION
 from tests.simulation.seen import Seen, Story
@@ -26,19 +31,21 @@ from tests.simulation.watch import Watch
 __all__ = ["Coordinator", "CountingObserver", "Lost", "Place", "Seen", "VirtualClock", "World"]
 
 T = TypeVar("T")
-PATTERNS: dict[str, Pattern] = {
-    TransType.SAGA: saga,
-    TransType.MSG: msg,
-    TransType.TCC: tcc,
-    TransType.XA: xa,
-    TransType.WORKFLOW: workflow,
-}
 _RESTART_SECONDS = 5.0
 HEALTHY = Faults(slowest=0.05)
 
 
 class Lost(Exception):
     """The coordinator died before it answered; what was asked may stand or not."""
+
+
+@dataclass
+class HeldFor:
+    """An endpoint that an operator was told is held. Seconds of virtual time."""
+
+    endpoint: str
+    begins: float
+    ends: float
 
 
 class VirtualClock:
@@ -80,6 +87,8 @@ class World:
     strangers: set[str] = field(default_factory=set)  # gids of rows that nobody can drive
     questions: int = 0  # asked so far
     healed_at: float = 0.0  # virtual seconds
+    holds: HoldRows = field(default_factory=HoldRows)
+    held: list["HeldFor"] = field(default_factory=list)
     clients: set[asyncio.Task[Any]] = field(default_factory=set)
     go_on: Callable[[str, bool], Coroutine[Any, Any, bool]] | None = None  # a workflow's client, called back
 
@@ -119,11 +128,14 @@ class Coordinator:
             PATTERNS,
             CountingObserver(world.seen.marks),
             Admission(figures.bounds, monotonic=clock.monotonic, random=random),
+            keeping=Kept(str, self.name),
         )
         self.engine = Engine(self.tools, instance=instance, start=str(start))
         self.recovery = Recovery(self.engine, interval=3, page=figures.page)
+        self.holding = Holding(world.holds, self.tools.admission, clock)
         self.operations = build_operations(
             self.engine,
+            urls=BranchUrls(Places()),
             random=random,
             wake=self.recovery.wake,
             write_seconds=5,
@@ -133,6 +145,7 @@ class Coordinator:
         self._prefixes = (f"{instance}/", f"{instance}/{start}/")
 
     def run(self) -> None:
+        self._keep(self._obey_holds())
         self._keep(self._recover())
 
     async def ask(self, operation: Callable[[Operations], Coroutine[Any, Any, T]]) -> T:
@@ -173,6 +186,11 @@ class Coordinator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
         self.watch.is_over(self.tools.admission)
+
+    async def _obey_holds(self) -> None:
+        while True:
+            await self.holding.beat()
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _recover(self) -> None:
         while True:

@@ -33,7 +33,7 @@ class Kind(enum.Enum):
 
 def documents(root: Path = ROOT) -> list[Path]:
     """Return the documents a user reads."""
-    fixed = ("README.md", "CONTRIBUTING.md", "bench/README.md")
+    fixed = ("README.md", "CONTRIBUTING.md", "bench/README.md", "examples/README.md")
     return [*(root / name for name in fixed), *sorted((root / "docs").rglob("*.md"))]
 
 
@@ -84,7 +84,11 @@ def kind_of(command: str) -> Kind:
             return Kind.DONE_BEFORE
         case ("docker", _):
             return Kind.CONTAINER
-        case (("python" | "python3"), ["-m", module, *_]) if module.startswith("branches."):
+        case (("python" | "python3"), ["-m", module, *_]) if module.startswith(
+            ("branches.", "examples.shop")
+        ):
+            return Kind.BRANCH
+        case (("python" | "python3"), ["examples/branch.py"]):
             return Kind.BRANCH
         case ("dtm", rest) | (("python" | "python3"), ["-m", "coordinator", *rest]) if _serves(rest):
             return Kind.COORDINATOR

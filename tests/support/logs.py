@@ -22,5 +22,5 @@ def logging_as_before() -> Iterator[None]:
         root.handlers[:] = handlers
         root.setLevel(level)
         stacks.cooldown_seconds = cooldown
-        for name in ("grpclib", "opentelemetry"):
+        for name in ("coordinator", "grpclib", "opentelemetry"):
             logging.getLogger(name).setLevel(logging.NOTSET)

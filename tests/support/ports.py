@@ -2,6 +2,7 @@
 
 import random
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from http import HTTPStatus
@@ -42,6 +43,20 @@ def is_listening(port: int, host: str = HOST) -> bool:
         with socket.create_connection((host, port), timeout=1):
             return True
     except OSError:
+        return False
+
+
+def speaks_tls(port: int) -> bool:
+    """Return whether TLS is spoken at that port of HOST, whoever may enter."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((HOST, port), timeout=1) as plain,
+            context.wrap_socket(plain),
+        ):
+            return True
+    except OSError:  # ssl.SSLError is one
         return False
 
 

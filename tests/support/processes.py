@@ -41,7 +41,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         folder: Path | str | None = None,
         ready: Callable[[], bool] = lambda: True,
-        start_seconds: float = 30,
+        start_seconds: float = 60,
         stop_seconds: float = 30,
         stop_signal: signal.Signals = signal.SIGTERM,
         user: str | None = None,

@@ -68,6 +68,12 @@ PROMETHEUS = Requirement(
     apt_package="prometheus",
     elsewhere="Prometheus 2.42 or newer, with prometheus and promtool on PATH",
 )
+CHROMIUM = Requirement(
+    name="chromium",
+    programs=("chromium",),
+    apt_package="chromium fonts-wqy-microhei",  # with letters for the pages in Chinese
+    elsewhere="Chromium, with chromium on PATH",
+)
 JAEGER = Requirement(
     name="jaeger",
     programs=("jaeger-all-in-one-1.62.0",),
@@ -78,7 +84,7 @@ JAEGER = Requirement(
 )
 # What `make servers` gets by apt, or builds; Go is not among it, because distributions carry old ones.
 WRK = Requirement(name="wrk", programs=("wrk",), apt_package="wrk", elsewhere="wrk 4, with wrk on PATH")
-ALL = (WRK, MARIADB, POSTGRES, REDIS, ETCD, CURL, PROMETHEUS, JAEGER)
+ALL = (WRK, MARIADB, POSTGRES, REDIS, ETCD, CURL, PROMETHEUS, CHROMIUM, JAEGER)
 
 
 class MissingProgram(Exception):

@@ -4,7 +4,9 @@ What each command gets:
 - `make …` names a target that the Makefile has; CI runs the targets themselves.
 - `git clone`, `cd`, `pip install`, making an environment: whoever reads this checkout has done that.
 - `docker …`: the files it names exist; there need not be a Docker engine here.
-- `dtm` as a server, `python -m branches.…`: started and kept running until the document ends.
+- `dtm` as a server, `python -m branches.…`, `-m examples.shop`, `examples/branch.py`: kept running until the
+  document ends.
+- A curl that prints the status has to print the one behind `#` in its last line, if there is one.
 - Anything else runs and has to end with 0. If it talks to a coordinator and none was started, there is one.
 
 The programs' usual ports are replaced by free ones: in the commands, and in the conf files and examples that
@@ -28,15 +30,23 @@ from tests.support.documents import (
     make_targets,
     split_commands,
 )
-from tests.support.ports import answers, free_port, is_listening
+from tests.support.ports import answers, free_port, is_listening, speaks_tls
 from tests.support.processes import Process
 from tests.support.under_test import ROOT, CoordinatorProcess
 
-HTTP, GRPC = 36789, 36790
-BRANCHES = {"user": 8080, "score": 8081, "api": 8888}
-USUAL_PORTS = (HTTP, GRPC, *BRANCHES.values(), 8000)  # 8000: the examples' own branches
+HTTP, GRPC, OPERATORS = 36789, 36790, 36792
+EXAMPLE = "examples/branch.py"
+BRANCHES = {"user": 8080, "score": 8081, "api": 8888, EXAMPLE: 8000}
+USUAL_PORTS = (HTTP, GRPC, OPERATORS, *BRANCHES.values())
 COPIED = ("conf.sample.yml", "conf", "examples", "sql")
 COMMAND_SECONDS = 60  # one command of a document may take that long
+# What curl calls success: an answer below 400, not merely an answer; who prints the status wants to see it.
+CURL = """curl() {
+    case "$*" in
+        *http_code*) command curl "$@" ;;
+        *) command curl --fail-with-body "$@" ;;
+    esac
+}"""
 
 
 class DocumentWrong(AssertionError):
@@ -83,7 +93,7 @@ class Reader:
         for command in commands:
             kind = kind_of(command)
             if kind is Kind.RUN:
-                script.append(command)
+                script.append(_with_status(command))
                 continue
             self._run(script, place)
             script = []
@@ -105,8 +115,7 @@ class Reader:
         if not script:
             return
         text = "\n".join(script)
-        # What curl calls success: an answer below 400, not merely an answer.
-        typed = f'curl() {{ command curl --fail-with-body "$@"; }}\n{self._with_free_ports(text)}'
+        typed = f"{CURL}\n{self._with_free_ports(text)}"
         if self._coordinator is None and re.search(rf"\b({HTTP}|{GRPC})\b", text):
             settings = {"HttpPort": self._ports[HTTP], "GrpcPort": self._ports[GRPC]}
             self._coordinator = CoordinatorProcess(self._folder / "coordinator", settings=settings).start()
@@ -133,12 +142,14 @@ class Reader:
         if self._coordinator is not None:
             self._coordinator.close()  # a reader presses Ctrl-C before starting another on the same ports
         url = f"http://127.0.0.1:{self._ports[HTTP]}/api/ready"
-        self._coordinator = self._process(command, "coordinator", lambda: answers(url))
+        self._coordinator = self._process(
+            command, "coordinator", lambda: answers(url) or speaks_tls(self._ports[HTTP])
+        )
         self._coordinator.start()
 
     def _start_branch(self, command: str) -> None:
         found = re.search(r"branches\.(\w+)", command)
-        name = found[1] if found else ""
+        name = found[1] if found else EXAMPLE
         port = self._ports[BRANCHES[name]]
         process = self._process(command, name, lambda: is_listening(port))
         self._branches.append(process)
@@ -180,6 +191,16 @@ class Reader:
                 target.write_text(self._with_free_ports(path.read_text(encoding="utf-8")), encoding="utf-8")
             else:
                 shutil.copyfile(path, target)
+
+
+def _with_status(command: str) -> str:
+    """The command, and that the status which it prints is the one behind `#`."""
+    found = re.search(r"%\{http_code\}.*# (\d{3})$", command, re.DOTALL)
+    if found is None:
+        return command
+    return (
+        f'status=$({command}\n)\ntest "$status" = {found[1]} || {{ echo "$status, not {found[1]}"; exit 1; }}'
+    )
 
 
 def _check_make(command: str, place: str) -> None:

@@ -8,6 +8,8 @@ from random import Random
 
 import orjson
 
+from coordinator.calls.branch_urls import BranchUrls
+from coordinator.calls.places import Places
 from coordinator.clock import SystemClock
 from coordinator.errors import Busy, InvalidTopic
 from coordinator.service.topics import CATEGORY, Topics
@@ -22,7 +24,13 @@ async def coordinators(stores: Stores) -> list[Topics]:
     """As many as COORDINATORS, each believing what it read for 3 s."""
     connected = [stores.first, *[await stores.another() for _ in range(STORES - 1)]]
     return [
-        Topics(connected[number % STORES], SystemClock(), Random(number), believed_seconds=3)
+        Topics(
+            connected[number % STORES],
+            SystemClock(),
+            Random(number),
+            BranchUrls(Places()),
+            believed_seconds=3,
+        )
         for number in range(COORDINATORS)
     ]
 

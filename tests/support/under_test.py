@@ -75,7 +75,7 @@ class CoordinatorProcess(Process):
         super().__init__(
             [str(python), "-m", "coordinator", "-c", str(self.configuration_file), *arguments],
             name="coordinator",
-            environment=_environment(environment),
+            environment=process_environment(environment),
             folder=folder,
             ready=lambda: answers(f"{self.http_url}/api/ready"),
         )
@@ -142,7 +142,7 @@ class BranchProcess(Process):
         super().__init__(
             [sys.executable, "-m", f"branches.{name}", "-f", str(self.configuration_file)],
             name=f"branches.{name}",
-            environment=_environment(environment),
+            environment=process_environment(environment),
             folder=folder,
             ready=lambda: is_listening(port),
         )
@@ -153,6 +153,9 @@ class BranchProcess(Process):
         return f"{HOST}:{self.port}"
 
 
-def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
-    # This checkout's packages, whatever is installed; unbuffered, so that a kill loses no printed line.
+def process_environment(added: Mapping[str, str] | None) -> dict[str, str]:
+    """Ours and these; with this checkout's packages, whatever is installed.
+
+    Unbuffered, so that a kill loses no printed line.
+    """
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(added or {})}

@@ -52,6 +52,8 @@ def _constraints(root: Path, project: dict[str, object]) -> Iterator[str]:
     assert isinstance(extras, dict)
     for text in [*dependencies, *(text for extra in extras.values() for text in extra)]:
         wanted = Requirement(text)
+        if wanted.name == project["name"]:  # one extra names another
+            continue
         number = exact.get(canonicalize_name(wanted.name), "")
         if not number or not wanted.specifier.contains(number):
             yield f"constraints.txt: {wanted.name}=={number or '(missing)'} does not fit {text!r}"

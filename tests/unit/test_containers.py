@@ -92,6 +92,11 @@ def test_the_image_exposes_the_ports_that_are_the_defaults():
     assert all_of("EXPOSE") == [f"{Settings().http_port} {Settings().grpc_port}"]
 
 
+def test_the_image_listens_on_all_addresses_whether_it_has_a_file_or_not():
+    [variables] = all_of("ENV")
+    assert "DTM_HOST=0.0.0.0" in variables.split()
+
+
 def test_images_are_named_without_a_registry():
     names = [rest.split()[0] for rest in all_of("FROM")]
     names += [service["image"] for service in SERVICES.values() if "image" in service]

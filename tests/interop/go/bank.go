@@ -87,6 +87,9 @@ func newBank(e environment, protocol string) *bank {
 		environment: e, protocol: protocol, ledgers: map[string]ledger{},
 		answers: map[string][]answer{}, called: map[string][]string{}, headers: map[string]string{},
 	}
+	if e.token != "" {
+		sendToken(e.http, e.grpc, e.token)
+	}
 	for _, store := range []string{"mysql", "postgres"} {
 		if e.missing(store) == "" {
 			b.ledgers[store] = newSQLLedger(e.database(store))
@@ -149,6 +152,9 @@ func (b *bank) answer(method string, c *call) error {
 	business := b.methods()[method]
 	if business == nil {
 		return fmt.Errorf("the bank has no %q", method)
+	}
+	if c.header("authorization") != "" {
+		return errors.New("a branch was sent the coordinator's token")
 	}
 	key := c.branchID + " " + c.op
 	chosen := answer(fine)

@@ -17,6 +17,7 @@ type environment struct {
 	mysql    string // INTEROP_MYSQL: mysql://user:password@host:port/database
 	postgres string // INTEROP_POSTGRES: postgres://user:password@host:port/database
 	redis    string // INTEROP_REDIS: host:port
+	token    string // INTEROP_TOKEN: sent to the coordinator, unless empty
 }
 
 func readEnvironment() environment {
@@ -26,6 +27,7 @@ func readEnvironment() environment {
 		mysql:    os.Getenv("INTEROP_MYSQL"),
 		postgres: os.Getenv("INTEROP_POSTGRES"),
 		redis:    os.Getenv("INTEROP_REDIS"),
+		token:    os.Getenv("INTEROP_TOKEN"),
 	}
 }
 

@@ -4,6 +4,7 @@ go 1.22
 
 require (
 	github.com/dtm-labs/client v1.18.7
+	github.com/dtm-labs/dtmdriver v0.0.6
 	github.com/dtm-labs/dtmdriver-gozero v0.0.7
 	github.com/dtm-labs/logger v0.0.1
 	github.com/go-redis/redis/v8 v8.11.5
@@ -25,7 +26,6 @@ require (
 	github.com/coreos/go-systemd/v22 v22.3.2 // indirect
 	github.com/davecgh/go-spew v1.1.1 // indirect
 	github.com/dgryski/go-rendezvous v0.0.0-20200823014737-9f7001d12a5f // indirect
-	github.com/dtm-labs/dtmdriver v0.0.6 // indirect
 	github.com/fatih/color v1.13.0 // indirect
 	github.com/go-errors/errors v1.4.2 // indirect
 	github.com/go-logr/logr v1.2.3 // indirect

@@ -24,6 +24,7 @@ class Why:
 
 
 VERSION = Why("§3", "each program has its own version")
+FEATURES = Why("§3", "what only this server knows, for clients that look before they ask for it")
 OPTIONS = Why("§5", "the options of a submit after a prepare are stored, so that a crash keeps them")
 OWNER = Why("§9", "the submit of a workflow leaves an owner token, so that it is told from another's")
 UNKNOWN = Why("§5", "the message contains the branch's answer; nothing else in it is read")
@@ -33,6 +34,7 @@ RPC_NULL = Why("§4", "result and error are always there, and the other one is n
 RPC_200 = Why("§4", "JSON-RPC errors come as 200 application/json")
 
 ALLOWED = (
+    Allowed(2, "answer.features", FEATURES),
     Allowed(2, "answer.version", VERSION),
     Allowed(34, "answer.transaction.options", OPTIONS),
     Allowed(38, "answer.message", UNKNOWN),

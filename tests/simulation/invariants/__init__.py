@@ -4,7 +4,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 from coordinator.model import Result, Status, TransType
-from tests.simulation.invariants import admission, confirming, msg, saga, strangers, workflow
+from tests.simulation.invariants import admission, attempts, confirming, holds, msg, saga, strangers, workflow
 from tests.simulation.invariants.record import CALLED_BACK, LEASE_SECONDS, Record
 from tests.simulation.seen import Call, Seen
 from tests.simulation.world import World
@@ -49,6 +49,8 @@ def check(world: World) -> None:
         _OWN[TransType(record.end.trans_type)](record)
         assert gid == record.gid
     admission.check(world, records)
+    holds.check(world)
+    attempts.check(world, records)
 
 
 def _records(world: World) -> dict[str, Record]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
-from coordinator.engine.alerts import failed_rounds, is_marked
+from coordinator.backoff import failed_rounds, is_marked
 from coordinator.model import BranchStatus, Result, Transaction, TransType
 from tests.simulation.invariants.record import Record
 from tests.simulation.rows import Write, virtual_time

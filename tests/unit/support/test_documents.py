@@ -1,5 +1,6 @@
 """How a document's commands are found and told apart."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,10 @@ def test_a_compose_file_that_is_not_there_is_named(folder: Path):
 def test_shell_fenced_as_something_else_is_refused(folder: Path):
     with pytest.raises(DocumentWrong, match="fence it as sh"):
         follow("```bash\necho hello\n```\n", folder)
+
+
+@pytest.mark.parametrize(("status", "problem"), [("404", ""), ("200", "404, not 200")])
+def test_a_status_that_the_document_promises_has_to_come(folder: Path, status: str, problem: str):
+    asked = f"curl -s -o out.txt -w '%{{http_code}}\\n' http://localhost:36789/nowhere  # {status}"
+    with pytest.raises(DocumentWrong, match=problem) if problem else contextlib.nullcontext():
+        assert follow(f"```sh\n{asked}\n```\n", folder) == 1
