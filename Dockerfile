@@ -7,12 +7,15 @@ WORKDIR /source
 RUN python -m venv /opt/dtm
 # The libraries first: they change seldom, and their layer is kept.
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > needed.txt \
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" > needed.txt \
     && /opt/dtm/bin/pip install --no-cache-dir --quiet --constraint constraints.txt --requirement needed.txt
 COPY README.md LICENSE ./
 COPY coordinator ./coordinator
-COPY branches ./branches
+COPY sql ./sql
 RUN /opt/dtm/bin/pip install --no-cache-dir --quiet --no-deps .
+# No part of the distribution; they lie beside it for the compose file.
+COPY branches /opt/dtm/reference/branches
 
 FROM python:3.11-slim
 RUN useradd --system --user-group --home-dir /var/lib/dtm --create-home dtm
@@ -22,7 +25,9 @@ RUN mkdir -p /app/dtm/configs && ln -s /opt/dtm/bin/dtm /app/dtm/dtm
 COPY conf /etc/dtm/conf
 COPY sql /etc/dtm/sql
 ENV PATH=/opt/dtm/bin:$PATH \
-    PYTHONUNBUFFERED=1
+    PYTHONPATH=/opt/dtm/reference \
+    PYTHONUNBUFFERED=1 \
+    DTM_HOST=0.0.0.0
 USER dtm
 # Without a configuration the store is a SQLite file in this folder.
 WORKDIR /var/lib/dtm

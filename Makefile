@@ -48,19 +48,23 @@ $(VENV_STAMP):
 
 $(RUN_STAMP): pyproject.toml constraints.txt | $(VENV_STAMP)
 	@echo "Installing dtm-coordinator and what it needs into $(VENV) (about half a minute) ..."
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[server]'
 	@touch $@
 	@echo "Ready: $(BIN)/dtm"
 
 $(DEV_STAMP): pyproject.toml constraints.txt | $(VENV_STAMP)
 	@echo "Installing dtm-coordinator and its development tools into $(VENV) (about a minute) ..."
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --editable '.[server,dev]'
 	@touch $(RUN_STAMP) $@
 	@echo "Ready: $(BIN)/dtm"
 
 .PHONY: demo
-demo: $(RUN_STAMP)  ## register one user, roll one back, and show what happened (SQLite, no servers)
+demo: $(RUN_STAMP)  ## register one user, roll one back, and show what happened (SQLite, no servers); KEEP=1 keeps it
 	@$(BIN)/python -m examples.register_demo
+
+.PHONY: dev
+dev: $(RUN_STAMP)  ## a coordinator to try out, with one of every kind of stuck in it, until Ctrl-C
+	@$(BIN)/dtm dev
 
 .PHONY: format
 format: $(DEV_STAMP)  ## repair formatting and what ruff can repair
@@ -75,6 +79,7 @@ lint: $(DEV_STAMP)  ## look only: formatting, ruff, types, who imports whom, gen
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/python -m coordinator.proto.generate --check
 	@$(BIN)/python -m tests.support.versions
+	@$(BIN)/python -m tests.support.client_reference --check
 
 .PHONY: servers
 servers: $(DEV_STAMP)
@@ -88,8 +93,8 @@ test: $(DEV_STAMP) servers  ## every test; gets MariaDB, PostgreSQL, etcd and Re
 test-unit test-simulation: test-%: $(DEV_STAMP)  ## only tests/<folder>: no server needed
 	@$(PYTEST) $(SEED_OPTION) tests/$*
 
-.PHONY: test-integration test-interop test-chaos test-docs
-test-integration test-interop test-chaos test-docs: test-%: $(DEV_STAMP) servers  ## only tests/<folder>
+.PHONY: test-integration test-interop test-chaos test-docs test-environments test-browser
+test-integration test-interop test-chaos test-docs test-environments test-browser: test-%: $(DEV_STAMP) servers  ## only tests/<folder>
 	@$(PYTEST) $(SEED_OPTION) tests/$*
 
 .PHONY: compatibility
@@ -107,6 +112,14 @@ chaos: $(DEV_STAMP) servers  ## kill -9 and servers that go away, for real; SEED
 .PHONY: bench
 bench: $(DEV_STAMP)  ## throughput and CPU per transaction, beside other servers; see bench/README.md
 	@$(BIN)/python -m bench $(BENCH)
+
+.PHONY: screenshots
+screenshots: $(DEV_STAMP) servers  ## pictures of every page of the console into docs/pictures/
+	@$(BIN)/python -m tests.browser.screenshots
+
+.PHONY: reference
+reference: $(DEV_STAMP)  ## write docs/client/reference.md from the docstrings
+	@$(BIN)/python -m tests.support.client_reference
 
 .PHONY: proto
 proto: $(DEV_STAMP)  ## generate Python code and descriptor sets from the .proto files
