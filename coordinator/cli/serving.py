@@ -1,5 +1,6 @@
 """`dtm` without a subcommand: the server, as one process or as several."""
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,11 @@ def serve(
 
 
 def _one(loaded: "Loaded", settings: "Settings", *, reset: bool, worker: str | None) -> int:
+    gc.disable()  # what is imported stays: to look for garbage in it is a seventh of the start
     from coordinator.server.place import Place  # the whole server: only now that it is needed
     from coordinator.server.process import run
+
+    gc.enable()
 
     return run(
         settings,

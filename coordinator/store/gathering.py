@@ -1,7 +1,7 @@
 """Every transaction that a filter finds, up to an id: which they are, and no more of them, page by page.
 
-A page is one or two statements. As in coordinator.store.search, what is stuck is found by its cause, what is
-unfinished by its status, one gid by itself, and all else among windows of ids, the newest first.
+A page is one to three statements. As in coordinator.store.search, what is stuck is found by its cause, what
+is unfinished by its status, one gid by itself, and all else among windows of ids, the newest first.
 """
 
 from collections.abc import Sequence
@@ -81,11 +81,16 @@ def page_of_matches(
     if wanted.status.any_of and _UNFINISHED.issuperset(wanted.status.any_of):
         found = _rows(connection, where, limit)
         return Matches(_held_up_so(connection, wanted, attempts, found), "")
-    highest = int(after) if after else id_max
+    highest = _highest_up_to(connection, int(after) if after else id_max)
     lowest = max(highest - WINDOW, 0)
     # One bound above and no more: of two SQLite may begin at the wrong one, and look through all between.
     found = _rows(connection, [*asked, _GLOBAL.id <= highest, _GLOBAL.id > lowest], WINDOW)
     return Matches(_held_up_so(connection, wanted, attempts, found), str(lowest or ""))
+
+
+def _highest_up_to(connection: Connection, id_max: int) -> int:
+    """The highest id that there is, up to that one; 0 where there is none."""
+    return connection.execute(select(func.max(_GLOBAL.id)).where(_GLOBAL.id <= id_max)).scalar() or 0
 
 
 def _with_statuses(wanted: Search) -> Search:

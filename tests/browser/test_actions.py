@@ -11,7 +11,7 @@ from tests.support.dev_process import DevProcess
 from tests.support.looking import until
 
 pytestmark = pytest.mark.timeout(240)
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 def code(dev: DevProcess, gid: str) -> str:

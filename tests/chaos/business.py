@@ -17,6 +17,7 @@ from branches.proto.user import UserRequest
 from branches.proto.userscore import UserScoreRequest
 from coordinator.client import BranchStatus, Dtm, Saga, Status, TransactionView
 from coordinator.proto import dtmgimp
+from tests.support.patience import PATIENCE
 from tests.support.ports import HOST, answers, free_port, is_listening
 from tests.support.processes import Process
 from tests.support.under_test import ROOT, CoordinatorProcess
@@ -173,7 +174,7 @@ async def until_final(dtm: Dtm, gids: Iterable[str], *, seconds: float) -> dict[
 
     Fails, naming those that are not final, when the time is over, and for a gid that is not stored.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     found: dict[str, TransactionView] = {}
     left = list(gids)
     while left:
@@ -196,7 +197,7 @@ async def until(holds: Callable[[], Awaitable[bool]], *, seconds: float, what: s
     """Wait until something holds; return the seconds it took, or fail saying what did not come."""
     started = time.monotonic()
     while not await holds():
-        assert time.monotonic() - started < seconds, f"after {seconds} s still not: {what}"
+        assert time.monotonic() - started < seconds * PATIENCE, f"after {seconds} s still not: {what}"
         await asyncio.sleep(0.05)
     return time.monotonic() - started
 

@@ -16,10 +16,10 @@ SAGAS = 300
 SUBMITTERS = 16
 KILLS_MIN, KILLS_MAX = 4, 8  # fewer would prove little, more take long: each costs a start
 LONGEST_LIFE_SECONDS = 0.4  # from ready to the kill: so many lives are less than the sagas need
-SUBMIT_SECONDS = 40  # more than the whole test may need: only the connection ever breaks
+SUBMIT_SECONDS = 200  # more than the whole test may need: only the connection ever breaks
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_nothing_is_lost_or_done_twice_when_the_coordinator_is_killed(
     start_coordinator: StartCoordinator,
     branch_service: BranchService,
@@ -40,7 +40,7 @@ async def test_nothing_is_lost_or_done_twice_when_the_coordinator_is_killed(
         ]
         kills = await kill_while(coordinator, submitters, random)
         await asyncio.gather(*submitters)
-        views = await until_final(http, [plan.gid for plan in made], seconds=30)
+        views = await until_final(http, [plan.gid for plan in made], seconds=120)
     check(made, views, branch_service, seen)
     with capsys.disabled():
         print(f"\n  {SAGAS} sagas, {kills} kills, {time.monotonic() - started:.1f} s, seed {seed}")

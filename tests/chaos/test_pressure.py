@@ -1,11 +1,11 @@
 """One bad service, or many: the others' transactions go on as if it were not there (PROTOCOL §9).
 
-`PRESSURE=full` runs the sizes for which the figures are promised; else smaller ones of the same shape.
+`PRESSURE=full` runs the sizes for which the figures are promised; else smaller ones of the same shape, with
+bounds that a slow machine keeps and the fault does not: then the others were not done after a minute.
 """
 
 import asyncio
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ import pytest
 from tests.chaos.pressure_service import ADDRESSES
 from tests.conftest import StartCoordinator
 from tests.support import programs
+from tests.support.children import child
 from tests.support.ports import free_port, is_listening
 from tests.support.processes import Process
 from tests.support.servers import Database
@@ -104,8 +105,9 @@ async def test_services_that_hang_hold_up_nobody_else_also_after_a_start(
             f"\n  {hanging} services hang with {each} due each: the others' took {first:.1f} s"
             f" after the start, then {max(later):.1f} s"
         )
-    assert first <= CRON_INTERVAL + 2
-    assert max(later) <= CRON_INTERVAL + 2
+    bound = CRON_INTERVAL + 2 if FULL else 30
+    assert first <= bound
+    assert max(later) <= bound
 
 
 @pytest.mark.timeout(120)
@@ -126,8 +128,7 @@ async def test_what_is_due_at_one_healthy_service_keeps_its_places_busy(
         print(
             f"\n  {count} due at a service of {places} places and 1 s: {seconds:.1f} s, {at_best:.1f} at best"
         )
-    first_look = CRON_INTERVAL if FULL else CRON_INTERVAL + 2  # smaller runs share the machine
-    assert seconds <= at_best / 0.9 + first_look
+    assert seconds <= (at_best / 0.9 + CRON_INTERVAL if FULL else 45)
     intervals = mariadb_database.execute("SELECT DISTINCT next_cron_interval FROM trans_global")
     assert intervals == ((10,),) or list(intervals) == [(10,)]
     assert "failed" not in coordinator.output()
@@ -151,9 +152,10 @@ async def test_submits_to_a_service_that_hangs_refuse_nobody(
         for number in range(100):  # warm
             await _submit(session, coordinator.api_url, f"warm-{number}", healthy)
         alone = await _asked_for(session, coordinator.api_url, "alone", healthy, seconds / 2)
-        load = await _load(tmp_path, coordinator.http_url, service(0, "/hang"), rate, seconds)
-        beside = await _asked_for(session, coordinator.api_url, "beside", healthy, seconds - 1)
-        report = (await load.communicate())[0].decode()
+        command = _load(tmp_path, coordinator.http_url, service(0, "/hang"), rate, seconds)
+        async with child(*command) as load:
+            beside = await _asked_for(session, coordinator.api_url, "beside", healthy, seconds - 1)
+            report = (await load.communicate())[0].decode()
     resident = _resident_megabytes(coordinator.pid)
     coordinator.kill()
     with capsys.disabled():
@@ -162,7 +164,7 @@ async def test_submits_to_a_service_that_hangs_refuse_nobody(
             f" service that hangs; {resident} MB; {report.strip().splitlines()[-1]}"
         )
     assert "Non-2xx" not in report
-    assert _p99(beside) <= (3 * _p99(alone) if FULL else 1.0)
+    assert _p99(beside) <= (3 * _p99(alone) if FULL else 5.0)
 
 
 async def _submit(session: aiohttp.ClientSession, api_url: str, gid: str, url: str) -> None:
@@ -204,7 +206,7 @@ def _p99(took: list[float]) -> float:
     return sorted(took)[int(len(took) * 0.99)]
 
 
-async def _load(folder: Path, http_url: str, url: str, rate: int, seconds: int) -> asyncio.subprocess.Process:
+def _load(folder: Path, http_url: str, url: str, rate: int, seconds: int) -> tuple[str, ...]:
     connections = 64
     script = folder / "load.lua"
     script.write_text(
@@ -221,6 +223,4 @@ async def _load(folder: Path, http_url: str, url: str, rate: int, seconds: int) 
         encoding="utf-8",
     )
     programs.require(programs.WRK)
-    return await asyncio.create_subprocess_exec(
-        "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-s", str(script), http_url, stdout=subprocess.PIPE
-    )
+    return ("wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-s", str(script), http_url)

@@ -197,7 +197,7 @@ async def _has_no_result(dtm: Dtm, gid: str, url: str) -> None:
 
 
 async def _until(dtm: Dtm, gid: str, status: Status) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while (view := await dtm.query(gid)) is None or view.status is not status:
         assert time.monotonic() < deadline, view
         await asyncio.sleep(0.05)  # the coordinator tells nobody when a transaction ends

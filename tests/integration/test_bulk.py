@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
+from sqlalchemy import update
 
 from coordinator.access.permissions import ANYBODY, Permission, Principal
 from coordinator.access.recorder import Recorder
+from coordinator.api.fields import INT64_MAX
 from coordinator.backoff import Timing
 from coordinator.clock import SystemClock
 from coordinator.engine.admission import Admission, Bounds
@@ -31,6 +33,7 @@ from coordinator.store.base import Assign, Change, Changed
 from coordinator.store.bulk_rows import Counts, ItemResult, Job, State
 from coordinator.store.search import Search
 from coordinator.store.sql import SqlStore
+from coordinator.store.tables import TRANS_GLOBAL
 from tests.integration.test_operate import hold_up, put
 from tests.simulation.world import CountingObserver
 from tests.support.store_contract import TIMEOUT, UNFINISHED, transaction
@@ -145,23 +148,44 @@ FILTERS = (
 )
 
 
+async def gathered(
+    store: SqlStore, wanted: Search, id_max: int, now: datetime | None = None
+) -> tuple[list[str], int]:
+    """The gids that a job would take, and how many pages they are."""
+    gids, after, now = list[str](), "", now or datetime.now(UTC)
+    for pages in range(1, 100):
+        page = await store.bulk.matches(
+            wanted, id_max=id_max, after=after, limit=10, now=now or datetime.now(UTC)
+        )
+        gids += [it.gid for it in page.found]
+        after = page.after
+        if not after:
+            return gids, pages
+    raise AssertionError("no end")
+
+
 async def test_a_job_finds_what_a_search_finds(some: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "WINDOW", 3)
     monkeypatch.setattr(gathering, "STUCK_PAGE", 1)
     now, id_max = datetime.now(UTC) + timedelta(hours=1), await some.bulk.newest_id()
 
-    async def gathered(wanted: Search) -> AsyncIterator[str]:
-        after, is_first = "", True
-        while after or is_first:
-            page = await some.bulk.matches(wanted, id_max=id_max, after=after, limit=10, now=now)
-            for it in page.found:
-                yield it.gid
-            after, is_first = page.after, False
-
     for text in FILTERS:
         searched = await some.operate.search(parse_filter(text), after="", limit=100, now=now)
-        found = [gid async for gid in gathered(parse_filter(text))]
+        found, _ = await gathered(some, parse_filter(text), id_max, now)
         assert sorted(found) == sorted(it.transaction.gid for it in searched.found), text
+
+
+@pytest.mark.parametrize("id_max", [10**15, INT64_MAX])
+async def test_ids_that_are_far_apart_are_few_pages(some: SqlStore, id_max: int) -> None:
+    """They were looked through window by window, from the highest that was named: for ever, as good as."""
+    await some._transact(
+        lambda connection: connection.execute(
+            update(TRANS_GLOBAL).where(TRANS_GLOBAL.c.gid == "going").values(id=10**14)
+        )
+    )
+    found, pages = await gathered(some, parse_filter("-type:msg"), id_max)
+    assert sorted(found) == ["back", "done", "going", "tcc"]
+    assert pages == 2
 
 
 async def test_it_does_what_is_allowed_and_says_why_the_rest_is_not(some: SqlStore, node: Node) -> None:

@@ -114,7 +114,7 @@ async def test_a_connection_that_nobody_uses_is_closed_and_the_one_used_last_goe
         assert sorted(branch.requests) == [0, 1]
         [used] = {0, 1} - {await _first_closed(branch, exchange)}
         assert set(branch.requests[2:]) == {used}
-        await asyncio.wait_for(branch.closed[used].wait(), 5)
+        await asyncio.wait_for(branch.closed[used].wait(), 30)
     await pool.close()
     await names.close()
 
@@ -122,7 +122,7 @@ async def test_a_connection_that_nobody_uses_is_closed_and_the_one_used_last_goe
 async def _first_closed(branch: HttpBranch, exchange: object) -> int:
     """Go on with exchanges until a connection is closed; returns its number."""
     assert callable(exchange)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             for number in range(2):
                 if branch.closed[number].is_set():
@@ -138,7 +138,7 @@ async def test_an_answer_after_the_deadline_is_not_given_to_the_next_call() -> N
         branch.may_answer.clear()
         assert "gave no answer within 0.1 s" in (await call(caller, url, timeout=0.1)).text
         branch.may_answer.set()
-        await asyncio.wait_for(branch.closed[0].wait(), 5)
+        await asyncio.wait_for(branch.closed[0].wait(), 30)
         assert (await call(caller, url)).result is Result.SUCCESS
         assert branch.requests == [0, 0, 1]
 
@@ -155,7 +155,7 @@ async def test_closing_ends_idle_connections_and_those_in_use() -> None:
         assert (await running).text == "the coordinator is stopping"
         branch.may_answer.set()
         for number in range(2):
-            await asyncio.wait_for(branch.closed[number].wait(), 5)
+            await asyncio.wait_for(branch.closed[number].wait(), 30)
 
 
 async def test_a_payload_that_a_slow_branch_takes_bit_by_bit_arrives_whole() -> None:

@@ -110,7 +110,7 @@ async def call(
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait until the condition holds, where there is no event for it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if await condition():
                 return
@@ -401,7 +401,7 @@ async def test_a_connection_that_breaks_during_calls_leaves_the_callers_sound(
         answer = await call(caller, server.url)
         task = asyncio.current_task()
         assert task is not None
-        async with asyncio.timeout(10):  # would end at once, were the task still cancelled
+        async with asyncio.timeout(30):  # would end at once, were the task still cancelled
             await asyncio.sleep(0)
         return answer, task.cancelling()
 

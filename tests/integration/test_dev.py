@@ -14,7 +14,7 @@ from coordinator.dev.present import BEGUN
 from tests.support.dev_process import DevProcess
 from tests.support.looking import until
 
-SECONDS = 40.0
+SECONDS = 120.0
 CODES = {it.gid: it.code for it in (*EXAMPLES, *BEGUN)}
 
 

@@ -13,6 +13,7 @@ import pytest
 from coordinator.discovery.base import DiscoveryError
 from coordinator.discovery.etcd import LEASE_SECONDS, EtcdRegistration
 from coordinator.discovery.etcd_resolver import EtcdResolver
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 from tests.support.servers import EtcdServer
 
@@ -60,7 +61,7 @@ async def until(
     condition: Callable[[], object] | Callable[[], Awaitable[object]], seconds: float = 15
 ) -> None:
     """Wait until the condition holds: etcd has no event for its outside."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(seconds * PATIENCE):
         while True:
             held = condition()
             if await held if isinstance(held, Awaitable) else held:

@@ -161,7 +161,7 @@ async def test_a_saga_without_a_result_is_no_success_and_goes_on(
 async def test_not_waiting_is_answered_before_the_branch_is_called(api: Api, branch: Branch) -> None:
     saga = branch.saga("ok/1", wait_result=False)
     assert await api.post("submit", saga) == SUCCESS
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await api.rows(saga["gid"]))[0] != "succeed":  # noqa: ASYNC110 - in another process
             await asyncio.sleep(0.02)
 
@@ -219,7 +219,7 @@ async def test_a_reset_makes_a_waiting_saga_due(api: Api, branch: Branch) -> Non
     await api.post("submit", saga)
     asked = len(branch.asked)
     assert await api.post("resetNextCronTime", {"gid": saga["gid"]}) == SUCCESS
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while len(branch.asked) == asked:  # noqa: ASYNC110 - in another process
             await asyncio.sleep(0.02)
     await api.post("forceStop", {"gid": saga["gid"]})

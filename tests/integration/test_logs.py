@@ -36,7 +36,7 @@ def whole_lines(file: Path) -> list[str]:
 
 async def lines(file: Path, gid: str) -> list[dict[str, Any]]:
     """The lines about it; they are written beside the answer, so the first is waited for."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if found := [line for line in map(json.loads, whole_lines(file)) if line.get("gid") == gid]:
                 return found
@@ -114,7 +114,7 @@ async def test_a_pipe_that_nobody_reads_stops_no_transaction_and_what_was_lost_i
         await asyncio.to_thread(answered, prepared)
         async with branch_server() as branches:
             for number in range(100):  # each says a line about every step: more than pipe and queue hold
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     with pytest.raises(Ongoing):
                         await saga_to(prepared, nobody, f"unread-{number}", steps=80)
                     fine = await saga_to(prepared, branches.url("http", "ok"), f"fine-{number}")

@@ -3,7 +3,6 @@
 Schemathesis takes the document that is served, makes requests of it, good and bad, and looks at every answer.
 """
 
-import asyncio
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from aiohttp import ClientSession
 from yarl import URL
 
 from tests.support.branch_server import BranchServer, branch_server
+from tests.support.children import child
 from tests.support.openapi_aimed import PREPARED, ROLLED_BACK, aimed_requests, begin, first_branch
 from tests.support.openapi_hooks import BRANCH_URL, ENDED_FROM, gid_of
 from tests.support.three_clients import SUCCESS, client_of
@@ -112,14 +112,9 @@ async def test_every_answer_is_one_that_the_document_describes(
             "SCHEMATHESIS_HOOKS": "tests.support.openapi_hooks",
             BRANCH_URL: succeeds,
         }
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "schemathesis.cli", "run", "openapi.json", *options),
-            cwd=tmp_path,
-            env=os.environ | environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output = (await process.communicate())[0].decode()
+        command = (sys.executable, "-m", "schemathesis.cli", "run", "openapi.json", *options)
+        async with child(*command, environment=os.environ | environment, folder=tmp_path) as process:
+            output = (await process.communicate())[0].decode()
     print(output)
     assert process.returncode == 0, "schemathesis has found something, see its output"
     assert coordinator.is_running

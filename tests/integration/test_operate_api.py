@@ -18,7 +18,7 @@ from tests.support.every_store import STORES, coordinator_on
 from tests.support.ports import free_port
 from tests.support.under_test import CoordinatorProcess
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 @pytest.fixture(params=STORES, scope="module")

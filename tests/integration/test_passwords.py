@@ -219,7 +219,7 @@ async def test_the_web_hook(password: str) -> None:
         )
         running = asyncio.create_task(hook.run())
         hook.failing(Alert("g", "submitted", "http://branch/", "status 500", 3))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await door.logins.get() == f"{USER}:{password}"
         running.cancel()
         await asyncio.wait({running})

@@ -23,7 +23,7 @@ from tests.support.under_test import ROOT, BranchProcess, CoordinatorProcess
 
 CONF = ROOT / "conf"
 JOBS = ("user-api", "user-rpc", "score-rpc", "dtm")
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 SCORE_LIMIT = 100
 
 

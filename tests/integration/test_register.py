@@ -29,7 +29,7 @@ from tests.support.servers import Database, EtcdServer, MariaDBServer
 from tests.support.under_test import ROOT, BranchProcess, CoordinatorProcess
 
 SCORE_LIMIT = 100
-FINISH_SECONDS = 30
+FINISH_SECONDS = 90
 REGISTRATIONS = 60
 # The smallest that the protocol takes is 10 s; a test that does not want to wait makes the transaction due
 # itself.

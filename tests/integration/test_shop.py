@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.ports import HOST, free_port, is_listening
 from tests.support.processes import POLL_SECONDS, Process
 from tests.support.under_test import ROOT, CoordinatorProcess
@@ -48,7 +49,7 @@ class Shop(Process):
 
     def wait_for(self, path: str, wanted: Any, *, seconds: float) -> None:
         """Ask until the answer is what is wanted: another process has no event for it."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while (seen := self.ask(path)) != wanted:
             assert time.monotonic() < deadline, seen
             time.sleep(POLL_SECONDS)

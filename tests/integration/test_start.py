@@ -124,7 +124,7 @@ def test_a_stop_while_it_waits_for_its_database(tmp_path: Path) -> None:
             time.sleep(0.02)  # another process has no event for what it prints
         started = time.monotonic()
         assert process.stop() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25
         assert "Traceback" not in process.output()
 
 
@@ -132,5 +132,5 @@ def test_an_orderly_stop_of_an_idle_coordinator(start_coordinator: StartCoordina
     coordinator = start_coordinator()
     started = time.monotonic()
     assert coordinator.stop() == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
     assert "Traceback" not in coordinator.output()

@@ -269,11 +269,11 @@ async def test_a_wrong_clock_of_the_machine_delays_and_hastens_nothing(
             "payloads": ["{}"],
         }
         await asyncio.to_thread(coordinator.post, "submit", saga)
-        assert await asyncio.wait_for(asked.get(), 10) == "taken-back"
+        assert await asyncio.wait_for(asked.get(), 30) == "taken-back"
         coordinator.kill()  # while the call is under way: its lease lasts for another 25 s
         let.set()
         with with_wrong_clock(coordinator, tmp_path, hours):
-            assert await asyncio.wait_for(asked.get(), 10) == "taken-back"
+            assert await asyncio.wait_for(asked.get(), 30) == "taken-back"
             await asyncio.to_thread(until, lambda: _row(coordinator)["status"] == "succeed", 10)
             row = _row(coordinator)
             for column in ("update_time", "finish_time"):

@@ -19,7 +19,7 @@ from tests.support.servers import Database
 from tests.support.under_test import BranchProcess, CoordinatorProcess
 
 SCORE_LIMIT = 100
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 # Spans leave at once, so that a test need not wait and a kill loses none that it looks for.
 ENVIRONMENT = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 

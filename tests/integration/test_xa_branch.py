@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import asyncpg
 import pytest
 
 from coordinator.client import BarrierError, BranchContext, Dtm, DtmError, Failure
+from tests.support.children import child
 from tests.support.servers import Database
 from tests.unit.client.fake_coordinator import Answer, Fake, fake_http_coordinator
 
@@ -301,16 +301,11 @@ async def crash(bank: Bank, fake: Fake, where: str) -> None:
     """Run a branch in a process of its own, kill -9 it at the place."""
     database = bank.database
     arguments = (fake.url, bank.server, database.host, str(database.port), database.name, where)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", CRASHING_BRANCH, *arguments),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"now\n"
-    process.send_signal(signal.SIGKILL)
-    await process.wait()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    async with child(sys.executable, "-c", CRASHING_BRANCH, *arguments, environment=environment) as process:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"now\n"
+        process.kill()
 
 
 async def test_a_database_that_crashed_keeps_what_is_prepared(

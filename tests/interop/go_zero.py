@@ -26,7 +26,7 @@ from tests.support.processes import Process
 from tests.support.servers import EtcdServer
 from tests.support.under_test import BranchProcess, CoordinatorProcess
 
-ETCD_SECONDS = 20
+ETCD_SECONDS = 60
 SCORE_LIMIT = 100
 
 

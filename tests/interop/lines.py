@@ -33,7 +33,7 @@ class Program:
     client: str  # with its version, as docs/compatibility.md names it
     name: str  # of the test
     command: tuple[str, ...]
-    seconds_max: float = 150
+    seconds_max: float = 400
 
 
 def run_program(program: Program, environment: Mapping[str, str]) -> list[Line]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.support.under_test import CoordinatorProcess
 
-FINAL_SECONDS = 40
+FINAL_SECONDS = 120
 
 
 @dataclass

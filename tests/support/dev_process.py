@@ -10,7 +10,7 @@ from tests.support.under_test import process_environment
 
 _READY = re.compile(r"^dtm dev: .* at (http://\S+)/ ", re.MULTILINE)
 _MEND = re.compile(r"curl -X POST (http://\S+/mend/)NAME")
-START_SECONDS = 60.0  # a machine that others use
+START_SECONDS = 180.0  # a machine that others use
 
 
 class DevProcess(Process):

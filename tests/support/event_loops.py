@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pytest_asyncio import is_async_test
 
+from tests.support.patience import PATIENCE
+
 TESTS = Path(__file__).resolve().parents[1]
-# What fails fastest comes first; folders not named here come last.
-FOLDERS = ("unit", "simulation", "integration", "docs", "interop", "chaos")
+# Folders whose files take longest come first, so that no process is left with a long one at the end.
+FOLDERS = ("chaos", "interop", "browser", "environments", "docs", "integration", "simulation", "unit")
 GRACE_SECONDS = 20  # for a coroutine test that does not react to cancellation
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -41,12 +43,16 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort by folder and bound every coroutine test."""
+    """Sort by folder and bound every test."""
     items.sort(key=_folder)  # stable: the order inside a folder stays
     default = float(config.getini("timeout"))
     for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = PATIENCE * float(marker.args[0] if marker and marker.args else default)
         if is_async_test(item):
-            _bound(item, default)
+            _bound(item, seconds)
+        else:
+            item.add_marker(pytest.mark.timeout(seconds), append=False)
 
 
 def _folder(item: pytest.Item) -> int:
@@ -54,13 +60,11 @@ def _folder(item: pytest.Item) -> int:
     return FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
 
 
-def _bound(item: pytest.Item, default: float) -> None:
+def _bound(item: pytest.Item, seconds: float) -> None:
     """Let a coroutine test end with TimeoutError where it hangs.
 
     pytest-timeout alone is not enough: its signal is lost in uvloop, and its thread ends the whole run.
     """
-    marker = item.get_closest_marker("timeout")
-    seconds = float(marker.args[0] if marker and marker.args else default)
     function = item.obj  # type: ignore[attr-defined]
     if hasattr(function, "hypothesis"):
         function.hypothesis.inner_test = _within(seconds, function.hypothesis.inner_test)

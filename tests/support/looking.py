@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from tests.support.patience import PATIENCE
 from tests.support.under_test import CoordinatorProcess
 
 
@@ -23,7 +24,7 @@ def readiness(process: CoordinatorProcess) -> dict[str, Any]:
 
 def until(condition: Callable[[], object], seconds: float) -> None:
     """Return once the condition holds; fail after so many seconds. Blocks."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)

@@ -19,7 +19,7 @@ from coordinator.cli.main import main
 from tests.support.ports import HOST
 from tests.support.under_test import CoordinatorProcess, Store
 
-SECONDS = 30.0
+SECONDS = 90.0
 
 
 class Service(ThreadingHTTPServer):

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tests.support.patience import PATIENCE
+
 POLL_SECONDS = 0.02
 
 
@@ -57,8 +59,8 @@ class Process:
         self._environment = environment
         self._folder = folder
         self._ready = ready
-        self._start_seconds = start_seconds
-        self._stop_seconds = stop_seconds
+        self._start_seconds = start_seconds * PATIENCE
+        self._stop_seconds = stop_seconds * PATIENCE
         self._stop_signal = stop_signal
         self._user = user
         self._child: subprocess.Popen[bytes] | None = None
@@ -146,7 +148,7 @@ class Process:
     def wait(self, timeout: float) -> int:
         """Wait until it ends by itself, at most `timeout` seconds; return its exit code."""
         assert self._child is not None
-        code = self._child.wait(timeout)
+        code = self._child.wait(timeout * PATIENCE)
         self._child = None
         return code
 

@@ -39,7 +39,7 @@ EXAMPLE = "examples/branch.py"
 BRANCHES = {"user": 8080, "score": 8081, "api": 8888, EXAMPLE: 8000}
 USUAL_PORTS = (HTTP, GRPC, OPERATORS, *BRANCHES.values())
 COPIED = ("conf.sample.yml", "conf", "examples", "sql")
-COMMAND_SECONDS = 60  # one command of a document may take that long
+COMMAND_SECONDS = 180  # one command of a document may take that long
 # What curl calls success: an answer below 400, not merely an answer; who prints the status wants to see it.
 CURL = """curl() {
     case "$*" in

@@ -366,8 +366,8 @@ async def test_two_chains_of_steps_at_once_are_refused(world: World, service: Se
     @workflow("chains")
     async def chains(wf: Workflow, data: list[int]) -> None:
         await asyncio.gather(*(chain(wf, steps) for steps in data))
-        await asyncio.wait_for(chain(wf, 2), timeout=60)
-        await asyncio.wait_for(chain(wf, 2), timeout=60)
+        await asyncio.wait_for(chain(wf, 30), timeout=60)
+        await asyncio.wait_for(chain(wf, 30), timeout=60)
 
     workflows = await service.start(chains)
     await workflows.execute(chains, [3, 1, 1])

@@ -14,6 +14,7 @@ import pytest
 from coordinator.client import Dtm, Status
 from coordinator.testing import FakeBranches, Says
 from tests.conftest import StartCoordinator
+from tests.support.children import child
 from tests.support.ports import free_port
 from tests.support.under_test import CoordinatorProcess
 
@@ -106,19 +107,11 @@ with Dtm(coordinator) as dtm:
 
 @asynccontextmanager
 async def service(program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", program, *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    try:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    async with child(sys.executable, "-c", program, *arguments, environment=environment) as process:
         assert process.stdout is not None
         assert await process.stdout.readline() == b"listening\n"
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 def cases() -> list[Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-FINAL_SECONDS = 25
+FINAL_SECONDS = 75
 NUDGE_SECONDS = 0.7
 
 HTTP = os.environ["INTEROP_HTTP"]

@@ -41,7 +41,7 @@ async def raw(http: Http, head: str, body: str = "") -> tuple[int, str]:
     writer.write(
         f"{head}Host: {HOST}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     )
-    answer = (await asyncio.wait_for(reader.read(), 5)).decode()
+    answer = (await asyncio.wait_for(reader.read(), 30)).decode()
     writer.close()
     return int(answer.split(" ")[1]), answer
 

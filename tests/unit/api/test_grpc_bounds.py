@@ -5,7 +5,6 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from coordinator.api.grpc_server import GrpcServer
 from coordinator.api.room import Room
 from coordinator.http2.frames import Frame
 from coordinator.proto.dtmgimp import DtmRequest, DtmStub
+from tests.support.work import calls_counted
 from tests.unit.api.fakes import HOST, FullTransport, Grpc, grpc_api
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -31,6 +31,7 @@ DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0
 END_STREAM, END_HEADERS = 1, 4
 ENHANCE_YOUR_CALM = 11
 FLOOD_FRAMES = 60_000
+CALLS_MAX = FLOOD_FRAMES * 3  # fewer than a server makes that takes every frame in
 NEW_GID = {
     ":method": "POST",
     ":scheme": "http",
@@ -142,10 +143,10 @@ async def test_a_flood_is_ended_and_others_hardly_notice(grpc: Grpc, kind: str) 
     for _ in range(3):
         flooding = asyncio.create_task(asyncio.to_thread(flood, grpc.port, FLOODS[kind]()))
         while not flooding.done():
-            begun = time.thread_time()  # what the server worked meanwhile, however busy the machine is
-            async with asyncio.timeout(30):
-                await stub.new_gid()
-            assert time.thread_time() - begun < 1
+            with calls_counted() as work:  # the server's, too: it works in this thread
+                async with asyncio.timeout(60):
+                    await stub.new_gid()
+            assert work.made < CALLS_MAX
         said = await flooding
         sizes.append(resident_bytes())
         # A client that still sends when it is closed may lose the last word to the kernel's reset.
@@ -156,7 +157,7 @@ async def test_a_flood_is_ended_and_others_hardly_notice(grpc: Grpc, kind: str) 
 async def test_a_flood_is_told_to_calm_down(grpc: Grpc) -> None:
     reader, writer = await asyncio.open_connection(HOST, grpc.port)
     writer.write(PREFACE + frame(SETTINGS, 0) + frame(PING, 0, b"x" * 8) * (BALANCE_MAX + 100))
-    assert goodbyes(await asyncio.wait_for(reader.read(), 10))[:1] == [ENHANCE_YOUR_CALM]
+    assert goodbyes(await asyncio.wait_for(reader.read(), 30))[:1] == [ENHANCE_YOUR_CALM]
     writer.close()
 
 
@@ -164,7 +165,7 @@ async def test_header_blocks_that_never_end_are_no_http2(grpc: Grpc) -> None:
     reader, writer = await asyncio.open_connection(HOST, grpc.port)
     head = frame(HEADERS, 1, block())
     writer.write(PREFACE + frame(SETTINGS, 0) + head + frame(CONTINUATION, 1) * 100)
-    assert len(goodbyes(await asyncio.wait_for(reader.read(), 10))) == 1
+    assert len(goodbyes(await asyncio.wait_for(reader.read(), 30))) == 1
     writer.close()
     assert (await DtmStub(grpc.channel).new_gid()).gid == "gid-1"
 
@@ -186,7 +187,7 @@ async def test_what_was_cancelled_before_it_began_is_forgotten(grpc: Grpc) -> No
         writer.write(b"" if stream > 1 else PREFACE + frame(SETTINGS, 0))
         writer.write(frame(HEADERS, stream, head, END_HEADERS) + frame(RESET, stream, pack(">I", 8)))
     writer.write(frame(PING, 0, b"the last"))
-    await asyncio.wait_for(reader.readuntil(b"the last"), 5)
+    await asyncio.wait_for(reader.readuntil(b"the last"), 30)
     await DtmStub(grpc.channel).new_gid()
     assert grpc.server.connections
     for connection in grpc.server.connections:
@@ -233,12 +234,12 @@ async def test_broken_metadata_is_that_calls_error_and_the_connection_lives(
     with log_lines() as lines:
         reader, writer = await asyncio.open_connection(HOST, grpc.port)
         writer.write(PREFACE + frame(SETTINGS, 0) + frame(HEADERS, 1, block(**metadata), END_HEADERS))
-        said = await asyncio.wait_for(reader.readuntil(frame(RESET, 1, b"\0" * 4)), 5)
+        said = await asyncio.wait_for(reader.readuntil(frame(RESET, 1, b"\0" * 4)), 30)
         [answer] = answers(said)
         assert answer["grpc-status"] == str(status.value)
         assert sentence in answer["grpc-message"]
         writer.write(frame(HEADERS, 3, block(), END_HEADERS) + frame(DATA, 3, b"\0" * 5, END_STREAM))
-        await asyncio.wait_for(reader.readuntil(b"gid-1"), 5)
+        await asyncio.wait_for(reader.readuntil(b"gid-1"), 30)
         writer.close()
     assert not lines
 
@@ -254,7 +255,7 @@ async def test_big_metadata_is_taken(grpc: Grpc, size: int) -> None:
         for piece in pieces[1:]:
             writer.write(frame(CONTINUATION, stream, piece, END_HEADERS if piece is pieces[-1] else 0))
         writer.write(frame(DATA, stream, b"\0" * 5, END_STREAM))
-        await asyncio.wait_for(reader.readuntil(b"gid-1"), 5)
+        await asyncio.wait_for(reader.readuntil(b"gid-1"), 30)
     writer.close()
 
 
@@ -268,7 +269,7 @@ async def test_messages_beyond_the_room_are_refused_and_room_comes_back() -> Non
         grpc.service.hold = asyncio.Event()
         stub = DtmStub(grpc.channel)
         held = asyncio.create_task(stub.submit(DtmRequest(gid="g", bin_payloads=[b"x" * 60_000])))
-        await asyncio.wait_for(grpc.service.was_asked.wait(), 5)
+        await asyncio.wait_for(grpc.service.was_asked.wait(), 30)
         with pytest.raises(GRPCError, match="has no room for this one") as raised:
             await stub.submit(DtmRequest(gid="h", bin_payloads=[b"x" * 60_000]), timeout=5)
         assert raised.value.status is Status.RESOURCE_EXHAUSTED
@@ -301,9 +302,9 @@ async def test_with_all_connections_at_work_the_next_is_sent_away(
     async with grpc_api() as grpc:
         grpc.service.hold = asyncio.Event()
         working = asyncio.create_task(DtmStub(grpc.channel).submit(DtmRequest(gid="g")))
-        await asyncio.wait_for(grpc.service.was_asked.wait(), 5)
+        await asyncio.wait_for(grpc.service.was_asked.wait(), 30)
         reader, writer = await asyncio.open_connection(HOST, grpc.port)
-        assert goodbyes(await asyncio.wait_for(reader.read(), 5)) == [0]
+        assert goodbyes(await asyncio.wait_for(reader.read(), 30)) == [0]
         writer.close()
         grpc.service.hold.set()
         await working
@@ -320,7 +321,7 @@ async def test_frames_are_found_wherever_the_pieces_end(grpc: Grpc, size: int) -
     for start in range(0, len(sent), size):
         writer.write(sent[start : start + size])
         await asyncio.sleep(0)
-    await asyncio.wait_for(reader.readuntil(b"gid-1"), 5)
+    await asyncio.wait_for(reader.readuntil(b"gid-1"), 30)
     writer.close()
 
 

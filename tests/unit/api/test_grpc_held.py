@@ -116,7 +116,7 @@ async def test_a_call_that_was_waited_for_holds_its_message_alone() -> None:
         one.send(headers(1, SUBMIT))
         await one.pong()
         one.send(data(1))
-        await asyncio.wait_for(grpc.service.was_asked.wait(), 5)
+        await asyncio.wait_for(grpc.service.was_asked.wait(), 30)
         assert room.taken == 0
         grpc.service.hold.set()
         assert await one.status(1) == 0
@@ -157,7 +157,7 @@ async def test_who_watches_the_health_costs_nothing_while_nothing_changes(
             one.send(headers(number, WATCH), data(number))
         assert await one.status(599) == BUSY
         monkeypatch.setattr(FakeReadiness, "problems", problems)
-        await asyncio.wait_for(several.wait(), 5)
+        await asyncio.wait_for(several.wait(), 30)
         assert looked[4] - looked[0] > 0.03  # once for all of them, whenever it is time
         grpc.readiness.found["database"] = "gone"
         told = {(await one.frame(frames.DATA)).stream for _ in range(room.taken // 4096)}

@@ -41,14 +41,14 @@ class Client:
     async def ask(self, *pieces: bytes) -> tuple[bytes, bytes]:
         """Returns head and body of the answer."""
         self.writer.writelines(pieces)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             head = await self.reader.readuntil(b"\r\n\r\n")
             length = int(head.rpartition(b"Content-Length: ")[2].split(b"\r\n")[0])
             return head, await self.reader.readexactly(length)
 
     async def ended(self) -> None:
         """Returns when the server has closed it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             try:
                 while await self.reader.read(65536):
                     pass
@@ -128,7 +128,7 @@ async def test_requests_that_trickle_in_do_not_fill_the_memory_nor_shut_out_othe
             one.writer.write(SUBMIT % BODY_BYTES_MAX + b" " * size)
         heads = []
         asking = [asyncio.create_task(one.ask()) for one in held]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             for done in asyncio.as_completed(asking):
                 heads.append(await done)
                 if len(heads) == 3:  # three fit, and wait for their last byte
@@ -145,7 +145,7 @@ async def test_requests_that_trickle_in_do_not_fill_the_memory_nor_shut_out_othe
             one.writer.transport.abort()
         await asyncio.gather(*asking, return_exceptions=True)
         again = await Client.of(http)  # what they held is free again
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await again.ask(SUBMIT % BODY_BYTES_MAX, b" " * BODY_BYTES_MAX))[0][9:12] != b"500":
                 pass
         again.writer.close()
@@ -197,7 +197,7 @@ async def _broken_off(one: socket.socket) -> None:
     """Returns when the other end has reset the connection, without reading from it."""
     gone = select.poll()
     gone.register(one, select.POLLHUP)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not gone.poll(0):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
 
@@ -368,7 +368,7 @@ async def test_a_queue_for_what_takes_long_has_an_end(http: Http, call: str) -> 
         asyncio.create_task(one.ask(b"GET /api/dtmsvr/%b HTTP/1.1\r\nHost: a\r\n\r\n" % call.encode()))
         for one in clients
     ]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         refused, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
     for one in refused:
         head, body = one.result()

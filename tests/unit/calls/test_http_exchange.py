@@ -83,7 +83,7 @@ async def answered(
     if ends and not done.done():
         branch.closes()
     try:
-        await asyncio.wait_for(done, 5)
+        await asyncio.wait_for(done, 30)
     finally:
         await asyncio.sleep(0)
         assert branch.losses == branch.wire.is_aborted, "whoever keeps connections is told, once"

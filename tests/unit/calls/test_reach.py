@@ -223,7 +223,7 @@ async def test_no_alert_is_redirected_where_nobody_may_call() -> None:
         running = asyncio.create_task(alerts.run())
         try:
             alerts.failing(Alert("g", "submitted", "http://b/", "boom", 3))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while "did not take" not in (line := await said.get()):
                     pass
         finally:

@@ -13,7 +13,7 @@ from coordinator.server.server import Server
 from tests.support.ports import free_port
 
 HOST = "127.0.0.1"
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 class Person:

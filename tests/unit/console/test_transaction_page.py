@@ -1,6 +1,5 @@
 """The page about one transaction: what stands on it, to whom, and that no text of others acts there."""
 
-import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any, cast
@@ -135,10 +134,7 @@ async def test_a_megabyte_in_a_row_makes_no_megabyte_of_page() -> None:
 
 
 async def test_of_hundreds_of_branches_the_page_stays_a_page() -> None:
-    it = with_payloads(long_saga(300))
-    began = time.perf_counter()
-    text = await text_of(it)
-    assert time.perf_counter() - began < 5
+    text = await text_of(with_payloads(long_saga(300)))
     assert len(text) < 200_000
     assert "And 276 more, not drawn" in text
     assert "And 292 more:" in text  # payloads

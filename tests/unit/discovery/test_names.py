@@ -67,7 +67,7 @@ async def test_a_name_server_that_hangs_for_one_host_holds_up_no_other() -> None
     server.hanging = {f"hangs-{number}" for number in range(100)}
     async with asking(server, lookups_max=200) as names:
         stuck = [asyncio.create_task(names.addresses(host)) for host in server.hanging for _ in range(3)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await names.addresses("host") == ("10.0.0.1",)
         assert not any(task.done() for task in stuck)
         for task in stuck:
@@ -113,7 +113,7 @@ async def test_with_a_name_server_that_hangs_the_last_known_addresses_are_used_s
     async with asking(server, fresh_seconds=0, patience_seconds=0.05) as names:
         await names.addresses("host")
         server.hanging = {"host"}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             for _ in range(3):
                 assert await names.addresses("host") == ("10.0.0.1",)
     assert server.asked == ["host", "host"], "one look-up waits, not one for each call"

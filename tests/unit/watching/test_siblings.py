@@ -67,7 +67,7 @@ async def test_one_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as hanging:  # listens, and never answers
             hanging.bind(str(tmp_path / "2.sock"))
             hanging.listen()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert list(await first.siblings.problems()) == ["2: process"]
 
 
@@ -78,7 +78,7 @@ async def test_nonsense_is_answered_by_silence(tmp_path: Path) -> None:
             writer.write(question)
             if writer.can_write_eof():
                 writer.write_eof()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 with suppress(ConnectionResetError):
                     assert await reader.read() == b""
             writer.close()

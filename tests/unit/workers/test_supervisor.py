@@ -60,7 +60,7 @@ class Stage:
         await asyncio.sleep(0)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not is_so():
                 self.changed.clear()
                 await self.changed.wait()
@@ -80,7 +80,7 @@ async def run_with(stage: Stage, meanwhile: Callable[[], Awaitable[None]]) -> No
         await meanwhile()
     finally:
         stage.supervisor.stop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await running
 
 
