@@ -31,6 +31,7 @@ ASKING: Final = {
     "dev": "dev:dev_command",
     "completion": "completion:completion_command",
     "purge": "purging:purge_command",
+    "purge-barrier": "purging_barriers:purge_barrier_command",
 }
 
 

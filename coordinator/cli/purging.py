@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coordinator.store.sql import SqlStore
 
 _WAIT_SECONDS: Final = 5.0
-_AGE: Final = timedelta(days=7)
+AGE_DEFAULT: Final = timedelta(days=7)
 _LOOK: Final = 5_000  # rows, where they are only counted
 
 
@@ -58,13 +58,14 @@ def purge_command(context: click.Context, file: Path | None, older_than: timedel
     age = older_than or settings.store.kept
     if not age and yes:
         raise click.UsageError("say --older-than AGE: Store.Retention says no length of time.")
-    age = age or _AGE
+    age = age or AGE_DEFAULT
     purged, branches = answer(context, _purge(settings, age, delete=yes))
     progress_over()
+    ended = f"ended more than {shown_age(age)} ago"
     if yes:
-        say(f"deleted {purged} transactions with {branches} branches that ended more than {_shown(age)} ago")
+        say(f"deleted {purged} transactions with {branches} branches that {ended}")
     else:
-        say(f"{purged} transactions ended more than {_shown(age)} ago; --yes deletes them")
+        say(f"{purged} transactions {ended}; --yes deletes them")
 
 
 async def _purge(settings: "Settings", age: timedelta, *, delete: bool) -> tuple[int, int]:
@@ -76,7 +77,7 @@ async def _purge(settings: "Settings", age: timedelta, *, delete: bool) -> tuple
     keep = Archive(Path(path)).add if path else None
     transactions = branches = looked = 0
     pace = Pace()
-    async with _opened(settings) as store:
+    async with opened(settings) as store:
         before = await store.utc_now() - age
         after: int | None = 0
         while after is not None:
@@ -93,12 +94,12 @@ async def _purge(settings: "Settings", age: timedelta, *, delete: bool) -> tuple
         while delete and await store.retention.give_back():  # noqa: ASYNC110 - paced
             await asyncio.sleep(pace.pause(0.05, 0))
         if delete:
-            await _record(store, age, transactions)
+            await record_purge(store, f"older than {shown_age(age)}", f"{transactions} transactions deleted")
     return transactions, branches
 
 
-async def _record(store: "SqlStore", age: timedelta, transactions: int) -> None:
-    """Note who did so, where that is noted."""
+async def record_purge(store: "SqlStore", target: str, became: str) -> None:
+    """Note who deleted what, where that is noted."""
     from coordinator.access.audit import Actor, Record, audit_row
     from coordinator.clock import SystemClock
 
@@ -108,14 +109,15 @@ async def _record(store: "SqlStore", age: timedelta, transactions: int) -> None:
         user = getpass.getuser()
     except (OSError, KeyError):  # no name for this uid, as in a container
         user = "?"
-    record = Record("purge", f"older than {_shown(age)}", became=f"{transactions} transactions deleted")
+    record = Record("purge", target, became=became)
     await store.audit.add(
         [audit_row(Actor(f"{user}@{socket.gethostname()}", "command"), record, at=SystemClock().now())]
     )
 
 
 @asynccontextmanager
-async def _opened(settings: "Settings") -> "AsyncIterator[SqlStore]":
+async def opened(settings: "Settings") -> "AsyncIterator[SqlStore]":
+    """Lend the store of that configuration, beside a coordinator or not. Raises StartError."""
     from coordinator.clock import SystemClock
     from coordinator.server.certificates import tls_of
     from coordinator.server.handed_out import store_config
@@ -129,7 +131,7 @@ async def _opened(settings: "Settings") -> "AsyncIterator[SqlStore]":
         await store.close()
 
 
-def _shown(age: timedelta) -> str:
+def shown_age(age: timedelta) -> str:
     """`7d`, `90m`."""
     seconds = int(age.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):

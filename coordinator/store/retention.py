@@ -110,6 +110,21 @@ class RetentionTables:
             text_of(row.status).strip().casefold() in FINAL_STATUSES and ended is not None and ended < before
         )
 
+    async def when_ended(self, gids: Collection[str]) -> Mapping[str, datetime | None]:
+        """Of those that are stored, in lower case: when they ended; None: they have not."""
+        return await self._read(lambda it: self._when_ended(it, gids))
+
+    def _when_ended(self, connection: Connection, gids: Collection[str]) -> Mapping[str, datetime | None]:
+        ended: dict[str, datetime | None] = {}
+        for some in pieces(sorted(gids)):
+            wanted = select(_GLOBAL.gid, _GLOBAL.status, _ENDED.label("ended")).where(_GLOBAL.gid.in_(some))
+            for row in connection.execute(wanted):
+                gid, end = text_of(row.gid).casefold(), self._clock.time(row.ended)
+                is_final = text_of(row.status).strip().casefold() in FINAL_STATUSES
+                # Where two differ in case alone, one that has not ended counts.
+                ended[gid] = end if is_final and ended.get(gid, end) is not None else None
+        return ended
+
     async def whole(self, old: Sequence[Old]) -> Sequence[Mapping[str, Any]]:
         """Their rows as they are stored, `{"transaction": …, "branches": […]}`. old: WHOLE_MAX at most."""
 
