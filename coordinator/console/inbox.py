@@ -67,6 +67,7 @@ class InboxPage:
             "inbox.html",
             {
                 "total": glance.total,
+                "shown_mark": glance.mark,
                 "lines": lines,
                 "unfinished": None if by_status is None else round(sum(by_status.values())),
                 "oldest": census.oldest_seconds(),

@@ -26,6 +26,7 @@ from coordinator.explain.preview import LEFT_BEHIND, Effect, hash_of
 from coordinator.model import BranchKey, Transaction, TransType
 from coordinator.patterns.workflow import custom_of
 from coordinator.service.operate import Explained, Operate, Wish
+from coordinator.service.overview import mark_of
 from coordinator.store.base import Stored
 from coordinator.timeline.layout import drawing_of
 from coordinator.timeline.rows import rows_of
@@ -86,7 +87,9 @@ class TransactionPage:
             values = self._values(visit, shown)
         else:
             values = await asyncio.to_thread(self._values, visit, shown)
-        return Shown("transaction.html", {**values, "hash": agreed})
+        return Shown(
+            "transaction.html", {**values, "hash": agreed, "shown_mark": mark_of(stored.transaction)}
+        )
 
     def _values(self, visit: Visit, explained: Explained) -> Mapping[str, Any]:
         stored, transaction = explained.stored, explained.stored.transaction

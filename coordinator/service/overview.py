@@ -48,10 +48,11 @@ class Prospect:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """All that is stuck. total: of all groups."""
+    """All that is stuck. total: of all groups. mark: see `Overview.inbox_mark`."""
 
     prospects: Sequence[Prospect]
     total: int
+    mark: str
 
 
 class Overview:
@@ -66,13 +67,12 @@ class Overview:
         inbox = await self._tables.inbox()
         outlooks = await self._tables.outlooks() if inbox.groups else {}
         now = self._clock.now()
-        return Glance([_prospect(group, outlooks, now) for group in inbox.groups], inbox.total)
+        prospects = [_prospect(group, outlooks, now) for group in inbox.groups]
+        return Glance(prospects, inbox.total, mark_of_inbox(inbox))
 
     async def inbox_mark(self) -> str:
         """Differs when what is stuck does."""
-        inbox = await self._tables.inbox()
-        groups = [(it.endpoint, it.op, it.fingerprint, it.count, it.since) for it in inbox.groups]
-        return _mark(inbox.total, groups)
+        return mark_of_inbox(await self._tables.inbox())
 
     async def marks(self, gids: Collection[str]) -> Mapping[str, str]:
         """Of each transaction that there is; differs when it has moved."""
@@ -84,8 +84,7 @@ class Overview:
                 Search(gid=terms), after="", limit=LIMIT_MAX, now=self._clock.now()
             )
             for it in page.found:
-                row = it.transaction
-                found[row.gid] = _mark(row.status, row.update_time, row.next_cron_time, row.owner)
+                found[it.transaction.gid] = mark_of(it.transaction)
         return found
 
     @property
@@ -93,6 +92,18 @@ class Overview:
         if self._tables_or_none is None:
             raise StoreUnavailable("this store keeps nothing of what went wrong")
         return self._tables_or_none
+
+
+def mark_of_inbox(inbox: Inbox) -> str:
+    """Differs when what is stuck does."""
+    groups = [(it.endpoint, it.op, it.fingerprint, it.count, it.since) for it in inbox.groups]
+    return _mark(inbox.total, groups)
+
+
+def mark_of(transaction: Transaction) -> str:
+    """Differs when it has moved."""
+    times = (transaction.update_time, transaction.next_cron_time)
+    return _mark(transaction.status, *times, transaction.owner)
 
 
 def _prospect(group: Group, outlooks: Mapping[Cause, Outlook], now: datetime) -> Prospect:

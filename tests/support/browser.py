@@ -1,10 +1,12 @@
 """Chromium, for tests of the console: what a page must never do is watched all the time it is open.
 
 A request to another machine, an error in the browser's console, a script that broke off, a dialog: each is
-noted, and `Watched.problems` names it.
+noted, and `Watched.problems` names it. The browser itself refuses such a request. Nothing here stands in a
+request's way: what a page asks goes out also while the test looks elsewhere.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -18,16 +20,17 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
-    Route,
     sync_playwright,
 )
 
 from tests.support import programs
+from tests.support.patience import PATIENCE
 from tests.support.ports import HOST
 
 WIDTHS: Final = (1280, 375)
 HEIGHT: Final = 800
 SCHEMES: Final = ("light", "dark")
+_LOOK_MILLISECONDS: Final = 50
 SERIOUS: Final = frozenset({"serious", "critical"})
 _ARGUMENTS: Final = (
     "--no-sandbox",  # tests may be root's, in a container
@@ -74,6 +77,13 @@ class Watched:
         if answer is None or answer.status != status:
             self.problems.append(f"{url}: {answer.status if answer else 'no answer'}, not {status}")
 
+    def until(self, condition: Callable[[], object], seconds: float) -> None:
+        """Return once the condition holds, and see meanwhile what the page does; fail after so long."""
+        deadline = time.monotonic() + seconds * PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds} s, at {self.page.url}"
+            self.page.wait_for_timeout(_LOOK_MILLISECONDS)
+
     def too_wide(self) -> None:
         """Note what makes the page scroll sideways; code may within itself."""
         width = self.page.viewport_size["width"] if self.page.viewport_size else 0
@@ -115,12 +125,9 @@ def watched(browser: Browser, home: str, **options: Any) -> Iterator[Watched]:
     found = Watched(context.new_page())
     place = urlsplit(home).netloc
 
-    def decide(route: Route, request: Request) -> None:
-        if urlsplit(request.url).netloc == place or request.url.startswith("data:"):
-            route.continue_()
-        else:
+    def asks(request: Request) -> None:
+        if urlsplit(request.url).netloc != place and not request.url.startswith("data:"):
             found.problems.append(f"asked another machine: {request.url}")
-            route.abort()
 
     def said(message: ConsoleMessage) -> None:
         # That a page is not there is a status, which each test looks at; the browser writes it as an error.
@@ -135,7 +142,7 @@ def watched(browser: Browser, home: str, **options: Any) -> Iterator[Watched]:
         found.problems.append(f"{found.page.url}: a dialog: {dialog.message}")
         dialog.dismiss()
 
-    context.route("**/*", decide)
+    context.on("request", asks)
     found.page.on("console", said)
     found.page.on("pageerror", lambda error: found.problems.append(f"{found.page.url}: {error}"))
     found.page.on("response", answered)

@@ -9,7 +9,8 @@ const live = main.dataset.live;
 let paused = false;
 let busy = false;
 let failures = 0;
-let ticking = 0;
+let told = null;  // the newest mark of what is looked at; the page has that of what it shows
+let stop = () => {};
 
 // What somebody has under their hands stays: a field, a button or a link that has the focus, and what is opened.
 function isEditing() {
@@ -30,6 +31,7 @@ function takeOver(page) {
   const focused = document.activeElement?.id;
   main.replaceChildren(...page.getElementById("main").childNodes);
   asOf.replaceChildren(...page.getElementById("as-of").childNodes);
+  main.dataset.mark = page.getElementById("main").dataset.mark ?? "";
   document.title = page.title;
   if (focused) document.getElementById(focused)?.focus();
   offerCopies();
@@ -60,37 +62,51 @@ function announceRows(page) {
 async function refresh() {
   if (paused || busy || document.hidden || isEditing()) return;
   busy = true;
+  const before = told;
   try {
     const page = await fetchPage();
+    if (isEditing()) return;
     if (live === "rows") announceRows(page);
     else takeOver(page);
-    if (live === "tick" && !page.getElementById("main").dataset.live) clearInterval(ticking);
+    if (!page.getElementById("main").dataset.live) stop();
     failures = 0;
   } catch {
     asOf.title = words.away;
   } finally {
     busy = false;
+    if (told !== before) catchUp();
   }
 }
 
+// What changed before anybody listened, or while somebody had something under their hands, is not missed.
+function catchUp() {
+  if (told !== null && told !== main.dataset.mark) refresh();
+}
+
+function poll(milliseconds) {
+  const ticking = setInterval(refresh, milliseconds);
+  stop = () => clearInterval(ticking);
+}
+
 function listen() {
-  let told = null;
   const source = new EventSource(new URL(`${words.base ?? ""}/live?of=${encodeURIComponent(live)}`, location.href));
+  stop = () => source.close();
   source.addEventListener("message", (event) => {
     failures = 0;
-    if (told !== null && told !== event.data) refresh();
     told = event.data;
+    catchUp();
   });
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED || ++failures > STREAM_TRIES) {
       source.close();
-      setInterval(refresh, POLL_MILLISECONDS);
+      poll(POLL_MILLISECONDS);
     }
   });
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) source.close();
-    else location.reload();
-  }, { once: true });
+}
+
+function begin() {
+  if (live === "rows" || live === "tick") poll(Number(main.dataset.every ?? POLL_MILLISECONDS));
+  else listen();
 }
 
 if (live) {
@@ -103,8 +119,13 @@ if (live) {
     if (!paused) refresh();
   });
   asOf.after(pause);
-  if (live === "rows" || live === "tick") ticking = setInterval(refresh, Number(main.dataset.every ?? POLL_MILLISECONDS));
-  else listen();
+  main.addEventListener("focusout", () => setTimeout(catchUp));  // once it is known where the focus goes
+  main.addEventListener("toggle", catchUp, true);
+  document.addEventListener("visibilitychange", () => {
+    stop();
+    if (!document.hidden) begin();
+  });
+  begin();
 }
 
 // j and k go through what can be opened, / goes to the filter, . pauses.
