@@ -12,7 +12,6 @@ from coordinator.cli.gids import gid_argument
 from coordinator.cli.terminal import progress, progress_over, safe, say
 from coordinator.explain.actions import Action, SkipReason
 
-_RACES_MAX: Final = 5  # a retry is as right for rows that have moved
 _REASONS: Final = {"outside": SkipReason.HAPPENED_OUTSIDE, "never": SkipReason.MUST_NOT_HAPPEN}
 
 
@@ -61,13 +60,8 @@ def retry_command(asking: Asking, gids: tuple[str, ...], reason: str) -> None:
     """Bring the next round of transactions forward: due now."""
     for number, gid in enumerate(gids, start=1):
         progress(f"{number} of {len(gids)} …")
-        preview = _preview(asking, gid, Action.RETRY, {})
-        for _ in range(_RACES_MAX):
-            status, answer = _post(asking, gid, Action.RETRY, {"hash": preview["hash"], "reason": reason})
-            if status == 200:
-                break
-            preview = answer["preview"]
-        else:
+        status, answer = _post(asking, gid, Action.RETRY, {"reason": reason})
+        if status != 200:
             raise Ended(Exit.REFUSED, f"{gid} moves all the time: look at it with dtm watch {gid}")
         progress_over()
         if not asking.told(answer["preview"]):

@@ -12,14 +12,12 @@ from coordinator.explain.actions import Action
 from coordinator.explain.codes import CODES
 from coordinator.explain.why import code_of
 from coordinator.service.filter_grammar import quoted
-from coordinator.service.operate import Operate, Outdated, Wish
+from coordinator.service.operate import Operate, Wish
 from coordinator.service.overview import Overview, Prospect
 from coordinator.store.fleet import Roll
 from coordinator.store.operate_tables import Group, Inbox
 from coordinator.watching.census import Census
 from coordinator.watching.pace import Pace
-
-_RACES_MAX = 3  # a retry is as right for rows that have moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +90,7 @@ class InboxPage:
         if not gid:
             raise Invalid("gid: says which transaction to try")
         check_gid(visit.who, gid)
-        wish = Wish(Action.RETRY)
-        agreed = (await self._operate.preview(gid, wish)).hash
-        for _ in range(_RACES_MAX):
-            try:
-                await self._operate.act(gid, wish, agreed, visit.actor, "probe")
-                break
-            except Outdated as error:
-                agreed = error.preview.hash
+        await self._operate.act(gid, Wish(Action.RETRY), "", visit.actor, "probe")
         return SeeOther(path_to("transactions", gid))
 
 

@@ -1,11 +1,14 @@
 """Looking at one stored transaction, in bounded time, with the error that a caller understands."""
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from coordinator.errors import Conflict, Failure, NotFound, StoreUnavailable
 from coordinator.model import Transaction
 from coordinator.store.base import Store, Stored
+
+T = TypeVar("T")
 
 RACES_MAX: Final = 5  # lost compare-and-sets in a row before the caller is told
 
@@ -31,6 +34,17 @@ class Lookup:
         if stored is None:
             raise NotFound.of_gid(gid)
         return stored
+
+    async def settled(self, gid: str, write: Callable[[Stored], Awaitable[T | None]]) -> T:
+        """What `write` made of the stored rows; None: somebody else was quicker, so it has those of now.
+
+        Raises NotFound, and Conflict where others were quicker all the time.
+        """
+        for _ in range(RACES_MAX):
+            made = await write(await self.find(gid))
+            if made is not None:
+                return made
+        raise lost_races(gid)
 
     async def find_conflicting(self, gid: str) -> Stored:
         """What an insertion of this gid met; raises Conflict when that is not exactly this gid."""

@@ -21,7 +21,7 @@ from coordinator.model import BranchKey, Transaction
 from coordinator.owner import SEPARATOR, is_a_drivers
 from coordinator.service.acting import Acting, check_reason, record_of
 from coordinator.service.filter_grammar import parse_filter
-from coordinator.service.lookup import RACES_MAX, Lookup, lost_races
+from coordinator.service.lookup import Lookup
 from coordinator.service.validate import require_gid
 from coordinator.store.base import Changed, Stored
 from coordinator.store.fleet import Roll
@@ -168,15 +168,17 @@ class Operate:
     async def act(self, gid: str, wish: Wish, agreed: str, by: Actor, reason: str = "") -> Preview:
         """Do it, if the rows are still those of a preview; returns that one. agreed: its hash.
 
-        Raises Outdated where they are not, Failure where it is not allowed, NotFound, Invalid.
+        A retry needs none: it is as right for rows that have moved.
+        Raises Outdated where they are not, Failure where it is not allowed, NotFound, Invalid, Conflict where
+        others are quicker all the time.
         """
         require_gid(gid)
         check_reason(reason)
-        for _ in range(RACES_MAX):
-            stored = await self._lookup.find(gid)
+
+        async def write(stored: Stored) -> Preview | None:
             try:
                 made = self._preview(stored, wish)
-                if made.hash != agreed:
+                if made.hash != agreed and (agreed or wish.action is not Action.RETRY):
                     raise Outdated(made)
             except Failure as error:
                 record = Record(
@@ -190,9 +192,9 @@ class Operate:
                 raise
             record = record_of(stored.transaction, wish.action, made.planned, reason, wish.skip_reason)
             written = await self._acting.write(stored.transaction, made.planned, record, by, reason)
-            if written is Changed.APPLIED:
-                return made
-        raise lost_races(gid)
+            return made if written is Changed.APPLIED else None
+
+        return await self._lookup.settled(gid, write)
 
     def _preview(self, stored: Stored, wish: Wish) -> Preview:
         rows = Rows(stored.transaction, stored.branches)

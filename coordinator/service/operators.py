@@ -10,7 +10,7 @@ from coordinator.engine.drives import Engine
 from coordinator.errors import Failure, Invalid
 from coordinator.explain.actions import soonest
 from coordinator.model import Status, Transaction
-from coordinator.service.lookup import RACES_MAX, Lookup, lost_races
+from coordinator.service.lookup import Lookup
 from coordinator.service.validate import require_gid
 from coordinator.store.attempt_rows import not_stuck
 from coordinator.store.base import Assign, Change, Changed, KeyValue, Stored
@@ -63,8 +63,9 @@ class Operators:
     async def force_stop(self, gid: str, by: Actor = NOBODY, reason: str = "") -> None:
         """Set it to `failed`; nothing more is called. Raises Failure when it is final already."""
         require_gid(gid)
-        for _ in range(RACES_MAX):
-            transaction = (await self._lookup.find(gid)).transaction
+
+        async def write(stored: Stored) -> bool | None:
+            transaction = stored.transaction
             if transaction.status.is_final:
                 error = Failure(f"global transaction force stop error. status: {transaction.status}. error:")
                 outcome = f"{REFUSED}: {error.message}"
@@ -79,11 +80,13 @@ class Operators:
                 assign=Assign(status=Status.FAILED, owner=""),
                 own_rows=(*self._recorder.rows(by, record), *_no_longer_stuck(transaction)),
             )
-            if await self._change(stop):
-                self._engine.tools.ended(transaction, Status.FAILED)
-                self._recorder.done(by, record)
-                return
-        raise lost_races(gid)
+            if not await self._change(stop):
+                return None
+            self._engine.tools.ended(transaction, Status.FAILED)
+            self._recorder.done(by, record)
+            return True
+
+        await self._lookup.settled(gid, write)
 
     async def reset_next_cron_time(self, gid: str, by: Actor = NOBODY, reason: str = "") -> None:
         """Make one unfinished transaction due now; one that is driven, when its driver's lease is over.
@@ -92,14 +95,14 @@ class Operators:
         """
         require_gid(gid)
         tools = self._engine.tools
-        for _ in range(RACES_MAX):
-            transaction = (await self._lookup.find(gid)).transaction
+
+        async def write(stored: Stored) -> bool | None:
+            transaction = stored.transaction
             if transaction.status.is_final or self._engine.is_running(gid):
-                return
+                return False
             due_at = soonest(tools.timing, transaction, tools.clock.now())
             if due_at >= transaction.next_cron_time:
-                self._wake()
-                return
+                return True
             was, became = (
                 f"{time:due %Y-%m-%d %H:%M:%S} UTC" for time in (transaction.next_cron_time, due_at)
             )
@@ -111,11 +114,13 @@ class Operators:
                 assign=Assign(next_cron_time=due_at),
                 own_rows=self._recorder.rows(by, record),
             )
-            if await self._change(due):
-                self._recorder.done(by, record)
-                self._wake()
-                return
-        raise lost_races(gid)
+            if not await self._change(due):
+                return None
+            self._recorder.done(by, record)
+            return True
+
+        if await self._lookup.settled(gid, write):
+            self._wake()
 
     async def reset_cron_time(
         self, *, timeout: float | None, limit: int, by: Actor = NOBODY, reason: str = ""

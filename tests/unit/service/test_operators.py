@@ -2,14 +2,19 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from coordinator.access.audit import NOBODY
 from coordinator.backoff import Timing
 from coordinator.calls.base import SUCCESS, Answer
-from coordinator.errors import Failure
+from coordinator.errors import Conflict, Failure
+from coordinator.explain.actions import Action
 from coordinator.model import Branch, Options, Result, Status, Transaction
 from coordinator.patterns import saga
+from coordinator.service.operate import Wish
+from coordinator.store.base import Changed
 from tests.unit.service.bench import Bench, request, succeed, virtually
 
 
@@ -116,3 +121,34 @@ async def test_a_reset_is_due_at_once_and_not_in_the_next_second() -> None:
     await asyncio.sleep(0.1)
     assert bench.row.status is Status.SUCCEED
     looking.cancel()
+
+
+@pytest.mark.parametrize("lost", [1, 99])
+@virtually
+async def test_who_is_not_the_quickest_asks_again_and_who_never_is_hears_of_it(
+    lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retries and the stop: none says that it is done when it is not."""
+    bench, left = Bench(), 0
+    store = type(bench.store)
+    change = store.change
+
+    async def quicker(*given: Any, **named: Any) -> Changed:
+        nonlocal left
+        left -= 1
+        return Changed.REFUSED if left >= 0 else await change(*given, **named)
+
+    monkeypatch.setattr(store, "change", quicker)
+    await bench.put("saga", Status.SUBMITTED, next_cron_time=bench.tools.clock.now() + timedelta(hours=1))
+    for asked in (
+        lambda: bench.operators.reset_next_cron_time("g"),
+        lambda: bench.first.operations.operate.act("g", Wish(Action.RETRY), "", NOBODY),
+        lambda: bench.operators.force_stop("g"),
+    ):
+        left = lost
+        if lost > 1:
+            with pytest.raises(Conflict, match="being changed by others all the time"):
+                await asked()
+        else:
+            await asked()
+            assert left < 0
