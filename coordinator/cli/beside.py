@@ -16,6 +16,7 @@ from coordinator.server.handed_out import store_config
 from coordinator.store.open import open_store
 from coordinator.store.own_rows import OwnRow
 from coordinator.store.sql import SqlStore
+from coordinator.store.tables import how_to_make
 
 _WAIT_SECONDS: Final = 5.0
 _AUDIT: Final = "dtm_audit"
@@ -30,7 +31,8 @@ async def opened(settings: Settings, *tables: str) -> AsyncIterator[SqlStore]:
         for table in (*tables, _AUDIT):
             if sql := store.missing_tables.get(table):
                 raise StartError(
-                    f"the store has no table {table}, and this user may not make it", f"run: {sql}"
+                    f"the store has no table {table}, and this user may not make it",
+                    f"run {how_to_make(sql)}",
                 )
         yield store
     finally:

@@ -5,13 +5,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from coordinator.cli.asking import API, Asking, asks
 from coordinator.cli.exits import Ended, Exit
 from coordinator.cli.terminal import GREEN, RED, gauges, safe, say
+
+if TYPE_CHECKING:
+    from coordinator.config.settings import Settings
 
 _OLD_SECONDS: Final = 300  # a transaction that is unfinished for longer is worth a look
 
@@ -99,3 +102,23 @@ def _of_configuration(file: Path) -> Iterator[Finding]:
 
     for one in asyncio.run(tried()):
         yield Finding(one.part, one.said, one.hint, is_well=one.is_reached)
+        if one.part == "store" and one.is_reached:
+            yield asyncio.run(_of_tables(settings, file))
+
+
+async def _of_tables(settings: "Settings", file: Path) -> Finding:
+    """What `dtm migrate` would do."""
+    from coordinator.errors import StartError
+    from coordinator.server.certificates import tls_of
+    from coordinator.server.handed_out import store_config
+    from coordinator.store.migration import migration
+
+    try:
+        async with migration(store_config(settings, tls_of(settings.store, "Store.CertFile"))) as database:
+            steps = (await database.lacking()).steps
+    except StartError as error:
+        return Finding("tables", f"not looked at: {error.message}")
+    if not steps:
+        return Finding("tables", "lack nothing")
+    said = "; ".join(step.said for step in steps)
+    return Finding("tables", f"to be done: {said}", f"dtm migrate -c {file}", is_well=False)

@@ -30,6 +30,7 @@ ASKING: Final = {
     "user": "users:user_command",
     "dev": "dev:dev_command",
     "completion": "completion:completion_command",
+    "migrate": "migrating:migrate_command",
     "purge": "purging:purge_command",
     "purge-barrier": "purging_barriers:purge_barrier_command",
 }

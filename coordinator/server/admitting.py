@@ -15,6 +15,7 @@ from coordinator.config.settings import Settings
 from coordinator.discovery.target import is_loopback
 from coordinator.server.tasks import Tasks
 from coordinator.store.sql import SqlStore
+from coordinator.store.tables import how_to_make
 from coordinator.watching.readiness import Readiness
 
 
@@ -23,7 +24,9 @@ def open_recorder(
 ) -> Recorder:
     """Who keeps the record of who did what. Its owner ends the tasks before the store."""
     sql = store.missing_tables.get("dtm_audit", "")
-    remark = f"the log alone is told who did what; to have a table of it, run: {sql}" if sql else ""
+    remark = (
+        f"the log alone is told who did what; to have a table of it, run {how_to_make(sql)}" if sql else ""
+    )
     readiness.note("audit", lambda: remark)
     kept = timedelta(days=settings.access.audit_days)
     rows = None if sql else store.audit
@@ -81,7 +84,7 @@ def _tell(book: TokenBook, mode: Mode, store: SqlStore, readiness: Readiness) ->
 
     def trouble() -> str:
         if book.trouble and (sql := store.missing_tables.get("dtm_token")):
-            return f"no token can be known without the table dtm_token; to have it, run: {sql}"
+            return f"no token can be known without the table dtm_token; to have it, run {how_to_make(sql)}"
         return book.trouble
 
     if mode is Mode.ALL:

@@ -12,6 +12,7 @@ from coordinator.service.bulk import Bulk
 from coordinator.service.bulk_runner import BulkRunner
 from coordinator.store.own_tables import DTM_BULK, DTM_BULK_ITEM, DTM_BULK_RESULT
 from coordinator.store.sql import SqlStore
+from coordinator.store.tables import how_to_make
 from coordinator.watching.readiness import Readiness
 
 
@@ -30,7 +31,7 @@ def open_bulk(
     tables = (DTM_BULK, DTM_BULK_ITEM, DTM_BULK_RESULT)
     sql = " ".join(filter(None, [store.missing_tables.get(table.name, "") for table in tables]))
     if sql:
-        remark = f"nothing can be asked of many transactions at once; to have it, run: {sql}"
+        remark = f"nothing can be asked of many transactions at once; to have it, run {how_to_make(sql)}"
         readiness.note("bulk", lambda: remark)
         return Bulk(None, clock, recorder, owner=owner, wake=lambda: None)
     runner = BulkRunner(

@@ -6,6 +6,7 @@ from coordinator.engine.holding import BEAT_SECONDS, Holding
 from coordinator.server.tasks import Tasks
 from coordinator.store.own_tables import DTM_HOLD
 from coordinator.store.sql import SqlStore
+from coordinator.store.tables import how_to_make
 from coordinator.watching.readiness import Readiness
 
 
@@ -17,7 +18,7 @@ async def open_holding(
     Without the table, or while the store is away, it holds nothing.
     """
     sql = store.missing_tables.get(DTM_HOLD.name, "")
-    remark = f"no endpoint can be held; to have it, run: {sql}" if sql else ""
+    remark = f"no endpoint can be held; to have it, run {how_to_make(sql)}" if sql else ""
     readiness.note("holds", lambda: remark)
     if sql:
         return Holding(None, admission, clock, missing=f"there is no table {DTM_HOLD.name}: {remark}")

@@ -10,6 +10,7 @@ from coordinator.server.observing import secrets_of
 from coordinator.server.tasks import Tasks
 from coordinator.store.own_tables import DTM_ATTEMPT, DTM_STUCK
 from coordinator.store.sql import SqlStore
+from coordinator.store.tables import how_to_make
 from coordinator.telemetry.secrets import Secrets
 from coordinator.watching.readiness import Readiness
 
@@ -20,7 +21,11 @@ def open_keeping(
     """Who keeps it. The owner of the tasks ends them before the store."""
     missing = [store.missing_tables.get(table.name, "") for table in (DTM_ATTEMPT, DTM_STUCK)]
     sql = " ".join(filter(None, missing))
-    remark = f"what branches answered stands in the log alone; to have it kept, run: {sql}" if sql else ""
+    remark = (
+        f"what branches answered stands in the log alone; to have it kept, run {how_to_make(sql)}"
+        if sql
+        else ""
+    )
     readiness.note("attempts", lambda: remark)
     if sql:
         return NotKept()

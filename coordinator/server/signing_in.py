@@ -22,6 +22,7 @@ from coordinator.console.access import Keys
 from coordinator.console.login import SignIn
 from coordinator.server.tasks import Tasks
 from coordinator.store.sql import SqlStore
+from coordinator.store.tables import how_to_make
 from coordinator.tls import ClientTls, TlsFiles
 from coordinator.watching.readiness import Readiness
 
@@ -52,7 +53,9 @@ def open_sign_in(
     book = SessionBook(store.people.sessions, issuers=issuers, monotonic=clock.monotonic)
     tasks.repeat(book.beat, "sessions", seconds=BEAT_SECONDS)
     missing = [sql for name in ("dtm_user", "dtm_session") if (sql := store.missing_tables.get(name))]
-    remark = f"nobody can log in without the tables dtm_user and dtm_session; run: {' '.join(missing)}"
+    remark = (
+        f"nobody can log in without the tables dtm_user and dtm_session; run {how_to_make(' '.join(missing))}"
+    )
     readiness.note("sessions", lambda: remark if missing else book.trouble)
     login = Login(
         store.people.users,

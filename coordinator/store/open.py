@@ -21,7 +21,7 @@ from coordinator.store.own_tables import DTM_SHARED, OWN_METADATA
 from coordinator.store.postgres import PostgresServer
 from coordinator.store.queries import read_time
 from coordinator.store.runner import AsyncRunner, Runner
-from coordinator.store.shared_table import write_tables
+from coordinator.store.shared_table import VERSION, write_tables
 from coordinator.store.sql import SqlStore
 from coordinator.store.sqlite_runner import SqliteRunner
 from coordinator.store.statements_postgres import PostgresStatements
@@ -124,7 +124,7 @@ async def _open_sqlite(config: StoreConfig, clock: Clock, *, reset: bool) -> tup
 async def _open_mysql(
     config: StoreConfig, *, reset: bool, wait_seconds: float
 ) -> tuple[Runner, Database, Limits]:
-    server = MySQLServer(**_connecting(config))
+    server = MySQLServer(**connecting(config))
     runner = _runner_of(server, config, cut=lambda connection: connection.close())
     set_up = _SharedSetUp(reset, partial(read_time, statement=_MYSQL_TIME), offsets=False)
     facts = await _facts_of(server, runner, set_up, wait_seconds=wait_seconds)
@@ -144,7 +144,7 @@ async def _open_mysql(
 async def _open_postgres(
     config: StoreConfig, *, reset: bool, wait_seconds: float
 ) -> tuple[Runner, Database, Limits]:
-    server = PostgresServer(**_connecting(config), schema=config.schema)
+    server = PostgresServer(**connecting(config), schema=config.schema)
     runner = _runner_of(server, config, cut=lambda connection: connection.terminate())
     set_up = _SharedSetUp(reset, partial(read_time, statement=_POSTGRES_TIME), offsets=True)
     facts = await _facts_of(server, runner, set_up, wait_seconds=wait_seconds)
@@ -162,7 +162,7 @@ async def _open_postgres(
     return runner, database, Limits(writers=_SERVER_WRITERS)
 
 
-class _Connecting(TypedDict):
+class Connecting(TypedDict):
     """What every database server is told of its connections."""
 
     host: str
@@ -176,7 +176,8 @@ class _Connecting(TypedDict):
     tls: ClientTls | None
 
 
-def _connecting(config: StoreConfig) -> _Connecting:
+def connecting(config: StoreConfig) -> Connecting:
+    """How the server that the configuration names is reached."""
     return {
         "host": config.host,
         "port": config.port,
@@ -244,7 +245,7 @@ def _set_up_alone(connection: Connection, reset: bool, ask_time: AskTime) -> Non
     for table in OWN_METADATA.sorted_tables:
         make_own_table(connection, table)
     if made:
-        write_tables(connection, ask_time, WallClock(UTC), made=True)
+        write_tables(connection, ask_time, WallClock(UTC), made=True, version=VERSION)
 
 
 class _SharedSetUp:
@@ -267,4 +268,6 @@ class _SharedSetUp:
 
     def note(self, connection: Connection) -> None:
         """Note for later starts that we made them."""
-        write_tables(connection, self._ask_time, WallClock(UTC, offsets=self._offsets), made=True)
+        write_tables(
+            connection, self._ask_time, WallClock(UTC, offsets=self._offsets), made=True, version=VERSION
+        )

@@ -17,6 +17,7 @@ from coordinator.store.access_tables import AskTime, Run
 from coordinator.store.own_tables import DTM_SHARED
 from coordinator.store.wall_clock import WallClock
 
+VERSION: Final = 1  # of the tables that this program declares, see coordinator.store.migrating
 PURGE: Final = "purge"  # who deletes what ended long ago
 CENSUS: Final = "census"  # who counts what is unfinished, and what came of it
 _TABLES: Final = "tables"  # who made the tables, and what was added to them since

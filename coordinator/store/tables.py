@@ -121,6 +121,11 @@ def own_table_sql(table: Table, dialect: Dialect) -> str:
     return " ".join(" ".join(str(it.compile(dialect=dialect)).split()) + ";" for it in statements)
 
 
+def how_to_make(sql: str) -> str:
+    """What to do where a table of our own is missing, behind `run`. sql: what makes it."""
+    return f"`dtm migrate` as a user who may make tables, or: {sql}"
+
+
 def add_own_rows(connection: Connection, rows: Iterable[OwnRow]) -> None:
     """Insert rows of our own beside the hot path."""
     for row in rows:
@@ -139,7 +144,7 @@ def _check(connection: Connection, tables: Iterable[Table]) -> None:
     if lacking:
         raise StartError(
             "; ".join(lacking),
-            "tables are made when absent but never altered: add "
+            "tables are made when absent but never altered by a start: run `dtm migrate`, or add "
             + ("it" if len(lacking) == 1 else "all of it")
             + f" as in sql/coordinator.{_SQL_FILES[connection.dialect.name]}.sql",
         )

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from coordinator.errors import DtmError, StartError, StoreUnavailable
 from coordinator.store.fleet import Node, Roll, why_no_work, why_not_start
 from coordinator.store.nodes import NodesUnusable
+from coordinator.store.tables import how_to_make
 from coordinator.telemetry.log import log
 
 _BEAT_TIMEOUT_SECONDS: Final = 10.0
@@ -129,7 +130,9 @@ class Alone:
 
     def __init__(self, sql: str) -> None:
         self.why_no_work = self.trouble = ""
-        self.remark = f"settings are not compared with those of other coordinators; to have it, run: {sql}"
+        self.remark = (
+            f"settings are not compared with those of other coordinators; to have it, run {how_to_make(sql)}"
+        )
 
     async def join(self) -> None:
         """Nothing."""

@@ -154,7 +154,7 @@ async def test_all_that_older_tables_lack_is_named_at_once(
         " table trans_global of the store has no unique key on (gid)"
     )
     name = {"mariadb": "mysql"}.get(kind, kind)
-    assert f"add all of it as in sql/coordinator.{name}.sql" in refused.value.hint
+    assert f"run `dtm migrate`, or add all of it as in sql/coordinator.{name}.sql" in refused.value.hint
 
 
 async def test_more_columns_and_other_names_of_keys_do_not_disturb(mariadb_database: Database) -> None:

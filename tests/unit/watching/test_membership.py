@@ -160,4 +160,6 @@ async def test_without_the_table_it_says_how_to_make_it() -> None:
     await alone.beat()
     await alone.leave()
     assert (alone.why_no_work, alone.trouble) == ("", "")
-    assert alone.remark.endswith("run: CREATE TABLE dtm_node (…);")
+    assert alone.remark.endswith(
+        "run `dtm migrate` as a user who may make tables, or: CREATE TABLE dtm_node (…);"
+    )
