@@ -41,6 +41,55 @@ async def test_many_deadlines_each_expire_at_their_own_time() -> None:
         assert took >= seconds
 
 
+@pytest.mark.parametrize(("count", "at_once_max"), [(256, 16), (4000, 250)])
+async def test_many_that_end_in_one_tick_end_a_few_at_a_time_and_soon(count: int, at_once_max: int) -> None:
+    deadlines = Deadlines()
+    ended: list[int] = []  # by turn of the loop
+    late = asyncio.Event()
+
+    async def hang(seconds: float) -> None:
+        with pytest.raises(TimeoutError), deadlines.within(seconds):
+            await asyncio.sleep(60)
+        ended[-1] += 1
+
+    async def turn() -> None:
+        while not late.is_set():
+            ended.append(0)
+            await asyncio.sleep(0)
+
+    calls = [asyncio.create_task(hang(0.1)) for _ in range(count)]
+    turning = asyncio.create_task(turn())
+    with deadlines.within(30):
+        await hang(0.3)  # is not kept from its own time
+        await asyncio.gather(*calls)
+    late.set()
+    await turning
+    assert max(ended) <= at_once_max
+    assert sum(ended) == count + 1
+
+
+async def test_one_that_ends_by_itself_while_others_of_its_tick_are_ended_is_left_alone() -> None:
+    deadlines = Deadlines()
+    let = asyncio.Event()
+    outcomes: list[bool] = []
+
+    async def call() -> None:
+        try:
+            with deadlines.within(0.1):
+                await let.wait()
+            outcomes.append(True)
+        except TimeoutError:
+            let.set()  # of the first that are ended: the others end by themselves
+            outcomes.append(False)
+
+    await asyncio.gather(*[asyncio.create_task(call()) for _ in range(200)])
+    assert len(outcomes) == 200
+    assert outcomes.count(True) >= 100
+    await asyncio.sleep(4 * TICK_SECONDS)
+    assert not deadlines._buckets
+    assert deadlines._timer is None
+
+
 async def test_the_timer_stops_with_the_last_deadline_and_starts_again() -> None:
     deadlines = Deadlines()
     for _ in range(3):
