@@ -1,29 +1,56 @@
 """Free TCP ports that stay free: not the ones the system hands out to outgoing connections."""
 
+import fcntl
 import random
 import socket
 import ssl
+import tempfile
 import urllib.error
 import urllib.request
 from http import HTTPStatus
+from pathlib import Path
+from typing import IO
 
 HOST = "127.0.0.1"
 # Below every common range of ephemeral ports (Linux: from 32768), so that no outgoing connection takes a port
 # while the server that owns it is down for a moment.
-FIRST_PORT = 18000
+FIRST_PORT = 10000
 LAST_PORT = 32000
+BLOCK = 100  # ports that one process has to itself
 
-_given: set[int] = set()
+_LOCKS = Path(tempfile.gettempdir()) / "dtm-test-ports"
+_held: list[IO[bytes]] = []  # locked for as long as this process lives
+_left: list[int] = []
 _random = random.SystemRandom()
 
 
 def free_port() -> int:
-    """Return a local TCP port that nobody listens on and that this process was not given before."""
-    for _ in range(1000):
-        port = _random.randint(FIRST_PORT, LAST_PORT)
-        if port not in _given and _can_bind(port):
-            _given.add(port)
-            return port
+    """Return a local TCP port that nobody listens on.
+
+    No test process is given it, this one included, for as long as this one lives: a server that is killed
+    finds its port free when it starts again.
+    """
+    while True:
+        while _left:
+            port = _left.pop()
+            if _can_bind(port):
+                return port
+        _left.extend(_take_block())
+
+
+def _take_block() -> list[int]:
+    _LOCKS.mkdir(mode=0o777, exist_ok=True)
+    blocks = list(range(FIRST_PORT, LAST_PORT, BLOCK))
+    _random.shuffle(blocks)
+    for first in blocks:
+        file = (_LOCKS / str(first)).open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            continue
+        _held.append(file)
+        return list(range(first, first + BLOCK))
     raise RuntimeError(f"no free port between {FIRST_PORT} and {LAST_PORT}")
 
 

@@ -1,6 +1,7 @@
 """A child process: ready, output, ends."""
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,11 +9,18 @@ import pytest
 
 from tests.support.ports import FIRST_PORT, LAST_PORT, free_port, is_listening
 from tests.support.processes import Process, ProcessFailed
+from tests.support.under_test import ROOT
 
 LISTENS = """
 import http.server, sys
 print("about to listen", flush=True)
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.BaseHTTPRequestHandler).serve_forever()
+"""
+TAKES_PORTS = """
+import sys
+from tests.support.ports import free_port
+print(*[free_port() for _ in range(int(sys.argv[1]))], flush=True)
+input()
 """
 
 
@@ -83,3 +91,15 @@ def test_free_ports_differ_and_lie_below_the_ephemeral_range():
     assert len(ports) == 50
     assert min(ports) >= FIRST_PORT
     assert max(ports) <= LAST_PORT
+
+
+def test_a_port_that_one_process_has_is_given_to_no_other():
+    """Not while nobody listens there either: a server may be about to start, or to start again."""
+    command = python(TAKES_PORTS, "150")
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        theirs = {int(port) for port in other.stdout.readline().split()}
+        ours = {free_port() for _ in range(250)}
+        other.communicate(b"\n")
+    assert len(theirs) == 150
+    assert not theirs & ours
