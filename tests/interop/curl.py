@@ -76,9 +76,16 @@ def _answer(command: str, coordinator: CoordinatorProcess, branch: str, folder: 
             return "who did what"
         case {"endpoints": _}:
             return "how calls to each endpoint go"
+        case {"transactions": list(rows)}:
+            value["transactions"] = [_settled(row) for row in rows]
         case {"hold": _, "sentences": _}:
             return "what a hold would do"
     return without_what_changes(value, "{run}", branch)
+
+
+def _settled(row: dict[str, object]) -> dict[str, object]:
+    """A listed row without what says whether its call is out just now."""
+    return {name: value for name, value in row.items() if name not in {"owner", "next_cron_interval"}}
 
 
 def lines(found: dict[str, object]) -> list[Line]:
