@@ -82,7 +82,7 @@ PROTOCOL_GRPC: Final = "grpc"
 PROTOCOL_JSON_RPC: Final = "json-rpc"
 
 # What this server knows beyond the protocol, as it tells clients that ask for its version.
-OWN_FEATURES: Final = ("failure_statuses", "step_headers", "workflow_sleep")
+OWN_FEATURES: Final = ("failure_statuses", "step_headers", "step_results", "workflow_sleep")
 
 # With these a branch says that the request itself is wrong: asked again as it is, it says so again. 409 and
 # ABORTED are FAILURE whatever a client names; what may pass by itself (408, 425, 429) cannot be named.
@@ -118,12 +118,29 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A value of a payload that comes from what a step answered. Paths: see coordinator.results."""
+
+    at: str  # where in the payload
+    step: int  # whose result, counted from 0
+    path: str  # what of it
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a saga or message as the client gives it. An empty url counts as success."""
+    """One step of a saga or message as the client gives it. An empty url counts as success.
+
+    What follows compensate is of this server alone. compensate_payload, compensate_from_results: of the
+    compensation, where it has its own.
+    """
 
     action: str = ""
     compensate: str = ""
-    headers: Mapping[str, str] | None = None  # of this server alone
+    headers: Mapping[str, str] | None = None
+    keep_result: bool = False
+    from_results: tuple[Place, ...] = ()
+    compensate_payload: bytes | None = None
+    compensate_from_results: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,3 +246,12 @@ CREATE TABLE IF NOT EXISTS dtm_hold (
   until datetime NOT NULL,                    -- over after this, without anybody's doing
   PRIMARY KEY (endpoint)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+
+-- What steps answered that keep their result (keep_result): written in the commit of their success. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_result (
+  gid varchar(128) NOT NULL,
+  branch_id varchar(128) NOT NULL,
+  content blob NOT NULL,   -- at most 16,384 bytes
+  at datetime NOT NULL,
+  PRIMARY KEY (gid, branch_id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

@@ -240,3 +240,12 @@ CREATE TABLE IF NOT EXISTS dtm_hold (
   since timestamp(0) with time zone NOT NULL,
   until timestamp(0) with time zone NOT NULL  -- over after this, without anybody's doing
 );
+
+-- What steps answered that keep their result (keep_result): written in the commit of their success.
+CREATE TABLE IF NOT EXISTS dtm_result (
+  gid varchar(128) NOT NULL,
+  branch_id varchar(128) NOT NULL,
+  content bytea NOT NULL,  -- at most 16,384 bytes
+  at timestamp(0) with time zone NOT NULL,
+  PRIMARY KEY (gid, branch_id)
+);

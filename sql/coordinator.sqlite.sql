@@ -232,3 +232,12 @@ CREATE TABLE IF NOT EXISTS dtm_hold (
   since TEXT NOT NULL,
   until TEXT NOT NULL
 );
+
+-- What steps answered that keep their result (keep_result): written in the commit of their success. Times are in UTC.
+CREATE TABLE IF NOT EXISTS dtm_result (
+  gid VARCHAR(128) NOT NULL COLLATE NOCASE,
+  branch_id VARCHAR(128) NOT NULL,
+  content BLOB NOT NULL,   -- at most 16,384 bytes
+  at TEXT NOT NULL,
+  PRIMARY KEY (gid, branch_id)
+);

@@ -4,6 +4,7 @@ Keys match whatever their case, null is as absent, unknown fields are ignored.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from coordinator.api.fields import (
@@ -19,7 +20,7 @@ from coordinator.api.fields import (
     wrong_type,
 )
 from coordinator.errors import Invalid
-from coordinator.model import PROTOCOL_HTTP, BranchRequest, Options, Step, TransactionRequest
+from coordinator.model import PROTOCOL_HTTP, BranchRequest, Options, Place, Step, TransactionRequest
 from coordinator.service.validate import STEPS_MAX
 
 TRANSACTION_FIELDS: Final = frozenset(
@@ -35,7 +36,11 @@ OPTION_FIELDS: Final = frozenset(
         *("concurrent", "branch_headers", "failure_statuses"),
     )
 )
-STEP_FIELDS: Final = frozenset(("action", "compensate", "data", "headers"))
+_RESULT_FIELDS: Final = frozenset(
+    ("keep_result", "from_results", "compensate_payload", "compensate_from_results")
+)
+STEP_FIELDS: Final = frozenset(("action", "compensate", "data", "headers")) | _RESULT_FIELDS
+_PLACE_FIELDS: Final = frozenset(("at", "step", "path"))
 _GID_AND_REASON: Final = frozenset(("gid", "reason"))
 _NO_OPTIONS: Final = Options()
 _DROPPED: Final = str.maketrans("", "", "\n\r;")
@@ -104,8 +109,36 @@ def steps_from(given: list[Any], name: str = "steps") -> tuple[Step, ...]:
         headers = step.get("headers")
         if headers is not None:
             headers = text_map(step, "headers", f"{name}[{index}].")
-        steps.append(Step(action, compensate, headers or None))
+        if _RESULT_FIELDS.isdisjoint(step):
+            steps.append(Step(action, compensate, headers or None))
+        else:
+            steps.append(_with_results(Step(action, compensate, headers or None), step, f"{name}[{index}]."))
     return tuple(steps)
+
+
+def _with_results(step: Step, given: JsonObject, path: str) -> Step:
+    payload = given.get("compensate_payload")
+    return replace(
+        step,
+        keep_result=flag(given, "keep_result", path),
+        from_results=_places(given, "from_results", path),
+        compensate_payload=None if payload is None else text(given, "compensate_payload", path).encode(),
+        compensate_from_results=_places(given, "compensate_from_results", path),
+    )
+
+
+def _places(given: JsonObject, key: str, path: str) -> tuple[Place, ...]:
+    places = []
+    for number, item in enumerate(items(given, key, path)):
+        where = f"{path}{key}[{number}]"
+        if type(item) is not dict:
+            raise wrong_type(where, "an object", item)
+        place = fold(item, _PLACE_FIELDS)
+        at, of = text(place, "at", f"{where}.") or "$", text(place, "path", f"{where}.") or "$"
+        if place.get("step") is None:
+            raise Invalid(f"{where}.step is missing: whose result, counted from 0")
+        places.append(Place(at, count(place, "step", f"{where}."), of))
+    return tuple(places)
 
 
 def step_headers(steps: tuple[Step, ...]) -> dict[str, Mapping[str, str]] | None:

@@ -66,25 +66,25 @@ def text(document: JsonObject, key: str, path: str = "") -> str:
     raise wrong_type(path + key, "a string", value)
 
 
-def flag(document: JsonObject, key: str) -> bool:
-    """The boolean at `key`, False when absent. Raises Invalid."""
+def flag(document: JsonObject, key: str, path: str = "") -> bool:
+    """The boolean at `key`, False when absent. `path`: see text. Raises Invalid."""
     value = document.get(key)
     if value is None or type(value) is bool:
         return bool(value)
-    raise wrong_type(key, "true or false", value)
+    raise wrong_type(path + key, "true or false", value)
 
 
-def count(document: JsonObject, key: str) -> int:
-    """The integer at `key`, from 0 to 2**63 - 1; 0 when absent. Raises Invalid."""
+def count(document: JsonObject, key: str, path: str = "") -> int:
+    """The integer at `key`, from 0 to 2**63 - 1; 0 when absent. `path`: see text. Raises Invalid."""
     value = document.get(key)
     if value is None:
         return 0
     if type(value) is int:
-        return checked_count(value, key)
+        return checked_count(value, path + key)
     if type(value) is float:
         # orjson reads an integer of more than 64 bits as a float, too.
-        raise Invalid(f"{key}: must be an integer from 0 to {INT64_MAX}, not {value!r}")
-    raise wrong_type(key, "an integer", value)
+        raise Invalid(f"{path}{key}: must be an integer from 0 to {INT64_MAX}, not {value!r}")
+    raise wrong_type(path + key, "an integer", value)
 
 
 def counts(document: JsonObject, key: str) -> list[int]:
@@ -117,14 +117,14 @@ def text_map(document: JsonObject, key: str, path: str = "") -> Mapping[str, str
     return {name: item for name, item in value.items() if item is not None}
 
 
-def items(document: JsonObject, key: str) -> list[Any]:
-    """The array at `key`, empty when absent. Raises Invalid."""
+def items(document: JsonObject, key: str, path: str = "") -> list[Any]:
+    """The array at `key`, empty when absent. `path`: see text. Raises Invalid."""
     value = document.get(key)
     if type(value) is list:
         return value
     if value is None:
         return []
-    raise wrong_type(key, "an array", value)
+    raise wrong_type(path + key, "an array", value)
 
 
 def wrong_type(path: str, wanted: str, value: object) -> Invalid:

@@ -131,7 +131,7 @@ class GrpcApi:
         request, branch_request = self._telling(decode.request), self._telling(decode.branch_request)
         calls: dict[str, tuple[Needs, _Answered]] = {
             "NewGid": (looks(Permission.SUBMIT), self._new_gid),
-            "Submit": (_SUBMIT, self._call(request, asked.transactions.submit)),
+            "Submit": (_SUBMIT, self._call(request, asked.transactions.submit, decode.results)),
             "Prepare": (_SUBMIT, self._call(request, asked.transactions.prepare)),
             "Abort": (_SUBMIT, self._call(request, asked.transactions.abort)),
             "RegisterBranch": (_SUBMIT, self._call(branch_request, asked.branches.register)),

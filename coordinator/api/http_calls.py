@@ -24,6 +24,7 @@ from coordinator.api.masking import page_shown_to, progress_shown_to, shown_to, 
 from coordinator.api.openapi import openapi_document
 from coordinator.api.render import render_all, render_key_value, render_query, render_workflow, rendered
 from coordinator.api.render_operate import shown_whole
+from coordinator.api.render_results import render_results
 from coordinator.api.room import Room
 from coordinator.api.turns import LISTS_AT_ONCE, QUERIES_AT_ONCE, Handler, Turns
 from coordinator.errors import DtmError, Invalid, NotFound
@@ -138,12 +139,16 @@ class HttpCalls:
             HttpCall("GET", "/api/metrics", looks(Permission.METRICS), self._show_metrics),
         )
 
-    def _transaction_call(self, operation: Callable[[TransactionRequest], Awaitable[None]]) -> Handler:
+    def _transaction_call(
+        self, operation: Callable[[TransactionRequest], Awaitable[Mapping[str, bytes] | None]]
+    ) -> Handler:
         async def answer(request: BaseRequest, who: Principal) -> Answer:
             wanted = decode_transaction(await self._read(request))
             check_gid(who, wanted.gid)
             self._tracing.about(wanted.gid, wanted.trans_type)
-            await operation(wanted)
+            results = await operation(wanted)
+            if results:
+                return self._json(request, {"dtm_result": "SUCCESS", **render_results(results)})
             return self._answers.make(request, _SUCCESS)
 
         return answer

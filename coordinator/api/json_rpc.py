@@ -11,6 +11,7 @@ from coordinator.access.gate import Door, Gate, check_gid
 from coordinator.access.permissions import Needs, Permission, Principal, changes, looks
 from coordinator.api.decode import registration_from, transaction_from
 from coordinator.api.fields import JsonObject, wrong_type
+from coordinator.api.render_results import render_results
 from coordinator.errors import INTERNAL_ERROR, DtmError, Forbidden
 from coordinator.model import TransactionRequest
 from coordinator.service import Operations
@@ -60,7 +61,8 @@ class JsonRpc:
             await transactions.prepare(transaction_of(params, who))
 
         async def submit(params: Any, who: Principal) -> Any:
-            await transactions.submit(transaction_of(params, who))
+            results = await transactions.submit(transaction_of(params, who))
+            return render_results(results) if results else None
 
         async def abort(params: Any, who: Principal) -> Any:
             await transactions.abort(transaction_of(params, who))

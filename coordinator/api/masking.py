@@ -84,6 +84,9 @@ def explained_to(who: Principal, explained: Explained) -> Explained:
         explained,
         attempts=[replace(it, answer=_cleaned(it.answer)) for it in explained.attempts],
         why=replace(explained.why, sentence=_cleaned(explained.why.sentence)),
+        results=explained.results
+        if Permission.SUBMIT in who.permissions
+        else dict.fromkeys(explained.results),
     )
 
 

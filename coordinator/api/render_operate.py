@@ -8,6 +8,7 @@ from typing import Any
 from coordinator.access.permissions import Principal
 from coordinator.api.masking import explained_to, shown_to
 from coordinator.api.render import render_query, rendered, shown_time
+from coordinator.api.render_results import render_result
 from coordinator.attempt import Attempt, Stuck
 from coordinator.discovery.logins import shown_url
 from coordinator.explain.forecast import Forecast
@@ -119,6 +120,7 @@ class OperateRenderer:
                 for allowed in it.actions
             ],
             "effects": [_effect(effect) for effect in it.left],
+            "results": [render_result(branch_id, content) for branch_id, content in it.results.items()],
         }
 
     def attempt(self, it: Attempt) -> Json:

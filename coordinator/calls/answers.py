@@ -55,6 +55,24 @@ def http_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:
     return Answer(Result.UNKNOWN, f"{said}(status {status}{why})", http_status=status)
 
 
+def kept_http_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:
+    """Read an HTTP answer that is kept where it is success: in UTF-8, whatever it came in."""
+    answer = http_answer(status, body, charset)
+    if answer.result is not Result.SUCCESS:
+        return answer
+    return replace(answer, body=decoded(body, charset).encode(errors="replace"))
+
+
+def kept_json_rpc_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:
+    """Read a JSON-RPC answer whose `result` is kept where it is success."""
+    answer = json_rpc_answer(status, body, charset)
+    if answer.result is not Result.SUCCESS:
+        return answer
+    reply = json.loads(decoded(body, charset).removeprefix(_BYTE_ORDER_MARK))
+    kept = json.dumps(reply.get("result"), ensure_ascii=False, separators=(",", ":"))
+    return replace(answer, body=kept.encode(errors="replace"))
+
+
 def named_failure(answer: Answer, statuses: Collection[int]) -> Answer:
     """The answer as FAILURE where its status is one that the client has named; else as it is."""
     if answer.result is Result.UNKNOWN and (answer.http_status or answer.grpc_status) in statuses:
@@ -89,10 +107,13 @@ def json_rpc_answer(status: int, body: bytes, charset: str = UTF_8) -> Answer:
     return Answer(_JSON_RPC_RESULTS.get(code, Result.UNKNOWN) if known else Result.UNKNOWN, text)
 
 
-def grpc_answer(status: int, message: str) -> Answer:
-    """Read the status, one of gRPC's 17, that a call ended with. The text is its message."""
+def grpc_answer(status: int, message: str, reply: bytes | None = None) -> Answer:
+    """Read the status, one of gRPC's 17, that a call ended with. The text is its message.
+
+    reply: the message that came, where it is kept.
+    """
     if status == GRPC_OK:
-        return Answer(Result.SUCCESS, grpc_status=GRPC_OK)
+        return Answer(Result.SUCCESS, grpc_status=GRPC_OK, body=reply)
     # Servers of before 1.10 say ONGOING with the code of FAILURE.
     if status == _GRPC_ONGOING or (status == _GRPC_FAILURE and message == ONGOING_WORD):
         return Answer(Result.ONGOING, message, status)

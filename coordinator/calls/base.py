@@ -18,6 +18,7 @@ class Answer:
     grpc_status: int | None = None  # the branch's own status code, where it spoke gRPC
     http_status: int | None = field(default=None, compare=False)  # the same over HTTP, unless it is success
     cause: Kind | None = field(default=None, compare=False)  # where result and status do not say
+    body: bytes | None = field(default=None, compare=False)  # of a success whose result is kept
 
     @property
     def kind(self) -> Kind:

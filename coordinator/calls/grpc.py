@@ -23,9 +23,11 @@ from coordinator.discovery.target import shown
 from coordinator.errors import Busy
 from coordinator.model import Branch, Result, Transaction, TransType
 from coordinator.proto.workflow import WorkflowData
+from coordinator.results import RESULT_BYTES_MAX, keeps
 
 DEAD_SECONDS: Final = 5.0  # an endpoint that could not be connected to is passed over for so long
 
+_KEPT_BYTES: Final = RESULT_BYTES_MAX + 1  # enough to see that it is too long
 _UNAVAILABLE: Final = Status.UNAVAILABLE.value
 _DEADLINE_EXCEEDED: Final = Status.DEADLINE_EXCEEDED.value
 _RESOURCE_EXHAUSTED: Final = Status.RESOURCE_EXHAUSTED.value
@@ -125,7 +127,8 @@ class GrpcCaller:
         )
         began = self._loop.time()
         try:
-            answer = await self._exchange(pooled, headers, _body(transaction, branch), connect_within)
+            payload, keeps_bytes = _body(transaction, branch), _KEPT_BYTES if keeps(branch.url) else 0
+            answer = await self._exchange(pooled, headers, payload, connect_within, keeps_bytes)
         except asyncio.CancelledError:
             # Nothing came since this call began: the connection may be dead without anybody having said so.
             if pooled.last_answer < began:
@@ -138,11 +141,16 @@ class GrpcCaller:
         return answer
 
     async def _exchange(
-        self, pooled: Pooled, headers: bytes, payload: bytes, connect_within: float | None
+        self,
+        pooled: Pooled,
+        headers: bytes,
+        payload: bytes,
+        connect_within: float | None,
+        keeps_bytes: int,
     ) -> Answer:
         for attempt in (1, 2):
             try:
-                return await self._once(pooled, headers, payload, connect_within)
+                return await self._once(pooled, headers, payload, connect_within, keeps_bytes)
             except NotServed as error:
                 # The server had closed the connection, or takes no more calls on it: once more, on another.
                 if attempt == 2 or self._channels.is_closed:
@@ -152,17 +160,24 @@ class GrpcCaller:
         raise AssertionError("the second attempt returns")
 
     async def _once(
-        self, pooled: Pooled, headers: bytes, payload: bytes, connect_within: float | None
+        self,
+        pooled: Pooled,
+        headers: bytes,
+        payload: bytes,
+        connect_within: float | None,
+        keeps_bytes: int,
     ) -> Answer:
         """Make the call, over the connection that there is or a new one. Raises CannotConnect, Broke."""
         connection = await self._connected(pooled, connect_within)
         try:
-            status = await connection.call(headers, payload, reply_bytes_max=self._reply_bytes_max)
+            status, reply = await connection.call_and_keep(
+                headers, payload, reply_bytes_max=self._reply_bytes_max, keeps_bytes=keeps_bytes
+            )
         except ReplyTooLong as error:
             return _unknown(f"{pooled.endpoint}: {error}", _RESOURCE_EXHAUSTED, Kind.BROKEN)
         except BrokenReply as error:
             return _unknown(f"{pooled.endpoint} does not speak gRPC: {error}", _INTERNAL, Kind.BROKEN)
-        return grpc_answer(*status)
+        return grpc_answer(*status, reply if keeps_bytes else None)
 
     async def _connected(self, pooled: Pooled, within: float | None) -> GrpcConnection:
         try:

@@ -8,12 +8,12 @@ from coordinator.http2.outgoing import SendWindow
 
 
 class Call:
-    """window: of what is sent. bytes_max: of the reply's message."""
+    """window: of what is sent. bytes_max: of the reply's message. keeps_bytes: how much of it is kept."""
 
-    def __init__(self, window: SendWindow, bytes_max: int) -> None:
+    def __init__(self, window: SendWindow, bytes_max: int, keeps_bytes: int = 0) -> None:
         self.window = window
         self.outcome: asyncio.Future[GrpcStatus] = asyncio.get_running_loop().create_future()
-        self.reply = Reply(bytes_max, self._done)
+        self.reply = Reply(bytes_max, self._done, keeps_bytes)
         self.is_reset = False  # by the server
 
     def _done(self, outcome: GrpcStatus | Exception) -> None:

@@ -58,15 +58,23 @@ class GrpcConnection(asyncio.Protocol):
         return not (self.is_lost or self.is_leaving or self._next_number > frames.STREAM_NUMBER_MAX)
 
     async def call(self, block: bytes, payload: bytes, *, reply_bytes_max: int) -> GrpcStatus:
-        """Make a call and return its status. block: of headers that no table has a part in.
+        """Make a call and return its status; see `call_and_keep`."""
+        status, _ = await self.call_and_keep(block, payload, reply_bytes_max=reply_bytes_max, keeps_bytes=0)
+        return status
 
+    async def call_and_keep(
+        self, block: bytes, payload: bytes, *, reply_bytes_max: int, keeps_bytes: int
+    ) -> tuple[GrpcStatus, bytes | None]:
+        """Make a call and return its status, and so much of its reply; None for a compressed one.
+
+        block: of headers that no table has a part in.
         Raises Broke, ReplyTooLong, BrokenReply. What is cancelled is broken off at the server as well.
         """
         await self._turn()
         number, self._next_number = self._next_number, self._next_number + 2
         out, was_used = self._sending, self.has_answered
         out.headers(number, block)
-        self._calls[number] = call = Call(SendWindow(), reply_bytes_max)
+        self._calls[number] = call = Call(SendWindow(), reply_bytes_max, keeps_bytes)
         message = b"\0" + len(payload).to_bytes(4, "big") + payload
         try:
             await out.message(number, call.window, message, call.outcome)
@@ -81,7 +89,7 @@ class GrpcConnection(asyncio.Protocol):
         finally:
             self._end(number, call)
         self.has_answered = True
-        return status
+        return status, call.reply.message
 
     def close(self) -> None:
         """Close it; calls that still run end with an error."""

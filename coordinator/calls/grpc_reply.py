@@ -1,4 +1,4 @@
-"""What comes back of one unary gRPC call. The message is dropped: a branch says all by its status. Pure."""
+"""What comes back of one unary gRPC call. A branch says all by its status: few messages are kept. Pure."""
 
 from collections.abc import Callable
 from typing import Final
@@ -45,16 +45,21 @@ class BrokenReply(Exception):
 class Reply:
     """Takes the parts of an answer as they come.
 
-    bytes_max: of the message. done: called once, with the status or with what came instead.
+    bytes_max: of the message. done: called once, with the status or with what came instead. keeps_bytes: how
+    much of the message is kept.
     """
 
-    def __init__(self, bytes_max: int, done: Callable[[GrpcStatus | Exception], None]) -> None:
+    def __init__(
+        self, bytes_max: int, done: Callable[[GrpcStatus | Exception], None], keeps_bytes: int = 0
+    ) -> None:
         self.has_begun = False  # something of it came, or the server has shown that it has the call
         self.has_ended = False  # nothing more will come
         self.is_done = False
         self.window_used = 0  # bytes that came, since the server was last told that they are taken
         self._bytes_max = bytes_max
         self._done = done
+        self._kept_max = _PREFIX_BYTES + keeps_bytes if keeps_bytes else 0
+        self._kept = bytearray()  # the prefix included
         self._has_headers = False
         self._prefix = b""
         self._taken = 0  # bytes of the message, its prefix included
@@ -86,6 +91,8 @@ class Reply:
             self._finish(BrokenReply("a message came before its headers"))
             return
         self._taken += len(data)
+        if len(self._kept) < self._kept_max:
+            self._kept += data[: self._kept_max - len(self._kept)]
         if self._size < 0:
             self._prefix += data[: _PREFIX_BYTES - len(self._prefix)]
             if len(self._prefix) == _PREFIX_BYTES:
@@ -111,6 +118,11 @@ class Reply:
             self._finish(error if self.is_whole else self._broken_off())
             return
         self._finish(status if self.is_whole or status[0] != GRPC_OK else self._broken_off())
+
+    @property
+    def message(self) -> bytes | None:
+        """What is kept of the message; None for one that is compressed, which nobody asked for."""
+        return None if self._kept[:1] == b"\1" else bytes(self._kept[_PREFIX_BYTES : max(self._size, 0)])
 
     @property
     def is_whole(self) -> bool:

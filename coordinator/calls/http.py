@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from coordinator.attempt import Kind
-from coordinator.calls.answers import http_answer, unknown
+from coordinator.calls.answers import http_answer, kept_http_answer, unknown
 from coordinator.calls.base import Answer
 from coordinator.calls.connect import Reach
 from coordinator.calls.content import UTF_8, CannotUnpack, charset_of, unpacked
@@ -22,6 +22,7 @@ from coordinator.calls.http_request import HeaderLines, encoded
 from coordinator.calls.kinds import kind_of
 from coordinator.calls.url import HttpUrl, parse_http_url
 from coordinator.model import Branch, Result, Transaction, TransType
+from coordinator.results import keeps
 
 USER_AGENT: Final = "dtm-coordinator"
 
@@ -80,7 +81,7 @@ class HttpCaller:
             payload or None,
             transaction.options.headers_for(branch.branch_id),
             timeout,
-            http_answer,
+            kept_http_answer if keeps(branch.url) else http_answer,
         )
 
     async def fetch(

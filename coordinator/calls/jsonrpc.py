@@ -3,11 +3,12 @@
 import json
 
 from coordinator.attempt import Kind
-from coordinator.calls.answers import json_rpc_answer, unknown
+from coordinator.calls.answers import json_rpc_answer, kept_json_rpc_answer, unknown
 from coordinator.calls.base import Answer
 from coordinator.calls.http import HttpCaller
 from coordinator.calls.url import HttpUrl
 from coordinator.model import Branch, Transaction
+from coordinator.results import keeps
 
 
 async def call_json_rpc(
@@ -47,5 +48,5 @@ async def call_json_rpc(
         body,
         transaction.options.headers_for(branch.branch_id),
         timeout,
-        json_rpc_answer,
+        kept_json_rpc_answer if keeps(branch.url) else json_rpc_answer,
     )

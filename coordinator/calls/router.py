@@ -16,6 +16,7 @@ from coordinator.calls.url import GrpcUrl, HttpUrl, is_http, parse_grpc_url, par
 from coordinator.discovery.base import Resolver
 from coordinator.discovery.names import Names
 from coordinator.model import PROTOCOL_GRPC, PROTOCOL_JSON_RPC, Branch, Transaction
+from coordinator.results import plain_url
 from coordinator.tls import ClientTls
 
 _URLS_REMEMBERED_MAX: Final = 4096  # parsed urls; a parse costs a tenth of a call
@@ -85,7 +86,7 @@ class BranchCaller:
         try:
             url = self._parsed(transaction, branch.url)
         except ValueError as error:
-            return unknown(f"the url '{branch.url}' {error}", Kind.URL)
+            return unknown(f"the url '{plain_url(branch.url)}' {error}", Kind.URL)
         if isinstance(url, GrpcUrl):
             return await self._grpc.call(transaction, branch, url, timeout)
         if transaction.protocol == PROTOCOL_JSON_RPC and "method" in branch.url:
@@ -93,6 +94,7 @@ class BranchCaller:
         return await self._http.call(transaction, branch, url, timeout)
 
     def _parsed(self, transaction: Transaction, url: str) -> HttpUrl | GrpcUrl:
+        url = plain_url(url)
         if transaction.protocol == PROTOCOL_GRPC and not is_http(url):
             return self._grpc_url(url)
         return self._http_url(url)

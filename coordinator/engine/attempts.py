@@ -32,6 +32,7 @@ from coordinator.calls.base import Answer
 from coordinator.discovery.logins import shown_url
 from coordinator.engine.endpoint import name_of
 from coordinator.model import Branch, BranchKey, Transaction
+from coordinator.results import plain_url
 from coordinator.store.attempt_rows import attempt_row, not_stuck, stuck_row
 from coordinator.store.base import Change
 from coordinator.store.limits import TEXT_MAX
@@ -173,7 +174,7 @@ class _Notes:
         self._tried.clear()
         if notes is not before and notes != before:
             assign = replace(assign, ext_data=with_notes(ext_data, notes))
-        return replace(change, assign=assign, own_rows=tuple(rows))
+        return replace(change, assign=assign, own_rows=(*change.own_rows, *rows))
 
     def _judged(
         self, transaction: Transaction, notes: Notes, held_up: Collection[BranchKey]
@@ -224,7 +225,7 @@ class _Notes:
             answer.result,
             answer.kind,
             answer.status if answer.cause is None else answer.http_status,
-            self._texts.url(branch.url),
+            self._texts.url(plain_url(branch.url)),
             name_of(call.endpoint),
             text,
             alike,

@@ -15,6 +15,7 @@ from coordinator.engine.attempts import Call as FailedCall
 from coordinator.engine.attempts import RoundNotes
 from coordinator.engine.lease import Ended, Fenced, Lease
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
+from coordinator.engine.step_results import step_results
 from coordinator.engine.told import about, alert_of, branch_answer, log_no_result, rollback_reason
 from coordinator.engine.tools import Tools
 from coordinator.errors import StoreUnavailable
@@ -41,7 +42,8 @@ class Drive:
         self._pattern = tools.patterns[stored.transaction.trans_type]
         self._round = Round(timeout_to_fail=tools.timing.timeout_to_fail)
         self._call_seconds = tools.timing.call_timeout(stored.transaction.options)
-        self._calls = Calls(tools.caller, tools.admission, self._call_seconds)
+        self._results = step_results(tools.caller, tools.store, tools.clock, stored)
+        self._calls = Calls(self._results.caller, tools.admission, self._call_seconds)
         self._unwritten: list[tuple[BranchKey, BranchStatus]] = []
         self._unhappy: tuple[Branch, Answer] | None = None  # the last that was no success
         self._refused: tuple[Branch, Answer] | None = None  # the first action that said FAILURE
@@ -114,6 +116,7 @@ class Drive:
         """Make these calls, or those that have a place; False when the row was let go for want of any."""
         if run.delay and not await self._pause(run.delay):
             return True  # a call that was in flight has ended: the pattern may think otherwise now
+        await self._results.read_for(run.branches, self._seconds_to_write)
         await self._hold_lease(QUEUE_SECONDS + self._call_seconds)
         let_in = await self._let_in(run.branches)
         if not let_in:
@@ -209,7 +212,7 @@ class Drive:
 
     def _settle(self, branch: Branch, answer: Answer, began: float) -> None:
         transaction = self._transaction
-        answer = named_failure(answer, transaction.options.failure_statuses)
+        answer = self._results.settled(branch, named_failure(answer, transaction.options.failure_statuses))
         result = answer.result
         ok = result is Result.SUCCESS
         self._tools.observer.branch_called(transaction.trans_type, branch.branch_id, branch.op, ok)
@@ -279,6 +282,7 @@ class Drive:
         transaction = self._transaction
         expected = frozenset({transaction.status})
         change = Change(transaction.gid, expected, self._lease.owner, results, assign, by_driver=True)
+        change = self._results.taken(change)
         if self._notes is not None or has_notes(transaction.ext_data):
             notes = self._notes or self._tools.keeping.notes()
             change = notes.taken(transaction, change, held_up)

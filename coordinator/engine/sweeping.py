@@ -5,7 +5,9 @@ of coordinators may do so over one database: what one has deleted is not there f
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 from coordinator.clock import Clock
@@ -30,26 +32,42 @@ class Rows(Protocol):
         ...
 
 
+class Results(Protocol):
+    """The same, of the results of steps. Raises StoreUnavailable."""
+
+    async def sweep(self, after: str, *, limit: int) -> str:
+        """See ResultTable."""
+        ...
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """How far one table has been gone through."""
+
+    page: Callable[[str], Awaitable[str]]  # behind which gid → where to go on, "" at the end
+    after: str = ""
+    not_before: float = 0.0  # monotonic
+
+
 class Sweeper:
     """beat: every BEAT_SECONDS. kept: how long attempts of a transaction outlive its end."""
 
-    def __init__(self, rows: Rows, clock: Clock, *, kept: timedelta) -> None:
+    def __init__(self, rows: Rows, clock: Clock, *, kept: timedelta, results: Results | None = None) -> None:
         self._rows = rows
         self._clock = clock
         self._kept = kept
-        self._attempts_after = self._stuck_after = ""
-        self._attempts_at = self._stuck_at = 0.0  # monotonic: not before
+        self._sweeps = [_Sweep(self._stuck_page), _Sweep(self._attempts_page)]
+        if results is not None:
+            self._sweeps.append(_Sweep(partial(results.sweep, limit=_PAGE)))
 
     async def beat(self) -> None:
         """Go through some pages of each table; while the store is away, wait."""
         now = self._clock.monotonic()
         try:
-            if now >= self._stuck_at:
-                self._stuck_after = await self._pages(self._stuck_page, self._stuck_after)
-                self._stuck_at = now if self._stuck_after else now + _PAUSE_SECONDS
-            if now >= self._attempts_at:
-                self._attempts_after = await self._pages(self._attempts_page, self._attempts_after)
-                self._attempts_at = now if self._attempts_after else now + _PAUSE_SECONDS
+            for one in self._sweeps:
+                if now >= one.not_before:
+                    one.after = await self._pages(one.page, one.after)
+                    one.not_before = now if one.after else now + _PAUSE_SECONDS
         except StoreUnavailable as error:
             log.debug("old attempts wait for the store: {}", error.message)
 

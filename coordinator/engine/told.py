@@ -9,6 +9,7 @@ from coordinator.engine.alerts import Alert
 from coordinator.errors import BranchAnswer, ending_with
 from coordinator.explain.why import code_of
 from coordinator.model import GRPC_REFUSALS, HTTP_REFUSALS, Branch, Result, Transaction, TransType
+from coordinator.results import plain_url
 from coordinator.telemetry.log import log
 from coordinator.telemetry.shown import shown
 from coordinator.telemetry.trace_context import trace_field
@@ -21,7 +22,7 @@ _SAID_MAX: Final = 500  # characters of an answer that a log line shows
 
 def rollback_reason(url: str, text: str) -> str:
     """`url:<url> return failed: <text> FAILURE`, without a password, cut to fit the column (PROTOCOL §6)."""
-    reason = ending_with(f"url:{shown_url(url)} return failed: {text}", "FAILURE")
+    reason = ending_with(f"url:{shown_url(plain_url(url))} return failed: {text}", "FAILURE")
     if len(reason) <= REASON_LENGTH_MAX:
         return reason
     half = (REASON_LENGTH_MAX - 1) // 2
@@ -43,13 +44,17 @@ def told(said: str) -> str:
 def branch_answer(branch: Branch, answer: Answer) -> BranchAnswer:
     """What a client that waits is told of a branch that gave no success."""
     status = answer.grpc_status if answer.http_status is None else answer.http_status
-    return BranchAnswer(shown_url(branch.url), branch.branch_id, branch.op, status, told(said(answer)))
+    return BranchAnswer(
+        shown_url(plain_url(branch.url)), branch.branch_id, branch.op, status, told(said(answer))
+    )
 
 
 def alert_of(transaction: Transaction, branch: Branch, answer: Answer, failed: int) -> Alert:
     """What is posted of a branch that gave no result, in so many rounds in a row."""
     code = code_of(answer.kind, answer.status)
-    return Alert(transaction.gid, transaction.status, shown_url(branch.url), told(answer.text), failed, code)
+    return Alert(
+        transaction.gid, transaction.status, shown_url(plain_url(branch.url)), told(answer.text), failed, code
+    )
 
 
 def about(transaction: Transaction) -> dict[str, str]:
@@ -72,7 +77,7 @@ def log_no_result(transaction: Transaction, branch: Branch, answer: Answer) -> N
         )
     write(
         "no result from {}: {} {}; {}",
-        shown_url(branch.url),
+        shown_url(plain_url(branch.url)),
         answer.result,
         answer.text[:_SAID_MAX],
         then,

@@ -53,6 +53,7 @@ class Tools:
     keeping: Keeping = field(default_factory=NotKept)
     alarm: Alarm = field(default_factory=Alarm)  # of what is stored here to be due soon
     shelf: Shelf = field(default_factory=Shelf)
+    no_results: str = ""  # why steps cannot keep their results; empty where they can
 
     def next_branches(self, stored: Stored) -> Sequence[Branch]:
         """Whom a new round would call first; nobody, where it would do something else.

@@ -1,1 +1,1 @@
-"""Why it waits, what comes, what may be done. Imports patterns, backoff, attempt, hold, owner, the nouns."""
+"""Why it waits, and what comes. Imports patterns, backoff, attempt, hold, owner, results, the nouns."""

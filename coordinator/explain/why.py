@@ -23,6 +23,7 @@ from coordinator.model import (
 )
 from coordinator.owner import SEPARATOR, is_a_drivers
 from coordinator.patterns.workflow import asleep_until
+from coordinator.results import plain_url
 
 STOPPED: Final = "W42"  # by hand, so that not all may have been done or undone
 CLOCK_SECONDS_MAX: Final = 3.0  # that clocks may be apart
@@ -262,6 +263,7 @@ def _held(hold: Hold) -> str:
 
 def _place(url: str) -> str:
     """Host and port of a url, without a login; as much as can be read."""
+    url = plain_url(url)
     try:
         return urlsplit(url if "://" in url else f"//{url}").netloc.rpartition("@")[2]
     except ValueError:

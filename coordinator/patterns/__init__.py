@@ -1,1 +1,1 @@
-"""Rules of saga, msg, TCC, XA, workflow: a request's rows, then what is next. Pure. Imports model alone."""
+"""Rules of saga, msg, TCC, XA, workflow: a request's rows, what is next. Pure. Imports model, results."""

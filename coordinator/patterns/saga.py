@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from graphlib import TopologicalSorter
 from typing import Any
 
 from coordinator.model import (
@@ -18,6 +19,7 @@ from coordinator.model import (
 )
 from coordinator.patterns.common import flag_of, json_object
 from coordinator.patterns.decision import Abort, Await, Decision, Finish, Round, Run, Wait
+from coordinator.results import marked, plain_url, stored_payload, undo_of
 
 _FIRST_REPEAT_SECONDS = 0.1
 _LONGEST_REPEAT_SECONDS = 1.0
@@ -45,13 +47,31 @@ class _Steps:
 
 
 def branches_of(request: TransactionRequest) -> tuple[Branch, ...]:
-    """The rows of a saga: per step compensate, then action, both with its payload (PROTOCOL §6)."""
+    """The rows of a saga: per step compensate, then action, both with its payload (PROTOCOL §6).
+
+    Raises ValueError for places that a payload does not have.
+    """
     rows: list[Branch] = []
     for index, (step, payload) in enumerate(zip(request.steps, request.payloads, strict=False)):
-        branch_id = f"{index + 1:02d}"
-        rows.append(Branch(request.gid, branch_id, Op.COMPENSATE, step.compensate, payload))
-        rows.append(Branch(request.gid, branch_id, Op.ACTION, step.action, payload))
+        undo_payload, undo_places = undo_of(step, payload)
+        action = marked(step.action, keeps=step.keep_result, uses=bool(step.from_results))
+        undo = marked(step.compensate, uses=bool(undo_places))
+        rows.append(_row(request, index, Op.COMPENSATE, undo, stored_payload(undo_payload, undo_places)))
+        rows.append(_row(request, index, Op.ACTION, action, stored_payload(payload, step.from_results)))
     return tuple(rows)
+
+
+def _row(request: TransactionRequest, index: int, op: Op, url: str, payload: bytes) -> Branch:
+    return Branch(request.gid, f"{index + 1:02d}", op, url, payload)
+
+
+def steps_before(order: Order) -> list[int]:
+    """Of each step those that have succeeded whenever it starts, as bits: 1 << index."""
+    reached = [0] * len(order.before)
+    for step in TopologicalSorter(dict(enumerate(order.before))).static_order():
+        for earlier in order.before[step]:
+            reached[step] |= reached[earlier] | 1 << earlier
+    return reached
 
 
 def order_of(custom_data: str, concurrent: bool, steps: int) -> Order:
@@ -121,7 +141,7 @@ def _forward(
 ) -> Decision:
     failed = [action for action in steps.actions if action.status is BranchStatus.FAILED]
     if failed:
-        return Abort(round.failure_reason or f"url:{failed[0].url} return failed: FAILURE")
+        return Abort(round.failure_reason or f"url:{plain_url(failed[0].url)} return failed: FAILURE")
     if len(steps.done) == len(steps.actions):
         return Finish(Status.SUCCEED)
     limit = _time_limit(transaction)

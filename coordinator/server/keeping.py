@@ -8,11 +8,18 @@ from coordinator.engine.attempts import Keeping, Kept, NotKept
 from coordinator.engine.sweeping import BEAT_SECONDS, Sweeper
 from coordinator.server.observing import secrets_of
 from coordinator.server.tasks import Tasks
-from coordinator.store.own_tables import DTM_ATTEMPT, DTM_STUCK
+from coordinator.store.own_tables import DTM_ATTEMPT, DTM_RESULT, DTM_STUCK
 from coordinator.store.sql import SqlStore
 from coordinator.store.tables import how_to_make
 from coordinator.telemetry.secrets import Secrets
 from coordinator.watching.readiness import Readiness
+
+
+def why_no_results(store: SqlStore, readiness: Readiness) -> str:
+    """Why steps cannot keep their results; empty where they can."""
+    sql = store.missing_tables.get(DTM_RESULT.name, "")
+    readiness.note("results", lambda: f"no step can keep its result; to have it, run: {sql}" if sql else "")
+    return f"there is no table {DTM_RESULT.name}; /api/ready says how to make it" if sql else ""
 
 
 def open_keeping(
@@ -29,6 +36,7 @@ def open_keeping(
     readiness.note("attempts", lambda: remark)
     if sql:
         return NotKept()
-    sweeper = Sweeper(store.attempts, clock, kept=timedelta(days=settings.attempt_days))
+    kept = timedelta(days=settings.attempt_days)
+    sweeper = Sweeper(store.attempts, clock, kept=kept, results=store.results)
     tasks.repeat(sweeper.beat, "attempts", seconds=BEAT_SECONDS)
     return Kept(Secrets(secrets_of(settings)).hidden, settings.instance_name)

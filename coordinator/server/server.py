@@ -24,7 +24,7 @@ from coordinator.server.certificates import Certificates
 from coordinator.server.handed_out import bounds, places, store_config, timing, web_hook
 from coordinator.server.holding import open_holding
 from coordinator.server.joining import join, open_membership, open_siblings
-from coordinator.server.keeping import open_keeping
+from coordinator.server.keeping import open_keeping, why_no_results
 from coordinator.server.listening import STOP_SECONDS, Listening
 from coordinator.server.looking import Looking
 from coordinator.server.observing import Observing
@@ -243,6 +243,7 @@ class Server:
             alerts=self._open_alerts(names),
             keeping=open_keeping(settings, store, clock, self._readiness, self._tasks),
             tracing=observing.tracing,
+            no_results=why_no_results(store, self._readiness),
         )
         engine = Engine(
             tools,

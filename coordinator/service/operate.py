@@ -1,7 +1,7 @@
 """What people and scripts ask to see why, and to act knowing what will happen (docs/operating.md)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from coordinator.explain.preview import Effect, Preview, left_by_stop, preview
 from coordinator.explain.why import STOPPED, Facts, Why, why
 from coordinator.model import BranchKey, Transaction
 from coordinator.owner import SEPARATOR, is_a_drivers
+from coordinator.results import plain_url
 from coordinator.service.acting import Acting, check_reason, record_of
 from coordinator.service.filter_grammar import parse_filter
 from coordinator.service.lookup import Lookup
@@ -68,6 +69,7 @@ class Explained:
     goes_on: Forecast | None
     actions: Sequence[Allowed]
     left: Sequence[Effect] = ()  # what a stop has left of each step
+    results: Mapping[str, bytes | None] = field(default_factory=dict)  # by branch_id; None: not to be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Operate:
             None if transaction.status.is_final else again,
             allowed_actions(timing, rows, now),
             left_by_stop(timing, rows, now) if reason.code.id == STOPPED else (),
+            shown.results,
         )
 
     async def preview(self, gid: str, wish: Wish) -> Preview:
@@ -217,7 +220,7 @@ class Operate:
         except ValueError:  # no rule explains the rows, which `why` says itself
             branches = ()
         if branches:
-            url_problem = self._urls.problem(branches[0].url, transaction.protocol)
+            url_problem = self._urls.problem(plain_url(branches[0].url), transaction.protocol)
             endpoint = tools.caller.endpoint(transaction, branches[0])
             hold, is_full = tools.admission.held(endpoint), not tools.admission.is_for_new(endpoint)
         is_alive, seen = await self._driver(transaction)

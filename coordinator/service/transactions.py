@@ -1,5 +1,6 @@
 """Submit, prepare, abort: how a transaction begins, and how a client ends it (PROTOCOL §5)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -13,6 +14,7 @@ from coordinator.service.gid import new_gid
 from coordinator.service.lookup import RACES_MAX, Lookup, lost_races, refuse_other_type
 from coordinator.service.new_transaction import new_transaction, submission
 from coordinator.service.rounds import Rounds
+from coordinator.service.step_results import keeps_results
 from coordinator.service.topics import Topics
 from coordinator.service.validate import (
     require_gid,
@@ -61,26 +63,33 @@ class Transactions:
         """A gid that nobody has: a random short UUID (PROTOCOL §3)."""
         return new_gid(self._random)
 
-    async def submit(self, request: TransactionRequest) -> None:
+    async def submit(self, request: TransactionRequest) -> Mapping[str, bytes] | None:
         """Store the transaction and set it going; with wait_result return when its first round has succeeded.
 
-        Raises Failure, Ongoing or NoResult where the round ended otherwise, Failure where the gid is past
+        Returns what steps answered that keep their result, by branch_id; None without wait_result. Raises
+        Failure, Ongoing or NoResult where the round ended otherwise, Failure where the gid is past
         submitting, Invalid, Conflict, Busy, StoreUnavailable. A workflow's submit says how it ended.
         """
         if request.trans_type == TransType.WORKFLOW:
             await self._workflows.submit(request)
-            return
+        else:
+            await self._submit(request)
+        if request.options.wait_result and keeps_results(request):
+            return await self._store.kept_results(request.gid)
+        return None
+
+    async def _submit(self, request: TransactionRequest) -> None:
         try:
             subscribers = await self._topics.subscribers(topics_of(request))
         except Invalid:
             if await self._lookup.read(request.gid) is None:
                 raise
             # Of what was prepared the stored branches count, whoever has unsubscribed since.
-            validated_branches(replace(request, steps=(), payloads=()), {}, self._timing, self._urls)
+            self._checked(replace(request, steps=(), payloads=()), {})
             if not await self._submit_stored(request):
                 raise
             return
-        branches = validated_branches(request, subscribers, self._timing, self._urls)
+        branches = self._checked(request, subscribers)
         if self._engine.is_running(request.gid) and await self._join_running(request):
             return
         if _is_likely_prepared(request) and await self._submit_stored(request):
@@ -97,9 +106,7 @@ class Transactions:
 
         Raises Failure in any other status, Invalid, Conflict, StoreUnavailable.
         """
-        branches = validated_branches(
-            request, await self._topics.subscribers(topics_of(request)), self._timing, self._urls
-        )
+        branches = self._checked(request, await self._topics.subscribers(topics_of(request)))
         transaction = new_transaction(self._engine.tools, request, Status.PREPARED)
         if await self._store.insert(transaction, branches, timeout=self._write_seconds):
             self._engine.tools.expect(transaction)
@@ -136,6 +143,12 @@ class Transactions:
             if done:
                 return
         raise lost_races(request.gid)
+
+    def _checked(
+        self, request: TransactionRequest, subscribers: Mapping[str, Sequence[str]]
+    ) -> tuple[Branch, ...]:
+        no_results = self._engine.tools.no_results
+        return validated_branches(request, subscribers, self._timing, self._urls, no_results=no_results)
 
     async def _begin(self, request: TransactionRequest, branches: tuple[Branch, ...]) -> bool:
         """Store what is new, and drive it if its first call can find a place; False when it is not new."""

@@ -25,6 +25,7 @@ from coordinator.model import (
     TransType,
 )
 from coordinator.patterns import msg, saga, workflow
+from coordinator.service.step_results import check_plain_url, check_step_results
 from coordinator.store.limits import BYTES_MAX, GID_MAX, NAME_MAX, TEXT_MAX
 from coordinator.store.options import encode_options
 
@@ -101,12 +102,18 @@ def topics_of(request: TransactionRequest) -> Collection[str]:
 
 
 def validated_branches(
-    request: TransactionRequest, subscribers: Mapping[str, Sequence[str]], timing: Timing, urls: BranchUrls
+    request: TransactionRequest,
+    subscribers: Mapping[str, Sequence[str]],
+    timing: Timing,
+    urls: BranchUrls,
+    *,
+    no_results: str = "",
 ) -> tuple[Branch, ...]:
     """Check a submit or prepare against every rule, and return the branch rows it asks for.
 
     subscribers: the urls of every topic of `topics_of(request)`. timing: the most that clients may ask for.
-    urls: which can and may be called. Raises Invalid naming the field and the value's problem.
+    urls: which can and may be called. no_results: why steps cannot keep theirs; empty where they can.
+    Raises Invalid naming the field and the value's problem.
     """
     require_gid(request.gid)
     if request.trans_type not in _TRANS_TYPES:
@@ -122,9 +129,11 @@ def validated_branches(
     match request.trans_type:
         case TransType.SAGA:
             _require_steps(request, urls)
+            check_step_results(request, missing=no_results)
             branches = saga.branches_of(request)
         case TransType.MSG:
             _require_steps(request, urls)
+            check_step_results(request)
             _require_url("query_prepared", request.query_prepared, request.protocol, urls)
             _require_few_calls(request, subscribers)
             branches = msg.branches_of(request, subscribers)
@@ -289,6 +298,8 @@ def _require_steps(request: TransactionRequest, urls: BranchUrls) -> None:
         if not (is_message and msg.topic_of(step.action) is not None):
             _require_url(f"steps[{index}].action", step.action, request.protocol, urls)
         _require_url(f"steps[{index}].compensate", step.compensate, request.protocol, urls)
+        if len(step.compensate_payload or b"") > PAYLOAD_BYTES_MAX:
+            raise Invalid(f"steps[{index}].compensate_payload: at most {PAYLOAD_BYTES_MAX} bytes fit")
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise Invalid(f"payloads[{index}] has {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} fit")
 
@@ -301,6 +312,7 @@ def _require_url(field: str, url: str, protocol: str, urls: BranchUrls) -> None:
     if not url:
         return
     _require_length(field, url, URL_LENGTH_MAX)
+    check_plain_url(field, url)
     problem = urls.problem(url, protocol)
     if problem:
         raise Invalid(f"{field} '{url}' {problem}")

@@ -4,19 +4,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Table, select
 
 from coordinator.attempt import Attempt, Stuck
 from coordinator.model import UNFINISHED
 from coordinator.store.access_tables import Run
 from coordinator.store.attempt_rows import attempt_of, stuck_of
 from coordinator.store.own_tables import DTM_ATTEMPT, DTM_STUCK
-from coordinator.store.tables import TRANS_GLOBAL
+from coordinator.store.swept import swept
 from coordinator.store.wall_clock import WallClock
 
 _ATTEMPT: Final = DTM_ATTEMPT.c
 _STUCK: Final = DTM_STUCK.c
-_GLOBAL: Final = TRANS_GLOBAL.c
 _UNFINISHED: Final = frozenset(status.value for status in UNFINISHED)
 
 
@@ -79,16 +78,4 @@ class AttemptTables:
         return await self._sweep(DTM_STUCK, after, lambda row: row.status not in _UNFINISHED, limit)
 
     async def _sweep(self, table: Table, after: str, is_over: Callable[[Any], bool], limit: int) -> str:
-        def swept(connection: Connection) -> str:
-            wanted = select(table.c.gid).where(table.c.gid > after).distinct().order_by(table.c.gid)
-            gids = list(connection.execute(wanted.limit(limit)).scalars())
-            if not gids:
-                return ""
-            columns = (_GLOBAL.gid, _GLOBAL.status, _GLOBAL.update_time)
-            rows = connection.execute(select(*columns).where(_GLOBAL.gid.in_(gids)))
-            going_on = {row.gid.casefold() for row in rows if not is_over(row)}
-            if over := [gid for gid in gids if gid.casefold() not in going_on]:
-                connection.execute(delete(table).where(table.c.gid.in_(over)))
-            return gids[-1] if len(gids) == limit else ""
-
-        return await self._transact(swept)
+        return await self._transact(lambda it: swept(it, table, after, is_over, limit))

@@ -226,6 +226,10 @@ class Store(KeyValues, Protocol):
         """The transaction of exactly that gid, with its branches in order of registration."""
         ...
 
+    async def kept_results(self, gid: str) -> Mapping[str, bytes]:
+        """What steps of this transaction have answered that keep their result, by branch_id."""
+        ...
+
     async def list(self, wanted: Filter) -> Listed:
         """At most `wanted.limit` transactions."""
         ...

@@ -13,6 +13,7 @@ from coordinator.errors import DtmError
 from coordinator.store.base import Changed, Moved
 from coordinator.store.fence import Verdict, verdict
 from coordinator.store.gathered import Gathered, Insertion, Update
+from coordinator.store.own_rows import indispensable
 from coordinator.store.statements import Cursor, Statements, Values, Wanted
 from coordinator.store.takeovers import NOT_FOUND, Takeover, judge_takeover, stored_of
 
@@ -28,7 +29,7 @@ _BYTES_A_CHARACTER: Final = 4  # at most
 def plain(works: Sequence[Work]) -> list[Work]:
     """These without the rows of our own that drivers keep of what went wrong."""
     return [
-        replace(work, change=replace(work.change, own_rows=()))
+        replace(work, change=replace(work.change, own_rows=indispensable(work.change.own_rows)))
         if isinstance(work, Update) and work.change.by_driver and work.change.own_rows
         else work
         for work in works

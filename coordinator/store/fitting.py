@@ -14,7 +14,7 @@ from coordinator.errors import Invalid
 from coordinator.model import Branch, Transaction
 from coordinator.store.base import Assign, Change
 from coordinator.store.limits import BYTES_MAX, TEXT_MAX
-from coordinator.store.own_rows import OwnRowGone, OwnWrite
+from coordinator.store.own_rows import OwnRowGone, OwnWrite, indispensable
 
 _BEYOND_16_BITS: Final = re.compile("[\U00010000-\U0010ffff]")
 _UTF_8: Final = "utf-8"  # of all our codecs the one that takes more than a byte for a character
@@ -115,7 +115,7 @@ def is_unfit(gid: str, columns: Columns) -> bool:
 
 def attempts(change: Change, columns: Columns) -> Iterator[Change]:
     """The change as it can be stored; then, should it be refused all the same, with ever plainer words,
-    also without the rows of our own, which may be what was refused.
+    also without the rows of our own that need not stand, which may be what was refused.
 
     Only a driver's is changed; of any other there is one attempt.
     """
@@ -136,17 +136,18 @@ def attempts(change: Change, columns: Columns) -> Iterator[Change]:
             fitting = replace(fitting, rollback_reason=words)
     yield change if fitting is assign else replace(change, assign=fitting)
     plain_rows = tuple([_plain(row) for row in change.own_rows])
+    needed = indispensable(change.own_rows)
     if change.own_rows:
         yield replace(change, assign=fitting, own_rows=plain_rows)
-        yield replace(change, assign=fitting, own_rows=())
+        yield replace(change, assign=fitting, own_rows=needed)
     if reason is not None:
         plainest = replace(fitting, rollback_reason=fitted(reason, _PLAINEST))
         yield replace(change, assign=plainest, own_rows=plain_rows)
-    yield replace(change, assign=replace(assign, rollback_reason=None, ext_data=None), own_rows=())
+    yield replace(change, assign=replace(assign, rollback_reason=None, ext_data=None), own_rows=needed)
 
 
 def _plain(row: OwnWrite) -> OwnWrite:
-    if isinstance(row, OwnRowGone):
+    if isinstance(row, OwnRowGone) or row.must_stand:
         return row
     values = [_PLAIN.kept(value) if isinstance(value, str) else value for value in row.values]
     return replace(row, values=tuple(values))

@@ -1,7 +1,7 @@
 """What operators ask of all tables together, each in at most five statements."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -9,11 +9,13 @@ from sqlalchemy import Connection, func, select
 
 from coordinator.attempt import Attempt, Stuck
 from coordinator.model import EPOCH, Status, Transaction, TransType
+from coordinator.results import keeps
 from coordinator.store import queries
 from coordinator.store.access_tables import Run
 from coordinator.store.attempt_tables import AttemptTables
 from coordinator.store.base import Stored
 from coordinator.store.own_tables import DTM_AUDIT, DTM_STUCK
+from coordinator.store.result_table import ResultTable
 from coordinator.store.search import Page, Search, Searches
 from coordinator.store.tables import TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock
@@ -30,11 +32,12 @@ _GLOBAL: Final = TRANS_GLOBAL.c
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A transaction with its branches, what went wrong, and what holds it up."""
+    """A transaction with its branches, what went wrong, what holds it up, and kept results by branch_id."""
 
     stored: Stored
     attempts: Sequence[Attempt]
     stuck: Stuck | None
+    results: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,13 @@ class Waiting:
 class OperateTables:
     """Raises StoreUnavailable."""
 
-    def __init__(self, read: Run, attempts: AttemptTables, wall_clock: WallClock) -> None:
+    def __init__(
+        self, read: Run, attempts: AttemptTables, results: ResultTable, wall_clock: WallClock
+    ) -> None:
         """wall_clock: of the transactions' own times."""
         self._read = read
         self._attempts = attempts
+        self._results = results
         self._searches = Searches(wall_clock, attempts)
         self._wall_clock = wall_clock
         self._clock = WallClock(UTC, offsets=wall_clock.offsets)
@@ -101,7 +107,10 @@ class OperateTables:
             if stored is None:
                 return None
             stuck = self._attempts.stuck_of(connection, [gid])
-            return Shown(stored, self._attempts.attempts_of(connection, gid), stuck.get(gid))
+            attempts = self._attempts.attempts_of(connection, gid)
+            keeps_any = any(keeps(branch.url) for branch in stored.branches)
+            results = self._results.of(connection, gid) if keeps_any else {}
+            return Shown(stored, attempts, stuck.get(gid), results)
 
         return await self._read(shown)
 

@@ -10,20 +10,22 @@ from coordinator.store.wall_clock import WallClock
 
 @dataclass(frozen=True, slots=True)
 class OwnRow:
-    """A row to be written. table: its name. columns and values: in one order: texts, numbers, aware times.
+    """A row to write. table: its name. columns, values: in one order: texts, bytes, numbers, aware times.
 
     replaces: the columns are all that there are, and a row of the same primary key makes room for this one.
+    must_stand: the change stands with it or not at all, also a driver's.
     """
 
     table: str
     columns: tuple[str, ...]
     values: Values
     replaces: bool = False
+    must_stand: bool = False
 
     @property
     def size(self) -> int:
-        """Characters, about."""
-        return sum([len(value) for value in self.values if isinstance(value, str)])
+        """Characters and bytes, about."""
+        return sum([len(value) for value in self.values if isinstance(value, (str, bytes))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ OwnWrite = OwnRow | OwnRowGone
 OwnRowsOfCount = Callable[[int], Sequence[OwnRow]]  # how many rows were changed → what is to be added
 
 
+def indispensable(writes: Sequence[OwnWrite]) -> tuple[OwnWrite, ...]:
+    """Those without which their change must not stand."""
+    return tuple([it for it in writes if isinstance(it, OwnRow) and it.must_stand])
+
+
 def with_text_times(rows: Iterable[OwnRow], clock: WallClock) -> tuple[OwnRow, ...]:
     """The rows with times as the database takes them. clock: writes UTC."""
     return tuple(
@@ -52,6 +59,7 @@ def with_text_times(rows: Iterable[OwnRow], clock: WallClock) -> tuple[OwnRow, .
                 row.columns,
                 tuple([clock.text(it) if isinstance(it, datetime) else it for it in row.values]),
                 row.replaces,
+                row.must_stand,
             )
             for row in rows
         ]

@@ -6,7 +6,7 @@ from enum import Enum
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, UniqueConstraint
 
 from coordinator.attempt import ANSWER_BYTES_MAX, ENDPOINT_MAX, FINGERPRINT_MAX
-from coordinator.store.column_types import ENDPOINT, GID, ID, MYSQL, NODE_NAME, TIME
+from coordinator.store.column_types import BYTES, ENDPOINT, GID, ID, MYSQL, NODE_NAME, TIME
 from coordinator.store.limits import GID_MAX, NAME_MAX, SUBJECT_MAX, TEXT_MAX, USER_NAME_MAX
 
 # Tables of our own stand apart: where the user may not make them, all else works (PROTOCOL §14).
@@ -138,6 +138,17 @@ DTM_STUCK = Table(
     **MYSQL,
 )
 
+# What a step answered that keeps its result: written in the commit of its success.
+DTM_RESULT = Table(
+    "dtm_result",
+    OWN_METADATA,
+    Column("gid", GID, primary_key=True),
+    Column("branch_id", String(GID_MAX), primary_key=True),
+    Column("content", BYTES, nullable=False),
+    Column("at", TIME, nullable=False),
+    **MYSQL,
+)
+
 # One row for each action that was asked of many transactions (coordinator.store.bulk_rows).
 DTM_BULK = Table(
     "dtm_bulk",
@@ -216,7 +227,7 @@ DTM_HOLD = Table(
 )
 
 # By gid: they go with their transaction at the latest.
-OF_TRANSACTIONS = ("dtm_attempt", "dtm_stuck")
+OF_TRANSACTIONS = ("dtm_attempt", "dtm_stuck", "dtm_result")
 # How long rows of all the others stay, and who looks after them; each table of ours stands here or above.
 KEPT_BY_OTHERS: Mapping[str, str] = {
     "dtm_node": "a day after the coordinator was seen last: store.fleet",
@@ -238,6 +249,7 @@ class OwnType(Enum):
     TEXT = "text"
     NUMBER = "number"
     TIME = "time"
+    BYTES = "bytes"
 
 
 def own_column_type(table: str, column: str) -> OwnType:
@@ -245,6 +257,8 @@ def own_column_type(table: str, column: str) -> OwnType:
     kind = OWN_METADATA.tables[table].columns[column].type
     if kind is TIME:
         return OwnType.TIME
+    if kind is BYTES:
+        return OwnType.BYTES
     return OwnType.NUMBER if isinstance(kind, Integer) else OwnType.TEXT
 
 

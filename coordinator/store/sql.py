@@ -40,6 +40,7 @@ from coordinator.store.nodes import NodeTable
 from coordinator.store.operate_tables import OperateTables
 from coordinator.store.own_rows import OwnRow, OwnRowsOfCount, with_text_times
 from coordinator.store.people_tables import PeopleTables
+from coordinator.store.result_table import ResultTable
 from coordinator.store.retention import RetentionTables
 from coordinator.store.runner import Runner, attempted
 from coordinator.store.shared_table import SharedTable
@@ -85,8 +86,9 @@ class SqlStore:
         self.people = PeopleTables(self._transact, self._read, ask_time, offsets=offsets)
         self.attempts = AttemptTables(self._transact, self._read, wall_clock, missing=database.missing_tables)
         at_leisure = partial(self._read, at_leisure=True)
-        self.operate = OperateTables(at_leisure, self.attempts, wall_clock)
         run, missing = (self._transact, self._read, ask_time), database.missing_tables
+        self.results = ResultTable(self._transact, missing=missing)
+        self.operate = OperateTables(at_leisure, self.attempts, self.results, wall_clock)
         self.bulk = BulkTables(*run, self.attempts, wall_clock, missing=missing)
         self.shared = SharedTable(*run, offsets=offsets, missing=missing)
         self.retention = RetentionTables(
@@ -136,6 +138,10 @@ class SqlStore:
     async def find(self, gid: str) -> Stored | None:
         """See Store. Raises Invalid for rows that another program wrote and nobody can understand."""
         return await self._read_of((gid,), None, partial(queries.find, gid=gid, clock=self._wall_clock))
+
+    async def kept_results(self, gid: str) -> Mapping[str, bytes]:
+        """See Store."""
+        return await self._read_of((gid,), {}, partial(self.results.of, gid=gid))
 
     async def list(self, wanted: Filter) -> Listed:
         """See Store."""

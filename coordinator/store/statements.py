@@ -106,7 +106,7 @@ class Statements(Protocol):
     def insert_own_rows(
         self, cursor: Cursor, table: str, columns: Sequence[str], rows: Sequence[Values], *, replace: bool
     ) -> None:
-        """Insert rows into one of the coordinator's own tables: texts, whole numbers and None.
+        """Insert rows into one of the coordinator's own tables: texts, bytes, whole numbers and None.
 
         replace: in the place of one with the same primary key; the columns are all that there are.
         """

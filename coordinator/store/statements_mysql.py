@@ -191,7 +191,9 @@ def _literal(value: str | int) -> str:
     return text_literal(value) if isinstance(value, str) else str(int(value))
 
 
-def _nullable(value: str | int | None) -> str:
+def _nullable(value: str | bytes | int | None) -> str:
+    if isinstance(value, bytes):
+        return bytes_literal(value)
     return "NULL" if value is None else _literal(value)
 
 

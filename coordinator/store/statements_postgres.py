@@ -72,6 +72,7 @@ SELECT {values}
 FROM unnest({arrays}) WITH ORDINALITY AS new ({columns}, position)
 WHERE TRUE
 ORDER BY position"""
+_ARRAYS: Final = {OwnType.NUMBER: "bigint", OwnType.BYTES: "bytea"}
 _REPLACE_OWN: Final = """
 ON CONFLICT ({key}) DO UPDATE SET {assignments}"""
 _DELETE_OWN: Final = """
@@ -168,10 +169,7 @@ class PostgresStatements:
 @cache
 def _insert_own(table: str, columns: tuple[str, ...], *, replace: bool) -> str:
     types = [own_column_type(table, column) for column in columns]
-    arrays = [
-        f"${number}::{'bigint' if kind is OwnType.NUMBER else 'text'}[]"
-        for number, kind in enumerate(types, start=1)
-    ]
+    arrays = [f"${number}::{_ARRAYS.get(kind, 'text')}[]" for number, kind in enumerate(types, start=1)]
     values = [
         f"new.{column}{'::timestamptz' if kind is OwnType.TIME else ''}"
         for column, kind in zip(columns, types, strict=True)

@@ -11,6 +11,7 @@ from coordinator.calls.base import Answer, Caller
 from coordinator.calls.url import is_http, parse_grpc_url, parse_http_url
 from coordinator.discovery.target import shown
 from coordinator.model import PROTOCOL_GRPC, PROTOCOL_JSON_RPC, Branch, Result, Transaction, TransType
+from coordinator.results import plain_url
 from coordinator.telemetry.recorded_span import Attributes, RecordedSpan, SpanMaker
 from coordinator.telemetry.trace_context import NAMES, headers_of, stored_context
 
@@ -43,7 +44,7 @@ class TracedCaller:
         """See Caller."""
         if not branch.url:
             return await self._inner.call(transaction, branch, timeout=timeout)
-        kind = self._kind(branch.url, transaction.protocol, _method(transaction, branch))
+        kind = self._kind(plain_url(branch.url), transaction.protocol, _method(transaction, branch))
         attributes: Attributes = {
             **kind.attributes,
             "dtm.gid": transaction.gid,

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from coordinator.calls.base import Answer, Caller
 from coordinator.model import Branch, BranchStatus, Result, Transaction
+from coordinator.results import plain_url
 from coordinator.store.runner import Runner
 from coordinator.store.statements import Cursor
 from coordinator.telemetry.slow import Slow
@@ -71,7 +72,7 @@ class WatchedCaller:
                 gid=transaction.gid,
                 branch=branch.branch_id,
                 op=branch.op,
-                url=branch.url.partition("?")[0],
+                url=plain_url(branch.url).partition("?")[0],
                 result=result.value,
                 **trace_field(transaction.ext_data),
             )

@@ -36,6 +36,7 @@ TABLES = {
     "dtm_bulk_result",
     "dtm_shared",
     "dtm_hold",
+    "dtm_result",
 }
 EAST = timezone(timedelta(hours=8))
 

@@ -29,6 +29,7 @@ TABLES = (
     "dtm_bulk_result",
     "dtm_shared",
     "dtm_hold",
+    "dtm_result",
 )
 
 

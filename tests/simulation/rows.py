@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -68,6 +68,13 @@ class Rows:
             values = dict(zip(it.columns, it.values, strict=True))
             table[tuple(values[name] for name in own_key(it.table))] = it
             self.own_history.append(it)
+
+    def results(self, gid: str) -> Mapping[str, bytes]:
+        """What steps of it have answered that keep their result."""
+        rows = [
+            dict(zip(it.columns, it.values, strict=True)) for it in self.own.get("dtm_result", {}).values()
+        ]
+        return {row["branch_id"]: row["content"] for row in rows if row["gid"] == gid}
 
     def add(self, transaction: Transaction, branches: Sequence[Branch], *, by: str) -> None:
         """Store a row that is new, as a database does it."""

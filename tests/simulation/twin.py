@@ -6,7 +6,7 @@ stands and nobody was told; StoreUnavailable before or after the commit. And Sto
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
@@ -49,7 +49,7 @@ class Faults:
     slowest: float = 0.0  # seconds; each write takes a random part of it
 
 
-_KEPT = ("dtm_attempt", "dtm_stuck")
+_KEPT = ("dtm_attempt", "dtm_stuck", "dtm_result")
 STALL_SECONDS = 40.0
 CLAIM_SECONDS = 10.0  # as long as a claim may take
 W = TypeVar("W")
@@ -107,6 +107,10 @@ class TwinStore:
         await self._read()
         transaction = self.rows.transactions.get(gid)
         return Stored(transaction, self.rows.branches[gid]) if transaction else None
+
+    async def kept_results(self, gid: str) -> Mapping[str, bytes]:
+        await self._read()
+        return self.rows.results(gid)
 
     async def list(self, wanted: Filter) -> Listed:
         await self._read()

@@ -19,6 +19,7 @@ from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Branch, BranchKey, BranchStatus, Options, Status, Transaction
 from coordinator.store.base import Assign, Change, Changed, Claim, Deferral, Move, Moved, Store, Stored
 from coordinator.store.listed import Filter
+from coordinator.store.result_table import result_row
 
 TIMEOUT = 20.0  # seconds; nothing comes near it
 UNFINISHED = frozenset({Status.PREPARED, Status.SUBMITTED, Status.ABORTING})
@@ -783,6 +784,30 @@ class StoreContract:
         far = now + timedelta(hours=2)
         assert await stores.first.reset_cron_time(now=now, later_than=far, limit=2) == (0, False)
         assert (await stores.first.reset_cron_time(now=now, later_than=later_than, limit=9))[1] is False
+
+    # --- what steps answered ---
+
+    async def test_a_result_is_kept_with_the_success_of_its_step(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        await insert(stores.first, "kept")
+        contents = {"01": bytes(range(256)), "02": "中 🙂 '\\ \0".encode(), "03": b""}
+        rows = tuple(result_row("kept", name, content, now) for name, content in contents.items())
+        success = Change(
+            "kept", UNFINISHED, None, results(("01", "action")), by_driver=True, own_rows=rows[:1]
+        )
+        assert await stores.first.change(success, timeout=TIMEOUT) is Changed.APPLIED
+        others = Change("kept", UNFINISHED, None, by_driver=True, own_rows=rows)
+        assert await stores.first.change(others, timeout=TIMEOUT) is Changed.APPLIED
+        for store in (stores.first, await stores.another()):
+            assert await store.kept_results("kept") == contents
+            assert await store.kept_results("Kept") == await store.kept_results("nobody") == {}
+
+    async def test_a_result_is_not_kept_for_who_lost_the_row(self, stores: Stores) -> None:
+        await insert(stores.first, "lost", owner="somebody/1/1")
+        row = result_row("lost", "01", b"1", await stores.first.utc_now())
+        late = Change("lost", UNFINISHED, "another/1/1", by_driver=True, own_rows=(row,))
+        assert await stores.first.change(late, timeout=TIMEOUT) is Changed.REFUSED
+        assert await stores.first.kept_results("lost") == {}
 
     # --- the clock ---
 

@@ -56,6 +56,7 @@ __all__ = (
     "SearchReply",
     "SearchRequest",
     "ShowReply",
+    "StepResult",
     "Stuck",
     "Transaction",
     "Why",
@@ -935,8 +936,29 @@ class ShowReply(betterproto2.Message):
     of each step, where it was stopped
     """
 
+    results: "list[StepResult]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    of steps that keep it
+    """
+
 
 default_message_pool.register_message("dtmcoordinator", "ShowReply", ShowReply)
+
+
+@dataclass(eq=False, repr=False)
+class StepResult(betterproto2.Message):
+    """
+    What a step answered: as text, or what is no text in base64; neither for who may not see payloads.
+    """
+
+    branch_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    text: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    base64: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("dtmcoordinator", "StepResult", StepResult)
 
 
 @dataclass(eq=False, repr=False)

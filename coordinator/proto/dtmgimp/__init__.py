@@ -11,6 +11,7 @@ __all__ = (
     "DtmProgressesReply",
     "DtmRequest",
     "DtmStub",
+    "DtmSubmitReply",
     "DtmTopicRequest",
     "DtmTransOptions",
     "DtmTransaction",
@@ -133,6 +134,25 @@ class DtmRequest(betterproto2.Message):
 
 
 default_message_pool.register_message("dtmgimp", "DtmRequest", DtmRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DtmSubmitReply(betterproto2.Message):
+    """
+    Of this server alone: what Submit answers where a step keeps its result. Who reads it as Empty finds nothing.
+    """
+
+    results: "dict[str, bytes]" = betterproto2.field(
+        101,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_BYTES),
+    )
+    """
+    what steps answered, by branch_id
+    """
+
+
+default_message_pool.register_message("dtmgimp", "DtmSubmitReply", DtmSubmitReply)
 
 
 @dataclass(eq=False, repr=False)

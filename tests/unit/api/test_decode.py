@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from coordinator.api.decode import decode_gid, decode_transaction, transaction_from
 from coordinator.errors import Invalid
-from coordinator.model import Options, Step, TransactionRequest
+from coordinator.model import Options, Place, Step, TransactionRequest
 
 SAGA = {
     "gid": "g1",
@@ -282,9 +282,45 @@ def test_headers_of_steps_and_statuses_that_count_as_failure() -> None:
     assert decode(SAGA | {"steps": [{"action": "", "headers": {}}]}).options.step_headers is None
 
 
+def test_results_that_steps_keep_and_use() -> None:
+    steps = [
+        {
+            "action": "http://h/a",
+            "KEEP_RESULT": True,
+            "compensate_payload": "",
+            "compensate_from_results": [{"step": 0}],
+        },
+        {
+            "action": "http://h/b",
+            "from_results": [{"at": "$.x", "Step": 0, "path": "$.y"}],
+            "keep_result": None,
+        },
+    ]
+    first, second = decode(SAGA | {"steps": steps}).steps
+    assert first == Step(
+        "http://h/a", keep_result=True, compensate_payload=b"", compensate_from_results=(Place("$", 0, "$"),)
+    )
+    assert second == Step("http://h/b", from_results=(Place("$.x", 0, "$.y"),))
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
+        ({"steps": [{"keep_result": 1}]}, "steps[0].keep_result: must be true or false, not a number"),
+        ({"steps": [{"from_results": {}}]}, "steps[0].from_results: must be an array, not an object"),
+        ({"steps": [{"from_results": [0]}]}, "steps[0].from_results[0]: must be an object, not a number"),
+        (
+            {"steps": [{"from_results": [{"path": "$"}]}]},
+            "steps[0].from_results[0].step is missing: whose result, counted from 0",
+        ),
+        (
+            {"steps": [{"compensate_from_results": [{"step": "0"}]}]},
+            "steps[0].compensate_from_results[0].step: must be an integer, not a string",
+        ),
+        (
+            {"steps": [{"compensate_payload": {}}]},
+            "steps[0].compensate_payload: must be a string, not an object",
+        ),
         ({"failure_statuses": 422}, "failure_statuses: must be an array, not a number"),
         ({"failure_statuses": ["422"]}, "failure_statuses[0]: must be an integer, not a string"),
         ({"steps": [{"headers": []}]}, "steps[0].headers: must be an object, not an array"),

@@ -95,6 +95,6 @@ async def test_what_the_server_knows_beyond_the_protocol(grpc: Grpc) -> None:
     described = await OperatorStub(grpc.channel).describe(Empty())
     assert (described.version, described.features) == (
         "1.2.3",
-        ["failure_statuses", "step_headers", "workflow_sleep"],
+        ["failure_statuses", "step_headers", "step_results", "workflow_sleep"],
     )
     assert grpc.metric('dtm_server_process_total{api="describe",status="ok",type="grpc"}') == 1

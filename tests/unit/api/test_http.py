@@ -100,7 +100,11 @@ async def test_reset_cron_time(http: Http) -> None:
 
 async def test_version(http: Http) -> None:
     assert await http.call("GET", "/api/dtmsvr/version") == (
-        *(200, JSON, '{"version":"1.2.3","features":["failure_statuses","step_headers","workflow_sleep"]}'),
+        *(
+            200,
+            JSON,
+            '{"version":"1.2.3","features":["failure_statuses","step_headers","step_results","workflow_sleep"]}',
+        ),
     )
 
 

@@ -9,11 +9,13 @@ import pytest
 
 from coordinator.access.gate import Gate
 from coordinator.access.permissions import ANYBODY, ROLES, Mode, Principal, Role, anonymous
-from coordinator.api.masking import page_shown_to, progress_shown_to, shown_to, value_shown_to
-from coordinator.model import Branch, Options, Status, Transaction
+from coordinator.api.masking import explained_to, page_shown_to, progress_shown_to, shown_to, value_shown_to
+from coordinator.explain.play import Rows
+from coordinator.model import EPOCH, Branch, Options, Status, Transaction
 from coordinator.proto.dtmcoordinator import GidRequest, ListRequest, OperatorStub
 from coordinator.proto.dtmgimp import DtmRequest, DtmStub
 from coordinator.store.base import KeyValue, Stored
+from tests.support.explained import explained
 from tests.unit.access.calls import KnownTokens, http_call
 from tests.unit.api.fakes import grpc_api, http_api
 
@@ -41,6 +43,19 @@ STORED = Stored(
     (Branch("g1", "01", "action", "http://shop:s3cret@host/a", b"payload"),),
 )
 WITHOUT = (anonymous(Mode.OPERATORS, metrics_are_open=True), Principal("x", ROLES[Role.SERVICE]))
+
+
+@pytest.mark.parametrize(
+    ("who", "shown"),
+    [
+        (ANYBODY, {"01": b"7"}),
+        (Principal("x", ROLES[Role.SERVICE]), {"01": b"7"}),
+        (Principal("x", ROLES[Role.VIEWER]), {"01": None}),
+    ],
+)
+def test_what_a_step_answered_is_shown_to_who_sees_payloads(who: Principal, shown: Any) -> None:
+    rows = Rows(replace(STORED.transaction, trans_type="saga", status=Status.SUCCEED), ())
+    assert explained_to(who, replace(explained(rows, (), EPOCH), results={"01": b"7"})).results == shown
 
 
 def said(stored: Stored | None) -> str:

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from coordinator.calls.answers import grpc_answer, http_answer, json_rpc_answer, named_failure, said
+from coordinator.calls.answers import (
+    grpc_answer,
+    http_answer,
+    json_rpc_answer,
+    kept_http_answer,
+    kept_json_rpc_answer,
+    named_failure,
+    said,
+)
 from coordinator.calls.base import Answer
 from coordinator.model import Result
 
@@ -140,3 +148,22 @@ def test_a_status_that_the_client_names_is_failure(
 )
 def test_what_the_branch_itself_said(answer: Answer, words: str) -> None:
     assert said(answer) == words
+
+
+def test_a_result_that_is_kept_is_what_was_answered_in_utf_8() -> None:
+    assert kept_http_answer(200, b'{"id":7}').body == b'{"id":7}'
+    assert kept_http_answer(200, "zwölf".encode("latin-1"), "latin-1").body == "zwölf".encode()
+    assert kept_http_answer(200, b"").body == b""
+    for refused in (
+        kept_http_answer(409, b"no"),
+        kept_http_answer(200, b"FAILURE"),
+        kept_http_answer(500, b""),
+    ):
+        assert refused.body is None
+
+
+def test_of_json_rpc_its_result_is_kept() -> None:
+    reply = b'{"jsonrpc":"2.0","id":1,"result":{"id":7,"name":"\xc3\xa9"},"error":null}'
+    assert kept_json_rpc_answer(200, reply).body == b'{"id":7,"name":"\xc3\xa9"}'
+    assert kept_json_rpc_answer(200, b'{"jsonrpc":"2.0","id":1}').body == b"null"
+    assert kept_json_rpc_answer(200, b'{"error":{"code":-32901,"message":"no"}}').body is None
