@@ -10,7 +10,7 @@ HOST, PORT = os.environ.get("BRANCH_HOST", "127.0.0.1"), int(os.environ.get("BRA
 async def answer(request: web.Request) -> web.Response:
     query = request.query
     print(f"branch: {query.get('op', '?'):<10} {request.path} {await request.text()}", flush=True)
-    return web.Response()
+    return web.json_response({"id": f"{query.get('gid')}-{query.get('branch_id')}"})
 
 
 if __name__ == "__main__":
