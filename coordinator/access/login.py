@@ -102,6 +102,15 @@ class Login:
         Raises Unauthenticated in the same words and after the same time, whatever was wrong; TooOften, Busy,
         StoreUnavailable.
         """
+        user = await self.compare(name, password, address)
+        new = new_session(self._random_bytes)
+        row = SessionRow(new.hash, new.hash, user.name, BY_PASSWORD, "", user.name, user.role, address)
+        if not await self._begin(row, replaces=replaces, of=user):
+            raise self._refuse(user.name, address, _WRONG)  # changed meanwhile
+        return new.text
+
+    async def compare(self, name: str, password: str, address: str) -> UserRow:
+        """Whose password it is; see by_password."""
         account = name.strip().lower()[:100]
         network = network_of(address)
         await self._slow_down(account, network, address)
@@ -111,11 +120,7 @@ class Login:
         if user is None or not is_right:
             raise self._refuse(user.name if user else _UNKNOWN, address, _WRONG)
         self._slowing.succeeded(account, network)
-        new = new_session(self._random_bytes)
-        row = SessionRow(new.hash, new.hash, user.name, BY_PASSWORD, "", user.name, user.role, address)
-        if not await self._begin(row, replaces=replaces, of=user):
-            raise self._refuse(user.name, address, _WRONG)  # changed meanwhile
-        return new.text
+        return user
 
     async def by_identity(self, who: Identity, address: str, *, replaces: str = "") -> str:
         """As by_password, of somebody whom an issuer knows.

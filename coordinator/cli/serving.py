@@ -51,12 +51,13 @@ def _one(loaded: "Loaded", settings: "Settings", *, reset: bool, worker: str | N
     from coordinator.server.process import run
 
     gc.enable()
-
+    by_hand = {"LogLevel": "-d"} if settings is not loaded.settings else {}
     return run(
         settings,
         reset=reset,
         notices=loaded.notices,
         warnings=loaded.warnings,
+        sources={**loaded.sources, **by_hand},
         place=None if worker is None else Place.parse(worker),
     )
 

@@ -14,6 +14,7 @@ from coordinator.console.links import NO_LINKS, LinkTemplates
 from coordinator.console.live import Live
 from coordinator.console.login import PATH as LOGIN
 from coordinator.console.login import LoginPages, SignIn
+from coordinator.console.own_password import OwnPasswordPage
 from coordinator.console.rendering import Surroundings
 from coordinator.console.settings import Setting, SettingsPage
 from coordinator.console.topics import TopicPages
@@ -47,6 +48,7 @@ def build_console(
         *TransactionsPage(operate).all(),
         *LoginPages(sign_in).all(),
         *AccessPage(keys).all(),
+        *OwnPasswordPage(keys).all(),
         *BulkPages(operations.bulk).all(),
         *EndpointPages(operations.endpoints).all(),
         *TopicPages(operations.topics).all(),

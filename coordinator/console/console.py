@@ -126,7 +126,7 @@ class Console:
             )
             response = Response(status=303, headers=headers_of({"Location": target, **FOR_BROWSERS}))
         else:
-            headers = headers_of({"Content-Type": HTML_TYPE, **FOR_BROWSERS})
+            headers = headers_of({"Content-Type": HTML_TYPE, **FOR_BROWSERS, **content.headers})
             response = Response(
                 body=self._renderer.html(visit, content), status=content.status, headers=headers
             )

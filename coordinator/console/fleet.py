@@ -7,8 +7,11 @@ from coordinator.access.permissions import Permission, looks
 from coordinator.api.listing import position
 from coordinator.console.page import Content, Page, Shown, Visit
 from coordinator.service.operate import Operate
+from coordinator.store.operate_tables import AUDIT_WINDOW
 
 _RECORDS: Final = 100
+_FILTER_MAX: Final = 200  # characters
+_WORDS_MAX: Final = 8
 
 
 class FleetPages:
@@ -31,6 +34,22 @@ class FleetPages:
 
     async def _audit(self, visit: Visit) -> Content:
         before_id = position({"position": visit.query.get("after", "")})
-        rows = await self._operate.audit(limit=_RECORDS + 1, before_id=before_id)
+        wanted = visit.query.get("filter", "").strip()[:_FILTER_MAX]
+        words = wanted.split()[:_WORDS_MAX]
+        if words and before_id is None:  # what is looked at is reckoned from the newest
+            newest = await self._operate.audit(limit=1, before_id=None)
+            before_id = newest[0]["id"] + 1 if newest else None
+        rows = await self._operate.audit(limit=_RECORDS + 1, before_id=before_id, words=words)
         after = str(rows[_RECORDS - 1]["id"]) if len(rows) > _RECORDS else ""
-        return Shown("audit.html", {"records": rows[:_RECORDS], "after": after})
+        is_part = bool(words and not after and before_id and before_id > AUDIT_WINDOW)
+        if is_part and before_id:
+            after = str(before_id - AUDIT_WINDOW)
+        return Shown(
+            "audit.html",
+            {
+                "records": rows[:_RECORDS],
+                "after": after,
+                "wanted": wanted,
+                "looked_at": AUDIT_WINDOW if is_part else 0,
+            },
+        )

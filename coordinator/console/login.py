@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from coordinator.access.audit import Actor
@@ -55,8 +55,8 @@ class LoginPages:
         said = ""
         if visit.query.get("done"):  # logged in just now, and yet nothing is held
             said = "login.not_kept"
-        elif visit.query.get("left"):
-            said = "login.left"
+        elif left := visit.query.get("left"):
+            said = "login.changed" if left == "changed" else "login.left"
         return self._form(back, said=said)
 
     async def _enter(self, visit: Visit) -> Content:
@@ -71,9 +71,7 @@ class LoginPages:
         except Unauthenticated as error:
             return self._form(back, problem="login.wrong", name=name, status=error.http_status)
         except TooOften as error:
-            return self._form(
-                back, problem="login.too_often", seconds=error.seconds, name=name, status=error.http_status
-            )
+            return self._put_off(error, back, name)
         except Busy as error:
             return self._form(back, problem="login.busy", name=name, status=error.http_status)
         return entered(visit, text, back)
@@ -105,7 +103,7 @@ class LoginPages:
             came = await self._sign_in.oidc.finish(visit.cookies.get(cookies.login, ""), visit.query)
             text = await login.by_identity(came.who, visit.address, replaces=_held(visit))
         except TooOften as error:
-            return self._form(problem="login.too_often", seconds=error.seconds, status=error.http_status)
+            return self._put_off(error)
         except Busy as error:
             return self._form(problem="login.busy", status=error.http_status)
         except (Unauthenticated, Forbidden, IssuerUnavailable) as error:
@@ -125,6 +123,11 @@ class LoginPages:
             self._sign_in.login.refused("", address, error.message)
             problem = "login.no_group" if isinstance(error, Forbidden) else "login.begin_again"
         return self._form(back, problem=problem, status=error.http_status, cookies=cookies)
+
+    def _put_off(self, error: TooOften, back: str = "/", name: str = "") -> Shown:
+        problem = "login.too_often"
+        form = self._form(back, problem=problem, seconds=error.seconds, name=name, status=error.http_status)
+        return too_often(error, form)
 
     def _form(
         self,
@@ -154,6 +157,11 @@ class LoginPages:
             who = (await self._sign_in.book.session_of(held)).who
             return Actor(who.name, who.method, visit.address)
         return visit.actor
+
+
+def too_often(error: TooOften, page: Shown) -> Shown:
+    """The page that says so, with the header by which programs know when to come again."""
+    return replace(page, headers={"Retry-After": str(error.seconds)})
 
 
 def entered(visit: Visit, text: str, back: str) -> SeeOther:

@@ -45,12 +45,13 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A page. template: its file. values: what stands in it. cookies: lines of Set-Cookie."""
+    """A page. template: its file. values: what stands in it. cookies: lines of Set-Cookie. headers: more."""
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
     cookies: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

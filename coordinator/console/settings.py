@@ -9,11 +9,15 @@ from coordinator.console.page import Content, Page, Shown, Visit
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key, its value as it may be shown, and whether that is the default."""
+    """One key, its value as it may be shown, and whether that is the default.
+
+    source: where it was written, `conf.yml:3` or `environment HTTP_PORT`; empty where nobody wrote it.
+    """
 
     key: str
     value: str
     is_default: bool
+    source: str = ""
 
 
 class SettingsPage:

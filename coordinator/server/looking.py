@@ -1,5 +1,6 @@
 """The console over everything that was made: what its pages show, and what tells them that it has changed."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from coordinator import __version__
@@ -21,6 +22,8 @@ from coordinator.service import Operations
 from coordinator.watching.census import Census
 from coordinator.watching.pace import SAMPLE_SECONDS, Pace, Totals
 
+Sources = Mapping[str, str]  # where each setting was written, by key, as people are told
+
 
 class Looking:
     """Makes the console for whoever opens the ports. Its owner ends the tasks, and calls `close` before."""
@@ -34,6 +37,7 @@ class Looking:
         observing: Observing,
         tasks: Tasks,
         signing_in: SigningIn | None,
+        sources: Sources,
     ) -> None:
         metrics = observing.metrics
         pace = Pace(lambda: Totals(*metrics.ended_totals(), metrics.handled_totals()), clock.monotonic)
@@ -43,7 +47,10 @@ class Looking:
         self._live = Live(operations.overview)
         self._base = settings.admin_base_path
         defaults = dict(shown_values(Settings()))
-        self._settings = [Setting(*it, it[1] == defaults[it[0]]) for it in shown_values(settings)]
+        self._settings = [
+            Setting(key, value, value == defaults[key], sources.get(key, ""))
+            for key, value in shown_values(settings)
+        ]
         self._links = LinkTemplates(settings.links.trace, settings.links.logs)
         self._surroundings = Surroundings(
             settings.instance_name, __version__, settings.time_zone, clock.now, access_remark(settings)

@@ -10,6 +10,7 @@ from typing import Final
 from coordinator.config.settings import Settings
 from coordinator.errors import StartError
 from coordinator.server.listening import STOP_SECONDS
+from coordinator.server.looking import Sources
 from coordinator.server.observing import secrets_of
 from coordinator.server.place import Place
 from coordinator.server.server import Server
@@ -27,10 +28,12 @@ def run(
     reset: bool,
     notices: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    sources: Sources | None = None,
     place: Place | None = None,
 ) -> int:
     """Run a coordinator until SIGTERM or SIGINT; returns the process's exit code.
 
+    sources: where settings were written.
     place: among several processes, of which the first one tells notices and warnings; None: it is alone.
     Raises StartError where it cannot start.
     """
@@ -47,7 +50,7 @@ def run(
             log.warning(warning)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_serve(Server(settings, reset=reset, place=place), outputs, place))
+            runner.run(_serve(Server(settings, reset=reset, place=place, sources=sources), outputs, place))
     finally:
         outputs.flush(_LOG_SECONDS)  # before what is said of an error, in order
     return 0

@@ -26,7 +26,7 @@ from coordinator.server.holding import open_holding
 from coordinator.server.joining import join, open_membership, open_siblings
 from coordinator.server.keeping import open_keeping, why_no_results
 from coordinator.server.listening import STOP_SECONDS, Listening
-from coordinator.server.looking import Looking
+from coordinator.server.looking import Looking, Sources
 from coordinator.server.observing import Observing
 from coordinator.server.place import Place
 from coordinator.server.retaining import open_retention
@@ -54,8 +54,11 @@ _RESET_TIMEOUTS = 3  # reset_cron_time's default, in TimeoutToFail
 class Server:
     """One coordinator: `start`, `stop`. Between them it serves."""
 
-    def __init__(self, settings: Settings, *, reset: bool, place: Place | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, reset: bool, place: Place | None = None, sources: Sources | None = None
+    ) -> None:
         """reset: drop the coordinator's tables first. place: among several processes; None: it is alone."""
+        self._sources = sources or {}
         self._settings = settings if place is None else place.settings_of(settings)
         self._place = place
         self._reset = reset
@@ -118,17 +121,15 @@ class Server:
         await open_retention(
             settings, store, clock, self._readiness, self._tasks, holder=settings.instance_name
         )
-        signing_in = open_sign_in(
-            settings, store, clock, self._readiness, self._tasks, recorder, self._opened
-        )
-        gate = await open_gate(
-            *(settings, store, clock, self._readiness, self._tasks, recorder),
-            signing_in.pages.book if signing_in else None,
-        )
+        parts = (settings, store, clock, self._readiness, self._tasks, recorder)
+        signing_in = open_sign_in(*parts, self._opened)
+        gate = await open_gate(*parts, signing_in.pages.book if signing_in else None)
         siblings = await open_siblings(
             self._place, self._readiness, observing.metrics, operations.topics, self._opened
         )
-        looking = Looking(settings, clock, operations, census, observing, self._tasks, signing_in)
+        looking = Looking(
+            *(settings, clock, operations, census, observing, self._tasks, signing_in, self._sources)
+        )
         ports = await Listening(
             settings,
             operations,

@@ -45,7 +45,9 @@ class Tables(Protocol):
         """See OperateTables."""
         ...
 
-    async def audit(self, *, limit: int, before_id: int | None) -> Sequence[Mapping[str, Any]]:
+    async def audit(
+        self, *, limit: int, before_id: int | None, words: Sequence[str] = ()
+    ) -> Sequence[Mapping[str, Any]]:
         """See OperateTables."""
         ...
 
@@ -125,9 +127,11 @@ class Operate:
         """What is stuck, by its cause."""
         return await self._tables.inbox()
 
-    async def audit(self, *, limit: int, before_id: int | None) -> Sequence[Mapping[str, Any]]:
-        """Who did what, the newest first."""
-        return await self._tables.audit(limit=limit, before_id=before_id)
+    async def audit(
+        self, *, limit: int, before_id: int | None, words: Sequence[str] = ()
+    ) -> Sequence[Mapping[str, Any]]:
+        """Who did what, the newest first. words: see OperateTables."""
+        return await self._tables.audit(limit=limit, before_id=before_id, words=words)
 
     async def nodes(self) -> Roll:
         """Who shares the store."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from coordinator.attempt import Attempt, Stuck
 from coordinator.model import EPOCH, Status, Transaction, TransType
@@ -23,6 +23,8 @@ from coordinator.store.wall_clock import WallClock
 GROUPS_MAX: Final = 200  # of one inbox; the largest
 OUTLOOK_MAX: Final = 20_000  # stuck transactions whose next calls are looked at
 LIMITED_MAX: Final = 2_000  # of those, which may end at a time limit
+AUDIT_WINDOW: Final = 20_000  # records that are looked at for words
+AUDIT_TEXTS: Final = ("who", "action", "target", "reason", "outcome")
 Cause = tuple[str, str, str]  # endpoint, op, fingerprint
 
 _STUCK: Final = DTM_STUCK.c
@@ -184,13 +186,24 @@ class OperateTables:
             found[key] = Outlook(self._wall_clock.time(row.next), limited.get(key, ()), is_part)
         return found
 
-    async def audit(self, *, limit: int, before_id: int | None) -> Sequence[Mapping[str, Any]]:
-        """At most `limit` records of who did what, the newest first, by column; times are aware."""
+    async def audit(
+        self, *, limit: int, before_id: int | None, words: Sequence[str] = ()
+    ) -> Sequence[Mapping[str, Any]]:
+        """At most `limit` records of who did what, the newest first, by column; times are aware.
+
+        words: each stands in one of AUDIT_TEXTS; with before_id only the AUDIT_WINDOW ids before it are
+        looked at, since no key leads to words.
+        """
 
         def found(connection: Connection) -> Sequence[Mapping[str, Any]]:
             newest = select(DTM_AUDIT).order_by(_AUDIT.id.desc()).limit(limit)
             if before_id is not None:
                 newest = newest.where(_AUDIT.id < before_id)
+                if words:
+                    newest = newest.where(_AUDIT.id >= before_id - AUDIT_WINDOW)
+            for word in words:
+                texts = (_AUDIT[it].icontains(word, autoescape=True) for it in AUDIT_TEXTS)
+                newest = newest.where(or_(*texts))
             rows = connection.execute(newest)
             # Names of columns are no plain texts, which only those who write JSON notice.
             return [

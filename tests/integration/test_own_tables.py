@@ -50,6 +50,20 @@ async def test_rows_stand_with_the_change_that_they_came_with(store: SqlStore) -
     assert (second["target"], second["reason"]) == ("second", "")
 
 
+async def test_records_are_found_by_their_words(store: SqlStore) -> None:
+    await store.audit.add([record("orders/1", ODD), record("ORDERS_2", "sold out"), record("100%")])
+
+    async def found(*words: str) -> list[str]:
+        rows = await store.operate.audit(limit=10, before_id=None, words=words)
+        return [row["target"] for row in rows]
+
+    assert await found("orders") == ["ORDERS_2", "orders/1"]
+    assert await found("Orders", "nïcode") == ["orders/1"]
+    assert await found("0%") == ["100%"]
+    assert await found("_2", "anna", "force") == ["ORDERS_2"]
+    assert await found("anna", "nobody") == []
+
+
 async def test_there_is_none_of_a_change_that_does_not_stand(store: SqlStore) -> None:
     await store.insert(transaction("g1"), branches("g1"), timeout=TIMEOUT)
     refused = await store.change(stop("g1", record("refused"), owner="somebody else"), timeout=TIMEOUT)

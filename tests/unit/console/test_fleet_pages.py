@@ -1,6 +1,8 @@
 """The pages of endpoints, topics, coordinators, the record and the settings, without script."""
 
+import re
 from collections.abc import AsyncIterator
+from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +23,7 @@ async def person(tmp_path: Path) -> AsyncIterator[Person]:
     settings = Settings(
         host=HOST, http_port=free_port(), grpc_port=free_port(), store=Store(path=tmp_path / "dtm.db")
     )
-    server = Server(settings, reset=False)
+    server = Server(settings, reset=False, sources={"HttpPort": "conf.yml:3", "RetryInterval": "conf.yml:9"})
     await server.start()
     try:
         async with ClientSession() as session:
@@ -91,3 +93,30 @@ async def test_coordinators_and_settings_are_shown(person: Person) -> None:
     status, text = await person.see("/settings")
     assert (status, "Store.Driver" in text) == (200, True)
     assert "settings differ from the default" in text
+    rows = {row.partition('"')[0]: row for row in text.split('data-row="')[1:]}
+    assert "conf.yml:3" in rows["HttpPort"] and "as by default" not in rows["HttpPort"]
+    assert "conf.yml:9" in rows["RetryInterval"] and "as by default" in rows["RetryInterval"]
+    assert ">default<" in rows["LogLevel"]
+    assert "found out at the start" in rows["InstanceName"]
+
+
+async def test_the_record_is_looked_through_for_words(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        await person.press("/topics", topic=f"orders/{number}", url="http://mail:9000/send", remark="")
+
+    async def found(**query: str) -> tuple[list[str], str]:
+        status, text = await person.see("/audit", **query)
+        assert status == 200
+        return re.findall(r"orders/(\d)", text.partition("<tbody>")[2]), text
+
+    assert (await found())[0] == ["3", "2", "1"]
+    assert (await found(filter="ORDERS/2 anybody"))[0] == ["2"]
+    assert "There is no record with all of these words" in (await found(filter="orders/2 100%"))[1]
+    for module in ("coordinator.store.operate_tables", "coordinator.console.fleet"):
+        monkeypatch.setattr(f"{module}.AUDIT_WINDOW", 2)
+    numbers, text = await found(filter="orders")
+    assert (numbers, "These 2 records were looked at" in text) == (["3", "2"], True)
+    further = unescape(re.findall(r'rel="next" href="([^"]*)"', text)[0])
+    assert re.findall(r"orders/(\d)", (await person.see(further))[1]) == ["1"]

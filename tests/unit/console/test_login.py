@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, CookieJar
+from aiohttp import ClientResponse, ClientSession, CookieJar
 from yarl import URL
 
 from coordinator.access.audit import NOBODY
 from coordinator.access.cookies import Cookies
 from coordinator.access.passwords import Passwords
 from coordinator.access.people import People
+from coordinator.access.slowing import Attempt, Slowing
 from coordinator.cli.beside import Kept
 from coordinator.clock import SystemClock
 from coordinator.config.access import Access
@@ -151,6 +152,14 @@ async def test_whatever_was_wrong_the_answer_is_the_same(console: Console, brows
     assert len({text.partition('name="name"')[0] for text in texts}) == 1
 
 
+async def test_who_is_put_off_hears_for_how_long(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Slowing, "attempt", lambda *_: Attempt(None, 6.2))
+    form = {"name": "anna", "password": GOOD}
+    async with ClientSession() as session, session.post(f"{console.url}/login", data=form) as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "7")
+        assert "Try again in 7 seconds." in await answer.text()
+
+
 async def test_guesses_are_slowed_and_then_put_off(console: Console) -> None:
     async def guess(number: int) -> int:
         async with ClientSession() as session:
@@ -249,6 +258,35 @@ async def test_a_change_of_somebody_ends_what_they_see_within_seconds_live_pages
     events = {"Accept": "text/event-stream"}
     async with browser.get(f"{console.url}/live?of=inbox", headers=events, allow_redirects=False) as answer:
         assert answer.status == 401
+
+
+async def test_everybody_changes_their_own_password_who_knows_it(
+    console: Console, browser: ClientSession
+) -> None:
+    await log_in(browser, console, name="vera")
+    before, new = held(browser), "another four, as good"
+    assert 'href="/password"' in await text_of(browser.get(f"{console.url}/"))
+    for current, typed, again, says in (
+        ("a guess, not hers", new, new, "not your password of today"),
+        (GOOD, new, "something else here", "was not typed the same twice"),
+        (GOOD, "short", "short", "a password has at least 12 characters"),
+    ):
+        form = {"current": current, "password": typed, "again": again}
+        async with browser.post(f"{console.url}/password", data=form) as answer:
+            text = await answer.text()
+            assert (answer.status, says in text) == (400, True), text
+            assert typed not in text
+    form = {"current": GOOD, "password": new, "again": new}
+    assert "Log in with the new one." in await text_of(browser.post(f"{console.url}/password", data=form))
+    async with ClientSession(cookies={"dtm": before}) as other:
+        assert (await seen(other, console)).startswith("/login")  # at once, here
+    assert (await log_in(browser, console, name="vera"))[0] == 401
+    assert (await log_in(browser, console, name="vera", password=new))[0] == 303
+
+
+async def text_of(asked: AbstractAsyncContextManager[ClientResponse]) -> str:
+    async with asked as answer:
+        return await answer.text()
 
 
 async def test_where_nobody_is_asked_there_is_no_login(tmp_path: Path, browser: ClientSession) -> None:
