@@ -129,10 +129,17 @@ class NoResult(DtmError):
 
 
 class Busy(DtmError):
-    """More work than the coordinator's bounds allow; the request was not taken (PROTOCOL §2)."""
+    """More work than the coordinator's bounds allow; the request was not taken (PROTOCOL §2).
+
+    seconds: after which it may be asked again.
+    """
 
     http_status = 503
     grpc_status = 8  # RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, hint: str = "", *, seconds: int = 1) -> None:
+        self.seconds = seconds
+        super().__init__(message, hint)
 
 
 class TooOften(DtmError):

@@ -14,7 +14,6 @@ from grpclib.exceptions import GRPCError
 from coordinator.access.audit import Actor
 from coordinator.access.gate import Door, Gate, check_gid
 from coordinator.access.permissions import OPEN, Needs, Permission, Principal, changes, looks
-from coordinator.api.branch_header import branch_header
 from coordinator.api.grpc_bulk import bulk_methods
 from coordinator.api.grpc_call import STATUSES, Answer, Call, Method, status_of
 from coordinator.api.grpc_caller import entered, guarded
@@ -26,6 +25,7 @@ from coordinator.api.grpc_operator import OPERATOR, OperatorMethod, operator_met
 from coordinator.api.grpc_reflection import REFLECTIONS, reflection
 from coordinator.api.grpc_server import GrpcServer
 from coordinator.api.masking import progress_shown_to
+from coordinator.api.pressing import Ask, metadata_of, pressed
 from coordinator.api.room import BODY_BYTES_MAX, Room
 from coordinator.errors import INTERNAL_ERROR, DtmError, NoResult
 from coordinator.model import BranchRequest, TransactionRequest
@@ -77,12 +77,14 @@ class GrpcApi:
         gate: Gate | None = None,
         serves: Callable[[Needs], bool] = lambda _: True,
         connections_at_most: int | None = None,
+        pressure: Ask | None = None,
     ) -> None:
         """version: told to who asks. zone: of times shown. room: for requests' bytes; None: its own.
 
-        gate: says who may; None: everybody. serves: which calls are answered here.
+        gate: says who may; None: everybody. serves: which calls are answered here. pressure: see pressed.
         """
         self._serves = serves
+        self._pressure = pressure
         self._connections_at_most = connections_at_most
         self._gate = Gate() if gate is None else gate
         self.needs: dict[str, Needs] = {}  # by path, once the server is made
@@ -195,6 +197,7 @@ class GrpcApi:
     def _method(self, service: str, name: str, needs: Needs, answered: _Answered) -> Method:
         path = f"/{service}/{name}"
         meter = self._metrics.request("grpc", name)
+        answered = pressed(name, self._pressure, _address, answered)
         answer: Callable[[Any], Awaitable[bytes]] = partial(
             self._answer, name, self._door(path, needs), answered
         )
@@ -225,9 +228,9 @@ class GrpcApi:
             return await answered(call, who)
         except NoResult as error:
             status = STATUSES[error.branch_grpc_status or error.grpc_status]
-            raise GRPCError(status, error.message, branch_header(error)) from error
+            raise GRPCError(status, error.message, metadata_of(error)) from error
         except DtmError as error:
-            raise GRPCError(status_of(error), error.message, branch_header(error)) from error
+            raise GRPCError(status_of(error), error.message, metadata_of(error)) from error
         except GRPCError:
             raise
         except Exception as error:
@@ -290,3 +293,7 @@ class GrpcApi:
             return decoded
 
         return decode_and_tell
+
+
+def _address(call: Call) -> str:
+    return call.peer.address

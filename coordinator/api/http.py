@@ -24,6 +24,7 @@ from coordinator.api.http_server import HttpServer
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.operate_calls import OperateCalls
 from coordinator.api.paths import PathTemplates
+from coordinator.api.pressing import Ask, pressed
 from coordinator.api.room import BODY_BYTES_MAX, Room
 from coordinator.api.turns import Handler
 from coordinator.errors import INTERNAL_ERROR, DtmError
@@ -68,16 +69,18 @@ class HttpApi:
         connections_at_most: int | None = None,
         pages: Sequence[HttpCall] = (),
         siblings: Siblings | None = None,
+        pressure: Ask | None = None,
     ) -> None:
         """version: what that call answers. zone: of times shown. room: of requests' bytes; None: its own.
 
         gate: says who may; None: everybody, but pages of other sites. serves: which calls are answered here.
         pages: calls beside those of the protocol, answered here too. siblings: the other processes of this
-        coordinator; None: it has none.
+        coordinator; None: it has none. pressure: asked before a request that begins a transaction is read.
         """
         self._room = Room() if room is None else room
         self._gate = Gate() if gate is None else gate
         self._tracing = tracing
+        self._pressure = pressure
         self._metrics = metrics
         self._answers = Answers()
         json_rpc = JsonRpc(operations, tracing, self._gate)
@@ -164,7 +167,7 @@ class HttpApi:
 
     def _route_to(self, call: HttpCall) -> _Route:
         door = self._gate.door(f"{call.method} {call.path}", call.needs, is_page=call.is_page)
-        answer = _through(door, call.answer)
+        answer = _through(door, pressed(call.name, self._pressure, _address, call.answer))
         if call.is_traced:
             answer = self._tracing.http(call.method, call.path, answer)
         meter = self._metrics.request("http", call.name) if call.name else None
@@ -183,6 +186,10 @@ def _through(door: Door, answer: Handler) -> Callable[[BaseRequest], Awaitable[A
         return await answer(request, who)
 
     return let_in
+
+
+def _address(request: BaseRequest) -> str:
+    return request.remote or ""
 
 
 def _session(request: BaseRequest) -> str:

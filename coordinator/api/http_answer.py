@@ -14,7 +14,7 @@ import orjson
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, Response
 
-from coordinator.api.branch_header import branch_header
+from coordinator.api.pressing import headers_of
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError
 
 JSON_TYPE: Final = "application/json; charset=utf-8"
@@ -132,7 +132,7 @@ class Answers:
     def error(self, request: BaseRequest, error: DtmError) -> Answer:
         """The answer to a request that went wrong (PROTOCOL §2)."""
         body = orjson.dumps(content_of(error))
-        return self.make(request, body, error.http_status, more=branch_header(error))
+        return self.make(request, body, error.http_status, more=headers_of(error))
 
     def _make_head(self, status: int, kind: str) -> bytes:
         line = f"HTTP/1.1 {status} {_REASONS.get(status, '')}"

@@ -64,6 +64,7 @@ class Admission:
         self._monotonic = monotonic
         self._random = random
         self._inside = 0
+        self.left = 0  # since the start
         self._bytes = 0
         self._was_full = False
         self._endpoints: dict[str, Endpoint] = {}
@@ -123,6 +124,7 @@ class Admission:
 
     def _left(self, size: int) -> None:
         self._inside -= 1
+        self.left += 1
         self._bytes -= size
         if self._was_full:
             self._was_full = False

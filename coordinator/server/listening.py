@@ -16,6 +16,7 @@ from coordinator.api.serve import Listener, start_grpc, start_http
 from coordinator.calls.places import Places
 from coordinator.config.settings import Settings
 from coordinator.console.console import Console
+from coordinator.engine.pressure import Pressure
 from coordinator.server.admitting import own_hosts
 from coordinator.server.certificates import Certificates
 from coordinator.server.observing import Observing
@@ -51,11 +52,12 @@ class Listening:
         opened: AsyncExitStack,
         console: Callable[[Room], Console] | None = None,
         siblings: Siblings | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         """places: take note of each port, so that no branch may live there.
 
         console: made over the room of requests' bytes; None: no pages. siblings: with whom the ports are
-        shared; None: with nobody.
+        shared; None: with nobody. pressure: whether new transactions are taken in; None: always.
         """
         self._settings = settings
         self._gate = gate
@@ -71,6 +73,7 @@ class Listening:
             "body_bytes_max": settings.body_bytes_max,
             "tracing": observing.tracing,
             "room": room,
+            "pressure": pressure.ask if pressure else None,
         }
         self._siblings = siblings
 

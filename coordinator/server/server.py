@@ -13,6 +13,7 @@ from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine.admission import Admission
 from coordinator.engine.alerts import Alerts, LoggedAlerts
 from coordinator.engine.drives import Engine
+from coordinator.engine.pressure import Pressure
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Tools
 from coordinator.errors import StartError, StoreUnavailable
@@ -141,6 +142,7 @@ class Server:
             self._opened,
             looking.console,
             siblings,
+            Pressure(engine.tools.admission, bounds(settings), store.seconds_to_wait, clock.monotonic),
         ).open()
         looking.close_with(self._opened)
         self._tasks.keep(recovery.run(), "recovery")

@@ -89,10 +89,9 @@ class GroupCommit(Generic[Work, Outcome]):
             self._expire_at(deadline)
         return await item.future
 
-    @property
-    def waiting(self) -> int:
-        """How many works are queued, beside those that are being written."""
-        return len(self._waiting)
+    def backlog(self) -> tuple[int, float]:
+        """How many works are queued, beside those being written; how many seconds new ones have to wait."""
+        return len(self._waiting), 0.0 if self._idle else self._waiting.waited(self._loop.time())
 
     async def close(self, *, seconds: float) -> None:
         """Take nothing more, write what was taken for at most `seconds`, then end the writers."""

@@ -205,6 +205,10 @@ class SqlStore:
         """How many writes wait for a commit."""
         return self._writes.waiting
 
+    def seconds_to_wait(self) -> float:
+        """How long a new write has to wait for its turn; 0 where writes fail."""
+        return self._writes.seconds_to_wait()
+
     async def utc_now(self) -> datetime:
         """See Store."""
         if statement := self._database.utc_now:

@@ -27,6 +27,7 @@ class Item(Generic[Work, Outcome]):
     delays: int = 0  # how often it was put back
     alone: bool = False  # a batch of its own: it broke the connection before
     trouble: str = ""  # why it was not written
+    since: float = 0.0  # seconds on the loop's clock: when it began to wait
 
 
 class WaitingLine(Generic[Work, Outcome]):
@@ -35,6 +36,8 @@ class WaitingLine(Generic[Work, Outcome]):
     def __init__(self) -> None:
         self._items: deque[Item[Work, Outcome]] = deque()
         self.bytes = 0  # of all items
+        self._taken_at = 0.0  # the last batch, on the loop's clock
+        self._last_wait = 0.0  # of the newest in it
 
     def __len__(self) -> int:
         return len(self._items)
@@ -49,6 +52,7 @@ class WaitingLine(Generic[Work, Outcome]):
 
     def append(self, item: Item[Work, Outcome]) -> None:
         """Add at the end."""
+        item.since = item.future.get_loop().time()
         self._items.append(item)
         self.bytes += item.size
 
@@ -82,7 +86,18 @@ class WaitingLine(Generic[Work, Outcome]):
                     break
         items.extendleft(reversed(passed))
         self.bytes -= size
+        if batch:
+            self._taken_at = batch[-1].future.get_loop().time()
+            self._last_wait = self._taken_at - batch[-1].since
         return batch
+
+    def waited(self, now: float) -> float:
+        """How many seconds new items wait for a batch while none is idle; 0 where nothing waits.
+
+        As long as the newest of the last batch did, or since then nothing was taken. One that is held up by
+        another of its key does not count. now: on the loop's clock.
+        """
+        return max(self._last_wait, now - self._taken_at) if self._items else 0.0
 
     def drop_done(self) -> None:
         """Forget the items that nobody waits for."""

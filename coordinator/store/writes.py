@@ -63,7 +63,11 @@ class Writes:
     @property
     def waiting(self) -> int:
         """How many writes wait for a commit."""
-        return self._group_commit.waiting
+        return self._group_commit.backlog()[0]
+
+    def seconds_to_wait(self) -> float:
+        """How long a new write has to wait; 0 where writes fail, which is not for their number."""
+        return 0.0 if self.trouble.reason else self._group_commit.backlog()[1]
 
     async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
         """See coordinator.store.base.Store."""

@@ -17,6 +17,7 @@ from coordinator.access.permissions import Needs
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.grpc_server import GrpcServer
 from coordinator.api.http import HttpApi
+from coordinator.api.pressing import Ask
 from coordinator.api.room import Room
 from coordinator.api.serve import start_grpc, start_http
 from coordinator.errors import NotFound
@@ -215,7 +216,9 @@ class Http(Parts):
 
 
 @asynccontextmanager
-async def http_api(room: Room | None = None, gate: Gate | None = None) -> AsyncIterator[Http]:
+async def http_api(
+    room: Room | None = None, gate: Gate | None = None, pressure: Ask | None = None
+) -> AsyncIterator[Http]:
     parts = Http()
     api = HttpApi(
         parts.operations,
@@ -226,6 +229,7 @@ async def http_api(room: Room | None = None, gate: Gate | None = None) -> AsyncI
         body_bytes_max=BODY_BYTES_MAX,
         room=room,
         gate=gate,
+        pressure=pressure,
     )
     parts.routes = api.needs
     listener = await start_http(api, HOST, 0)
@@ -246,7 +250,9 @@ class Grpc(Parts):
 
 
 @asynccontextmanager
-async def grpc_api(room: Room | None = None, gate: Gate | None = None) -> AsyncIterator[Grpc]:
+async def grpc_api(
+    room: Room | None = None, gate: Gate | None = None, pressure: Ask | None = None
+) -> AsyncIterator[Grpc]:
     parts = Grpc()
     parts.api = GrpcApi(
         parts.operations,
@@ -257,6 +263,7 @@ async def grpc_api(room: Room | None = None, gate: Gate | None = None) -> AsyncI
         body_bytes_max=BODY_BYTES_MAX,
         room=room,
         gate=gate,
+        pressure=pressure,
     )
     listener = await start_grpc(parts.api, HOST, 0)
     parts.port = listener.port

@@ -74,6 +74,24 @@ async def until(condition: Callable[[], bool]) -> None:
 # --- batches ---
 
 
+async def test_new_works_have_to_wait_only_where_every_writer_is_busy() -> None:
+    played = Played()
+    played.held = {"a:1"}
+    async with group_commit(played) as commit:
+        tasks = start(commit, "a:1", "a:2")
+        await until(lambda: bool(played.batches) and commit.backlog() == (1, 0.0))  # held up by its own key
+        played.held = set()
+        await asyncio.gather(*tasks)
+        played.open.clear()
+        tasks = start(commit, "b:1")
+        await until(lambda: played.batches[-1] == ["b:1"])
+        tasks += start(commit, "c:1")
+        await until(lambda: commit.backlog()[1] > 0)
+        played.open.set()
+        await asyncio.gather(*tasks)
+        assert commit.backlog() == (0, 0.0)
+
+
 async def test_one_work_is_written_at_once() -> None:
     played = Played()
     async with group_commit(played) as commit:

@@ -51,6 +51,18 @@ async def test_a_batch_is_bounded_in_items_and_bytes() -> None:
     assert taken(waiting, set()) == ["e4"]
 
 
+async def test_new_ones_wait_as_long_as_the_newest_of_the_last_batch() -> None:
+    loop = asyncio.get_running_loop()
+    waiting = line(loop, ("a", 1), ("b", 1), ("a", 1))
+    for item in waiting:
+        item.since -= 3
+    assert taken(waiting, set()) == ["a0", "b1"]
+    assert 3 <= waiting.waited(loop.time()) < 60
+    assert waiting.waited(loop.time() + 10) >= 10  # nothing was taken since
+    assert taken(waiting, set()) == ["a2"]
+    assert waiting.waited(loop.time() + 10) == 0  # nobody waits
+
+
 async def test_what_nobody_waits_for_is_dropped() -> None:
     waiting = line(asyncio.get_running_loop(), ("a", 1), ("b", 1), ("c", 1))
     for item in list(waiting)[:2]:

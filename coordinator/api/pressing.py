@@ -1,0 +1,56 @@
+"""What is asked of the engine before a request is read, and how a refusal says when to come again."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
+
+from coordinator.api.branch_header import branch_header
+from coordinator.errors import Busy, DtmError
+
+Request = TypeVar("Request")
+Who = TypeVar("Who")
+Answer = TypeVar("Answer")
+
+# Calls that begin a transaction, by name: whether it is driven at once. What belongs to one that was accepted
+# is never refused here.
+BEGINS: Final[Mapping[str, bool]] = {
+    "submit": True,
+    "prepare": False,
+    "prepareWorkflow": False,
+    "Submit": True,
+    "Prepare": False,
+    "PrepareWorkflow": False,
+}
+
+Ask = Callable[[str, bool], None]  # an address, and whether it is driven; raises Busy
+
+
+def pressed(
+    name: str,
+    ask: Ask | None,
+    address_of: Callable[[Request], str],
+    answer: Callable[[Request, Who], Awaitable[Answer]],
+) -> Callable[[Request, Who], Awaitable[Answer]]:
+    """The answer to calls of that name, once the engine takes them in. ask: None: it takes in all."""
+    is_driven = BEGINS.get(name)
+    if ask is None or is_driven is None:
+        return answer
+
+    async def answer_if_taken_in(request: Request, who: Who) -> Answer:
+        ask(address_of(request), is_driven)
+        return await answer(request, who)
+
+    return answer_if_taken_in
+
+
+def headers_of(error: DtmError) -> Mapping[str, str]:
+    """What goes with an error over HTTP; a second to wait is said by every 503."""
+    if isinstance(error, Busy) and error.seconds > 1:
+        return {"Retry-After": str(error.seconds), **branch_header(error)}
+    return branch_header(error)
+
+
+def metadata_of(error: DtmError) -> Mapping[str, str]:
+    """The same over gRPC, where clients that repeat calls by themselves heed it."""
+    if isinstance(error, Busy):
+        return {"grpc-retry-pushback-ms": str(error.seconds * 1000), **branch_header(error)}
+    return branch_header(error)

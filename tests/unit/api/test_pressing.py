@@ -1,0 +1,57 @@
+"""Requests that begin a transaction are refused before they are read, and told when to come again."""
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from coordinator.errors import Busy
+from coordinator.proto.dtmgimp import DtmBranchRequest, DtmRequest, DtmStub
+from tests.unit.api.fakes import grpc_api, http_api
+
+NO_JSON = "{ this would be refused in other words"
+
+
+class Asked:
+    """Takes nothing in; notes who asked."""
+
+    def __init__(self) -> None:
+        self.by: list[tuple[str, bool]] = []
+
+    def __call__(self, address: str, is_driven: bool) -> None:
+        self.by.append((address, is_driven))
+        raise Busy("too much", seconds=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_driven"), [("submit", True), ("prepare", False), ("prepareWorkflow", False)]
+)
+async def test_over_http(name: str, is_driven: bool) -> None:
+    asked = Asked()
+    async with http_api(pressure=asked) as http:
+        url = f"{http.url}/api/dtmsvr/{name}"
+        async with http.session.post(url, data=NO_JSON) as answer:
+            assert (answer.status, await answer.json()) == (503, {"message": "too much"})
+            assert answer.headers["Retry-After"] == "7"
+    assert asked.by == [("127.0.0.1", is_driven)]
+
+
+@pytest.mark.parametrize("name", ["abort", "registerBranch", "forceStop"])
+async def test_what_belongs_to_a_transaction_that_was_accepted_is_not_asked_for(name: str) -> None:
+    asked = Asked()
+    async with http_api(pressure=asked) as http:
+        status, _, text = await http.post(name, NO_JSON)
+        assert (status != 503, "too much" in text) == (True, False)
+    assert asked.by == []
+
+
+async def test_over_grpc() -> None:
+    asked = Asked()
+    async with grpc_api(pressure=asked) as grpc:
+        stub = DtmStub(grpc.channel)
+        for call, is_driven in ((stub.submit, True), (stub.prepare, False)):
+            with pytest.raises(GRPCError) as refused:
+                await call(DtmRequest(gid="g"))
+            assert (refused.value.status, refused.value.message) == (Status.RESOURCE_EXHAUSTED, "too much")
+            assert asked.by[-1] == ("127.0.0.1", is_driven)
+        await stub.register_branch(DtmBranchRequest(gid="g", branch_id="01", op="action"))
+    assert len(asked.by) == 2
