@@ -45,12 +45,31 @@ def say_json(value: Any, *, lines: bool = False) -> None:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table; the last column is as wide as it is."""
+    """Write a table: fitted to a terminal, if rich is installed; else the last column is as wide as it is."""
     every = [heads, *rows]
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and _is_fitted(every):
+        return
     widths = [max(len(row[at]) for row in every) for at in range(len(heads) - 1)]
     for row in every:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         say("  ".join([*cells, row[-1]]).rstrip())
+
+
+def _is_fitted(rows: Sequence[Sequence[str]]) -> bool:
+    """Write the table, the first row as its head, as wide as the terminal; False where rich is missing."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        return False
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for head in rows[0]:
+        made.add_column(Text(_encodable(head)), overflow="fold")
+    for row in rows[1:]:
+        made.add_row(*(Text(_encodable(cell)) for cell in row))
+    Console(highlight=False, color_system="auto" if _has_colour() else None).print(made)
+    return True
 
 
 def clear() -> None:

@@ -1,4 +1,4 @@
-"""`make screenshots`: a picture of every page, at both widths and in both schemes, into docs/pictures/."""
+"""`make screenshots`: a picture of every page, at both widths, each in one scheme, into docs/pictures/."""
 
 import io
 import re
@@ -36,9 +36,8 @@ def main() -> int:
     ):
         state = logged_in(it, dev.url, "ann", PASSWORD)
         found = found_at(dev.url, cookie_of(state))
-        for width in WIDTHS:
-            for scheme in SCHEMES:
-                problems += _take(it, dev.url, found, state, width, scheme)
+        for width, scheme in zip(WIDTHS, SCHEMES, strict=True):
+            problems += _take(it, dev.url, found, state, width, scheme)
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

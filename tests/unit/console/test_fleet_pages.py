@@ -97,7 +97,7 @@ async def test_coordinators_and_settings_are_shown(person: Person) -> None:
     assert "conf.yml:3" in rows["HttpPort"] and "as by default" not in rows["HttpPort"]
     assert "conf.yml:9" in rows["RetryInterval"] and "as by default" in rows["RetryInterval"]
     assert ">default<" in rows["LogLevel"]
-    assert "found out at the start" in rows["InstanceName"]
+    assert "set by the program" in rows["InstanceName"]
 
 
 async def test_the_record_is_looked_through_for_words(
