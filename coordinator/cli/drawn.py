@@ -56,6 +56,7 @@ class _Steps:
     def __init__(self, answer: Json) -> None:
         coming = answer["forecast"]["if_all_succeed"]
         self._coming = {(call["branch_id"], call["op"]): call for call in reversed(coming["calls"])}
+        self._results = {it["branch_id"]: it for it in answer.get("results") or ()}
         self._attempts: dict[tuple[str, str], list[Json]] = {}
         for attempt in sorted(answer["attempts"], key=lambda it: it["number"]):
             self._attempts.setdefault((attempt["branch_id"], attempt["op"]), []).append(attempt)
@@ -66,7 +67,8 @@ class _Steps:
         is_undo = branch["op"] in _UNDO
         tried = _tried(self._attempts.get(key, ()))
         if branch["status"] == "succeed":
-            mark, said, colour = MARKS["undone" if is_undo else "done"], "done", VIOLET if is_undo else GREEN
+            mark, colour = MARKS["undone" if is_undo else "done"], VIOLET if is_undo else GREEN
+            said = f"done{'' if is_undo else self._result(branch['branch_id'])}"
         elif branch["status"] == "failed":
             mark, said, colour = MARKS["refused"], f"{tried or 'refused'} → roll back", RED
         elif key in self._coming:
@@ -74,6 +76,15 @@ class _Steps:
         else:
             mark, said, colour = MARKS["none"], tried or ("not called" if is_undo else "not started"), ""
         say(f"{step(*key, branch.get('url', ''))}  {mark} {said}", colour)
+
+    def _result(self, branch_id: str) -> str:
+        """`, answered {"id": 7}`, of a step that keeps its result."""
+        if (kept := self._results.get(branch_id)) is None:
+            return ""
+        if kept["text"] is None and kept["base64"] is None:
+            return ", its result is kept"
+        text = " ".join((kept["text"] if kept["text"] is not None else f"{kept['base64']} (base64)").split())
+        return f", answered {safe(text if len(text) <= _ANSWER_MAX else f'{text[: _ANSWER_MAX - 1]}…')}"
 
     def draw_without_rows(self, branches: Sequence[Json]) -> None:
         """A message's question, a workflow's call back."""

@@ -1,4 +1,4 @@
-"""The Python client, for programs and branches. Imports discovery, telemetry, proto and the nouns.
+"""The Python client, for programs and branches. Imports discovery, results, telemetry, proto and the nouns.
 
     from coordinator.client import Dtm
 
@@ -58,6 +58,7 @@ from coordinator.client.transport.context import BranchContext, as_current, curr
 from coordinator.client.transport.options import TransactionOptions
 from coordinator.client.transport.payload import Payload, encode_json
 from coordinator.client.transport.query import BranchView, TransactionPage, TransactionView
+from coordinator.client.transport.step_results import FromResult, from_result
 from coordinator.client.transport.submitted import Submitted
 from coordinator.client.workflows import Workflows, workflow
 from coordinator.client.xa.branch import XaBranch, XaTransaction
@@ -85,6 +86,7 @@ __all__ = [
     "Duplicated",
     "External",
     "Failure",
+    "FromResult",
     "InvalidUse",
     "Mismatch",
     "MissingExtra",
@@ -122,6 +124,7 @@ __all__ = [
     "current_branch",
     "encode_json",
     "error_response",
+    "from_result",
     "query_prepared",
     "query_prepared_handler",
     "query_prepared_service",

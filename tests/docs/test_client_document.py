@@ -114,6 +114,7 @@ async def own(kit: Kit, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     """What the document takes for granted: the service that its reader has."""
     shop_file = tmp_path / "shop.db"
     await create_barrier_table(f"sqlite:///{shop_file}")
+    kit.branches.answer("/bank/book", {"id": "b-7"})
     await kit.dtm.subscribe("order-paid", f"{kit.branches.http_url}/paid")
     async with aiosqlite.connect(shop_file) as connection:
         await connection.execute("CREATE TABLE orders (id int)")

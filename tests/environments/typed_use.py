@@ -20,6 +20,7 @@ from coordinator.client import (
     Workflows,
     barrier,
     encode_json,
+    from_result,
     sync,
     workflow,
 )
@@ -80,13 +81,17 @@ async def main() -> None:
             "http://h/b",
             Line(Order(pears=1, price=Decimal(2)), datetime.now(UTC)),
             headers={"x": "y"},
+            keep_result=True,
         )
         saga.add("http://h/a", payload=Order(pears=1, price=Decimal(2)))
         saga.add("http://h/a", payload=[uuid4(), Status.FAILED]).add("http://h/a", payload=Decimal(3)).add(
             "http://h/a", payload=datetime.now(UTC)
         )
+        saga.add("http://h/a", payload={"id": from_result(0, "$.id")}, compensate_payload=from_result(0))
         try:
-            await saga.submit()
+            done = await saga.submit()
+            kept: bytes = done.results[0]
+            print(kept, done.result(0))
         except Failure as failure:
             reason: str = failure.reason
             status: int | None = failure.status

@@ -17,6 +17,13 @@ EXAMPLES = ROOT / "examples"
 # For each program the lines that it must print, in this order.
 SAYS = {
     "saga_concurrent": ["booked", "  flight: compensate", "not booked, nothing is left behind: "],
+    "saga_results": [
+        "  bank: action     {'booking': 'B-journey-of-ann', 'amount': 60}",
+        "ann has B-journey-of-ann",
+        "  bank: action     {'booking': 'B-journey-of-bob', 'amount': 180}",
+        "  hotel: compensate {'cancelled': 'B-journey-of-bob'}",
+        "bob stays at home: account is empty",
+    ],
     "tcc": ["  ann: confirm -30", "30: confirmed", "  ann: cancel  -300", "300: cancelled, because "],
     "msg": [
         "  mail: {'to': 'ann', 'order': 7}",

@@ -5,9 +5,12 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
+import orjson
+
 from coordinator.calls.base import Answer
 from coordinator.model import Branch, Op, Result, Transaction, TransType
 from coordinator.patterns.msg import QUERY_BRANCH_ID
+from coordinator.results import keeps
 from tests.simulation.pressure import SLOWEST_SECONDS, endpoint_of
 from tests.simulation.seen import Call
 from tests.simulation.watch import Watch
@@ -59,6 +62,9 @@ class SimulatedBranches:
                 seen.marks["paused"] += 1  # as a process that is not scheduled: its lease runs out meanwhile
                 await asyncio.sleep(_PAUSE_SECONDS * (0.5 + self._random.random()))
         seen.calls[index] = replace(seen.calls[index], returned=True)
+        seen.payloads.setdefault((branch.gid, branch.key), set()).add(branch.payload)
+        if result is Result.SUCCESS and keeps(branch.url):
+            return Answer(result, body=answer_of(branch.branch_id, branch.payload))
         status = 500 if result is Result.UNKNOWN and self._random.random() < 0.5 else None
         return Answer(result, f"{branch.key} said {result}", http_status=status)
 
@@ -117,6 +123,11 @@ class SimulatedBranches:
         resumed = self._world.resume(branch.gid, healthy=self.healthy)
         await asyncio.wait({resumed})
         return Result.SUCCESS if resumed.result() else Result.UNKNOWN
+
+
+def answer_of(branch_id: str, payload: bytes) -> bytes:
+    """What the action of a step answers whose result is kept: it shows what it was given."""
+    return orjson.dumps({"by": branch_id, "got": orjson.loads(payload)})
 
 
 def _may_refuse(trans_type: str, branch: Branch) -> bool:

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+import orjson
+
 from coordinator.model import Options, Step, TransactionRequest
+from coordinator.model import Place as OfResult
 from tests.simulation.clients import MANY_STEPS, go_on, hold, operate, start_client
 from tests.simulation.invariants import check
 from tests.simulation.pressure import PAYLOADS, Endpoint, draw_pressure, url
@@ -114,6 +117,53 @@ def _saga(random: Random, endpoints: Endpoints, trans_type: str, name: str) -> S
     return Story(request)
 
 
+def _saga_with_results(random: Random, endpoints: Endpoints, trans_type: str, name: str) -> Story:
+    """Steps that keep what they answer, and use what those before them have answered."""
+    concurrent = random.random() < 0.5
+    count = random.randint(2, 5)
+    orders = {
+        step: [earlier for earlier in range(step) if random.random() < 0.5]
+        if concurrent
+        else list(range(step))
+        for step in range(count)
+    }
+    keeps = [random.random() < 0.7 for _ in range(count)]
+    steps, payloads = [], []
+    for step, before in orders.items():
+        used = [earlier for earlier in before if keeps[earlier] and random.random() < 0.7]
+        undone = [*used, *([step] if keeps[step] else [])]
+        paths = ("$", "$.by", "$.got.n")
+        steps.append(
+            Step(
+                url(random, endpoints, "do"),
+                url(random, endpoints, "undo"),
+                keep_result=keeps[step],
+                from_results=tuple(OfResult(f"$.of[{it}]", it, random.choice(paths)) for it in used),
+                compensate_payload=b'{"of":[0,0,0,0,0]}',
+                compensate_from_results=tuple(
+                    OfResult(f"$.of[{it}]", it, random.choice(paths)) for it in undone
+                ),
+            )
+        )
+        payloads.append(b'{"n":%d,"of":[0,0,0,0,0]}' % step)
+    return Story(
+        TransactionRequest(
+            gid=f"results-{name}",
+            trans_type="saga",
+            steps=tuple(steps),
+            payloads=tuple(payloads),
+            options=Options(
+                wait_result=random.random() < 0.5,
+                request_timeout=random.choice([0, 2, 20]),
+                concurrent=concurrent,
+            ),
+            custom_data=orjson.dumps(
+                {"concurrent": concurrent, "orders": {str(it): before for it, before in orders.items()}}
+            ).decode(),
+        )
+    )
+
+
 def _registering(random: Random, _: Endpoints, trans_type: str, name: str) -> Story:
     options = Options(
         wait_result=random.random() < 0.5,
@@ -158,6 +208,7 @@ def _workflow(random: Random, endpoints: Endpoints, trans_type: str, name: str) 
 
 _MAKERS: dict[str, Callable[[Random, Endpoints, str, str], Story]] = {
     "saga": _saga,
+    "results": _saga_with_results,
     "tcc": _registering,
     "xa": _registering,
     "msg": _message,

@@ -26,6 +26,9 @@ class Seen:
     """By all coordinators, branches and clients together."""
 
     calls: list[Call] = field(default_factory=list)
+    payloads: dict[tuple[str, BranchKey], set[bytes]] = field(
+        default_factory=dict
+    )  # that branches were given
     marks: Counter[str] = field(default_factory=Counter)
     dead: set[str] = field(default_factory=set)  # coordinators that crashed
     problems: list[str] = field(default_factory=list)  # what must never be, seen while it was

@@ -43,9 +43,17 @@ class Saga:
         *,
         after: Iterable[int] = (),
         headers: Mapping[str, str] | None = None,
+        keep_result: bool = False,
+        compensate_payload: Payload = None,
     ) -> "Saga":
         """Append a step and return the saga."""
-        self._saga.add(action, compensate, payload, after=after, headers=headers)
+        self._saga.add(
+            *(action, compensate, payload),
+            after=after,
+            headers=headers,
+            keep_result=keep_result,
+            compensate_payload=compensate_payload,
+        )
         return self
 
     def submit(self) -> Submitted:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from coordinator.client.transport.step_results import Results
 from coordinator.discovery.logins import split_login
-from coordinator.model import BranchStatus, Status, Step, TransactionRequest, TransType
+from coordinator.model import BranchStatus, Place, Status, Step, TransactionRequest, TransType
 
 DEFAULT_HTTP_PORT = 36789
 DEFAULT_GRPC_PORT = 36790
@@ -23,7 +24,13 @@ def own_features(request: TransactionRequest) -> Sequence[str]:
         asked.append("failure_statuses")
     if any(step.headers for step in request.steps):
         asked.append("step_headers")
+    if any(_has_results(step) for step in request.steps):
+        asked.append("step_results")
     return asked
+
+
+def _has_results(step: Step) -> bool:
+    return step.keep_result or bool(step.from_results) or step.compensate_payload is not None
 
 
 def own_features_of_branch(registration: "BranchRegistration") -> Sequence[str]:
@@ -38,7 +45,18 @@ def step_fields(step: Step, trans_type: str) -> dict[str, Any]:
         fields["compensate"] = step.compensate
     if step.headers:
         fields["headers"] = dict(step.headers)
+    if step.keep_result:
+        fields["keep_result"] = True
+    if step.from_results:
+        fields["from_results"] = _places(step.from_results)
+    if step.compensate_payload is not None:
+        fields["compensate_payload"] = step.compensate_payload.decode()
+        fields["compensate_from_results"] = _places(step.compensate_from_results)
     return fields
+
+
+def _places(places: Sequence[Place]) -> list[dict[str, Any]]:
+    return [{"at": it.at, "step": it.step, "path": it.path} for it in places]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +154,12 @@ class Transport(Protocol):
         """Where the coordinator is, as branches of Go clients are told it by their callers."""
         ...
 
-    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
-        """Hand the transaction in; return once the coordinator said success."""
+    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> Results:
+        """Hand the transaction in; return once the coordinator said success, with the results it told."""
+        ...
+
+    async def kept_results(self, gid: str, timeout: float) -> Results:
+        """Return what steps of this transaction have answered that keep it."""
         ...
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:

@@ -27,13 +27,13 @@ from coordinator.client.transport.checks import check_either_url, check_text, ch
 from coordinator.client.transport.open import open_transport
 from coordinator.client.transport.payload import Encoder, Payload, encode_payload
 from coordinator.client.transport.query import read_query
+from coordinator.client.transport.repeated import is_done, unreachable
 from coordinator.client.transport.said import with_step
+from coordinator.client.transport.step_results import Results
 from coordinator.client.transport.tracing import TracerProvider, Tracing
-from coordinator.model import Status, TransactionRequest, TransType
+from coordinator.model import Status, TransactionRequest
 
 T = TypeVar("T")
-
-_PREPARED_FIRST = (TransType.TCC, TransType.XA, TransType.WORKFLOW)
 
 
 class Coordinator:
@@ -84,34 +84,44 @@ class Coordinator:
         finally:
             await self._transport.close()
 
-    async def operate(self, operation: Operation, request: TransactionRequest) -> None:
-        """Submit, prepare or abort, safe to repeat. Raises Failure and Ongoing as the coordinator said."""
+    async def operate(self, operation: Operation, request: TransactionRequest) -> Results:
+        """Submit, prepare or abort, safe to repeat. Raises Failure and Ongoing as the coordinator said.
+
+        Returns what steps answered that keep it, where the end was waited for.
+        """
         options = request.options
         extra_seconds = options.request_timeout if options.wait_result else 0
         attempts = Attempts(self.timeout + extra_seconds, self._random)
 
-        async def ask(seconds: float) -> None:
+        async def ask(seconds: float) -> Results:
             if operation is Operation.SUBMIT and options.wait_result and request.trans_type in ONLY_FORWARD:
                 await self._submit_and_wait(request, seconds)
-            else:
-                await self._transport.operate(operation, request, seconds)
+                return {}
+            return await self._transport.operate(operation, request, seconds)
 
         try:
             with self._tracing.operation(self.protocol, operation, request.gid, request.trans_type):
-                await self._answer(
+                return await self._answer(
                     ask,
                     attempts,
-                    lambda problem: _unreachable(operation, request, problem, sent=attempts.anything_sent),
+                    lambda problem: unreachable(operation, request, problem, sent=attempts.anything_sent),
                 )
         except Failure as failure:
             found = already(failure)
-            if _is_done(operation, found, asked_before=attempts.anything_sent):
-                return
+            if is_done(operation, found, asked_before=attempts.anything_sent):
+                keeps = options.wait_result and any(step.keep_result for step in request.steps)
+                return await self._kept_results(request.gid) if keeps else {}
             if failure.said is not None:
                 failure.said = with_step(failure.said, request.steps)
             elif operation is Operation.SUBMIT and found in (Status.ABORTING, Status.FAILED):
                 raise await self._with_reason(failure, request, attempts.seconds_left()) from None
             raise
+
+    async def _kept_results(self, gid: str) -> Results:
+        """Of what had succeeded before it was submitted again."""
+        return await self._ask(
+            lambda seconds: self._transport.kept_results(gid, seconds), f"results of {gid}", gid
+        )
 
     async def _with_reason(self, failure: Failure, request: TransactionRequest, seconds: float) -> Failure:
         """Return why what was submitted again is rolled back, as far as the coordinator can say so now."""
@@ -254,44 +264,4 @@ def _called_again(request: TransactionRequest, answer: str, said: Said | None) -
         gid=request.gid,
         answer=answer,
         said=said,
-    )
-
-
-def _is_done(operation: Operation, found: Status | None, *, asked_before: bool) -> bool:
-    """True when what refuses the operation is a status that it has itself reached before.
-
-    asked_before: an attempt of this call was sent, so that the status may be its work. The answer to a submit
-    may have been lost by an earlier call, too: what has succeeded is never told as rolled back.
-    """
-    match operation:
-        case Operation.SUBMIT:
-            return found is Status.SUCCEED
-        case Operation.ABORT:
-            return asked_before and found is Status.FAILED
-        case Operation.PREPARE:
-            return False
-
-
-def _unreachable(
-    operation: Operation, request: TransactionRequest, problem: ConnectionProblem, *, sent: bool
-) -> Unreachable:
-    prepared_before = request.trans_type in _PREPARED_FIRST or bool(request.query_prepared)
-    match operation:
-        case Operation.ABORT:
-            known = "not known whether it is aborted" if sent else "it is not aborted yet"
-            advice = "the coordinator ends it itself when timeout_to_fail has passed"
-        case Operation.SUBMIT if prepared_before:
-            known = "not known whether it is submitted" if sent else "it is prepared and not submitted"
-            advice = "submit the same gid again, which is safe, or ask query"
-        case _ if sent:
-            known = "the transaction may or may not exist"
-            advice = f"{operation} the same gid again, which is safe, or ask query"
-        case _:
-            known = "nothing was sent, the transaction does not exist"
-            advice = f"check the address and {operation} again"
-    gid = request.gid
-    return Unreachable(
-        f"{known}, gid {gid}: {problem}; {advice}",
-        gid=gid,
-        may_exist=sent or (operation is not Operation.PREPARE and prepared_before),
     )

@@ -29,6 +29,7 @@ from coordinator.client.transport.base import (
 )
 from coordinator.client.transport.grpc_messages import as_row, dtm_request, workflow_state
 from coordinator.client.transport.said import BRANCH_HEADER, said_in_header
+from coordinator.client.transport.step_results import Results, listed_results
 from coordinator.client.transport.tracing import send_trace
 from coordinator.model import PROTOCOL_GRPC, TransactionRequest
 from coordinator.proto import dtmcoordinator, dtmgimp
@@ -78,15 +79,24 @@ class GrpcTransport:
         """See Transport."""
         return self._address
 
-    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
+    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> Results:
         """See Transport."""
         if asked := own_features(request):
             await self._require(asked, timeout, request.gid)
         message = dtm_request(request)
         only_forward = operation is Operation.SUBMIT and request.trans_type in ONLY_FORWARD
-        await self._call(
-            _OPERATIONS[operation], message, Empty, timeout, request.gid, only_forward=only_forward
+        reply = await self._call(
+            *(_OPERATIONS[operation], message, dtmgimp.DtmSubmitReply, timeout, request.gid),
+            only_forward=only_forward,
         )
+        return reply.results
+
+    async def kept_results(self, gid: str, timeout: float) -> Results:
+        """See Transport."""
+        path, message = "/dtmcoordinator.Operate/Show", dtmcoordinator.GidRequest(gid=gid)
+        reply = await self._call(path, message, dtmcoordinator.ShowReply, timeout, gid)
+        rows = [{"branch_id": it.branch_id, "text": it.text, "base64": it.base64} for it in reply.results]
+        return listed_results(rows)
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
         """See Transport."""

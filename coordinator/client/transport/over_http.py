@@ -27,6 +27,7 @@ from coordinator.client.transport.base import (
     step_fields,
 )
 from coordinator.client.transport.said import BRANCH_HEADER, said_in_header
+from coordinator.client.transport.step_results import Results, listed_results, results_in
 from coordinator.client.transport.tracing import trace_headers
 from coordinator.model import PROTOCOL_HTTP, BranchStatus, Options, Status, TransactionRequest, TransType
 
@@ -62,7 +63,7 @@ class HttpTransport:
         """See Transport."""
         return f"{self._base_url}/api/dtmsvr"
 
-    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
+    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> Results:
         """See Transport."""
         body = orjson.dumps(_transaction_body(request))
         only_forward = operation is Operation.SUBMIT and request.trans_type in ONLY_FORWARD
@@ -70,6 +71,14 @@ class HttpTransport:
             await self._require(asked, timeout, request.gid)
         came = await self._exchange("POST", operation, timeout, body=body)
         _raise_for(came, request.gid, only_forward=only_forward)
+        # Other servers may answer anything, as long as it is 200.
+        return results_in(_json_object(came.text)) if "step_results" in asked else {}
+
+    async def kept_results(self, gid: str, timeout: float) -> Results:
+        """See Transport."""
+        came = await self._exchange("GET", "query", timeout, params={"gid": gid, "detail": "1"})
+        _raise_for(came, gid)
+        return listed_results(_json_object(came.text).get("results") or ())
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
         """See Transport."""

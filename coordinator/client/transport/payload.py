@@ -14,6 +14,7 @@ import orjson
 
 from coordinator.client.errors import InvalidUse
 from coordinator.client.transport.checks import PAYLOAD_BYTES_MAX
+from coordinator.client.transport.step_results import FromResult
 from coordinator.model import PROTOCOL_GRPC
 
 
@@ -144,6 +145,8 @@ def _as_plain(value: Any) -> Any:
     """What orjson is to write in the place of a value that it does not know."""
     if isinstance(value, type):
         raise TypeError(f"{value.__name__} is a class, give one of its instances")
+    if isinstance(value, FromResult):
+        raise TypeError("from_result may be a saga's payload, or stand in its dicts and lists, nowhere else")
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise TypeError(f"it holds {value}, for which JSON has no number")

@@ -13,6 +13,7 @@ from coordinator.client.transport.base import (
     Transport,
     WorkflowState,
 )
+from coordinator.client.transport.step_results import Results
 from coordinator.model import TransactionRequest
 
 _T = TypeVar("_T")
@@ -49,17 +50,21 @@ class SeveralTransports:
         self._monotonic = monotonic
         self._failed_at: dict[str, float] = {}  # by `monotonic`, of those whose last call failed
 
-    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> None:
+    async def operate(self, operation: Operation, request: TransactionRequest, timeout: float) -> Results:
         """See Transport."""
         options = request.options
         share = _SHARE_OF_A_WAIT if options.wait_result else _SHARE
         held_seconds = options.request_timeout if options.wait_result else 0
-        await self._with_one(
+        return await self._with_one(
             timeout,
             lambda one, seconds: one.operate(operation, request, seconds),
             share=share,
             held_seconds=held_seconds,
         )
+
+    async def kept_results(self, gid: str, timeout: float) -> Results:
+        """See Transport."""
+        return await self._with_one(timeout, lambda one, seconds: one.kept_results(gid, seconds))
 
     async def register_branch(self, registration: BranchRegistration, timeout: float) -> None:
         """See Transport."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coordinator.calls.url import is_http, parse_grpc_url, parse_http_url
-from coordinator.client import Dtm, InvalidUse, Workflow, Workflows, workflow
+from coordinator.client import Dtm, InvalidUse, Saga, Workflow, Workflows, from_result, workflow
 from coordinator.client.transport.checks import check_url
 from tests.unit.client.fake_coordinator import Fake
 
@@ -23,7 +23,26 @@ def workflows(dtm: Dtm, callback: Any = "http://me/workflow") -> Workflows:
     return Workflows(dtm, [nothing], callback=callback)
 
 
+def kept(dtm: Dtm) -> Saga:
+    return dtm.saga().add(URL, payload={}, keep_result=True)
+
+
 WRONG: list[tuple[str, Use]] = [
+    (
+        "step 0 cannot use the result of step 0",
+        lambda dtm: dtm.saga().add(URL, "", from_result(0), keep_result=True),
+    ),
+    ("step 1 cannot use the result of step 2", lambda dtm: kept(dtm).add(URL, "", from_result(2))),
+    ("step 1 uses the result of step 0", lambda dtm: dtm.saga().add(URL).add(URL, "", [from_result(0)])),
+    ("step 0 has no action", lambda dtm: dtm.saga().add("", URL, keep_result=True)),
+    ("keep_result=1: give True or False", lambda dtm: dtm.saga().add(URL, keep_result=1)),  # type: ignore[arg-type]
+    ("a result can stand below keys that are str", lambda dtm: kept(dtm).add(URL, "", {1: from_result(0)})),
+    ("a payload has 65 results, at most 64 fit", lambda dtm: kept(dtm).add(URL, "", [from_result(0)] * 65)),
+    ("path: 'id' is no path", lambda dtm: from_result(0, "id")),
+    ("step=-1: the numbers of steps are ints", lambda dtm: from_result(-1)),
+    ("path=7: a path is a str", lambda dtm: from_result(0, 7)),  # type: ignore[arg-type]
+    ("a payload of type", lambda dtm: kept(dtm).add(URL, "", {"a": {1: from_result(0)}.values()})),
+    ("a payload of type dict", lambda dtm: dtm.msg().add(URL, {"a": from_result(0)})),
     ("wait_result=1: give True or False", lambda dtm: dtm.saga(wait_result=1)),  # type: ignore[arg-type]
     ("concurrent='yes'", lambda dtm: dtm.saga(concurrent="yes")),  # type: ignore[arg-type]
     ("timeout_to_fail='60': give an int", lambda dtm: dtm.saga(timeout_to_fail="60")),  # type: ignore[arg-type]

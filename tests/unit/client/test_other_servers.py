@@ -15,6 +15,8 @@ ASKED: list[tuple[str, Callable[[Dtm, str], Awaitable[Any]]]] = [
     ("failure_statuses", lambda dtm, url: dtm.saga(failure_statuses={422}).add(url).submit()),
     ("step_headers", lambda dtm, url: dtm.saga().add(url, headers={"a": "b"}).submit()),
     ("step_headers", lambda dtm, url: dtm.msg().add(url, headers={"a": "b"}).submit()),
+    ("step_results", lambda dtm, url: dtm.saga().add(url, keep_result=True).submit()),
+    ("step_results", lambda dtm, url: dtm.saga().add(url, compensate_payload={"a": 1}).submit()),
     (
         "failure_statuses and step_headers",
         lambda dtm, url: dtm.saga(failure_statuses=[422]).add(url, headers={"a": "b"}).submit(),
