@@ -115,6 +115,10 @@ def template(payload: bytes, places: Sequence[Place]) -> bytes:
             value_at(given, path_of(place.at))
         except NoResult as error:
             raise ValueError(f"[{number}].at: the payload {error}") from error
+    paths = [path_of(place.at) for place in places]
+    for number, path in enumerate(paths):
+        if any(path[: len(other)] == other for at, other in enumerate(paths) if at != number):
+            raise ValueError(f"[{number}].at: {places[number].at} lies within another's place, or is it")
     of_places = [{"at": it.at, "step": it.step, "path": it.path} for it in places]
     return b'{"from_results":%b,"payload":%b}' % (_dumped(of_places), payload or b"null")
 
@@ -216,4 +220,7 @@ def _refuse(constant: str) -> Any:
 
 def _dumped(value: Any) -> bytes:
     # Lone surrogates are what `replace` is for: JSON may escape them, UTF-8 has none.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    except RecursionError as error:
+        raise NoResult("a payload with its results is nested too deeply") from error

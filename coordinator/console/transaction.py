@@ -27,7 +27,6 @@ from coordinator.model import BranchKey, Transaction, TransType
 from coordinator.patterns.workflow import custom_of
 from coordinator.service.operate import Explained, Operate, Wish
 from coordinator.service.overview import mark_of
-from coordinator.store.base import Stored
 from coordinator.timeline.layout import drawing_of
 from coordinator.timeline.rows import rows_of
 from coordinator.timeline.story import timeline_of
@@ -38,6 +37,7 @@ BRANCHES_AT_ONCE: Final = 100  # of more, the page is made in a thread
 _ROWS_MAX: Final = 200
 _PAYLOADS_MAX: Final = 8
 _LINES_MAX: Final = 12
+_RESULT: Final = "result"  # stands where an op does: what a step answered
 _WORKFLOW_DATA: Final = ("", "")  # what a workflow was begun with stands in no branch
 _BYTES: Final = "application/octet-stream"
 
@@ -92,12 +92,12 @@ class TransactionPage:
         )
 
     def _values(self, visit: Visit, explained: Explained) -> Mapping[str, Any]:
-        stored, transaction = explained.stored, explained.stored.transaction
+        transaction = explained.stored.transaction
         teller = teller_of(visit, self._around)
         timeline = timeline_of(explained, teller)
         rows = rows_of(timeline, teller)
         sees = sees_payloads(visit)
-        sent, more = _sent(stored) if sees else ([], 0)
+        sent, more = _sent(explained) if sees else ([], 0)
         scheme = "https" if visit.is_encrypted else "http"
         link = f"{scheme}://{visit.host}{visit.base}{path_to('transactions', transaction.gid)}"
         return {
@@ -125,8 +125,7 @@ class TransactionPage:
         if not sees_payloads(visit):
             raise Forbidden(f"{visit.who.name} may not see payloads: that needs {Permission.READ_PAYLOAD}")
         key = (visit.query.get("branch_id", ""), visit.query.get("op", ""))
-        stored = seen_by(visit, await self._operate.show(gid)).stored
-        content = _content(stored, key)
+        content = _content(seen_by(visit, await self._operate.show(gid)), key)
         if content is None:
             raise NotFound(f"{gid} has no branch {key[0]} {key[1]}")
         if visit.query.get("as") == "file":
@@ -196,23 +195,32 @@ def _offers(visit: Visit, transaction: Transaction, actions: Sequence[Allowed]) 
     return [Offer(it.action, it.why_not, visit.may(NEEDS[it.action]), command(it)) for it in actions]
 
 
-def _sent(stored: Stored) -> tuple[list[Sent], int]:
-    """The first payloads, those of one branch that are equal once; and how many more there are."""
+def _sent(explained: Explained) -> tuple[list[Sent], int]:
+    """The first payloads, those of one branch that are equal once; and how many more there are.
+
+    What a step answered stands among them: it is the payload of others.
+    """
     found: dict[tuple[str, bytes], list[str]] = {}
-    for row in stored.branches:
+    for row in explained.stored.branches:
         if row.payload:
             found.setdefault((row.branch_id, row.payload), []).append(row.op)
+    for branch_id, result in explained.results.items():
+        if result:
+            found.setdefault((branch_id, result), []).append(_RESULT)
     sent = [
         Sent((branch_id, ops[0]), tuple(ops), payload_of(content, lines_max=_LINES_MAX))
         for (branch_id, content), ops in islice(found.items(), _PAYLOADS_MAX)
     ]
-    data = _content(stored, _WORKFLOW_DATA)
+    data = _content(explained, _WORKFLOW_DATA)
     begun_with = [Sent(_WORKFLOW_DATA, (), payload_of(data, lines_max=_LINES_MAX))] if data else []
     return begun_with + sent, max(len(found) - _PAYLOADS_MAX, 0)
 
 
-def _content(stored: Stored, key: BranchKey) -> bytes | None:
-    """The payload of a row, or what a workflow was begun with."""
+def _content(explained: Explained, key: BranchKey) -> bytes | None:
+    """The payload of a row, what its step answered, or what a workflow was begun with."""
+    stored = explained.stored
+    if key[1] == _RESULT:
+        return explained.results.get(key[0])
     if key == _WORKFLOW_DATA and stored.transaction.trans_type == TransType.WORKFLOW:
         try:
             return custom_of(stored.transaction.custom_data).data

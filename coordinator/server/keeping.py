@@ -18,7 +18,8 @@ from coordinator.watching.readiness import Readiness
 def why_no_results(store: SqlStore, readiness: Readiness) -> str:
     """Why steps cannot keep their results; empty where they can."""
     sql = store.missing_tables.get(DTM_RESULT.name, "")
-    readiness.note("results", lambda: f"no step can keep its result; to have it, run: {sql}" if sql else "")
+    remark = f"no step can keep its result; to have it, run {how_to_make(sql)}" if sql else ""
+    readiness.note("results", lambda: remark)
     return f"there is no table {DTM_RESULT.name}; /api/ready says how to make it" if sql else ""
 
 

@@ -154,7 +154,7 @@ def test_a_reset_is_refused_while_another_works(make: Make, database: Database) 
 
 def test_where_the_table_cannot_be_made_all_else_works(make: Make, database: Database) -> None:
     make(database, "maker").start().stop()
-    database.execute("DROP TABLE dtm_node")
+    database.execute("DROP TABLE dtm_node; DROP TABLE dtm_result")
     poor = make(with_user(database, ["trans_global", "trans_branch_op", "kv"]), "poor").start()
     said = readiness(poor)
     assert said["ready"] is True
@@ -163,11 +163,16 @@ def test_where_the_table_cannot_be_made_all_else_works(make: Make, database: Dat
         in said["remarks"]["fleet"]
     )
     assert poor.post("submit", {"gid": "one", **FREE_SAGA})[0] == 200
+    keeping = {**FREE_SAGA, "steps": [{"action": "http://127.0.0.1:1/", "keep_result": True}]}
+    refused_with = "steps[0].keep_result: there is no table dtm_result; /api/ready says how to make it"
+    assert poor.post("submit", {"gid": "two", **keeping}) == (500, {"message": refused_with})
+    assert poor.query("two")["transaction"] is None
     assert poor.stop() == 0
-    sql = said["remarks"]["fleet"].partition(" or: ")[2]
-    database.execute(sql)  # what it says makes the table that it would have made
+    for remark in ("fleet", "results"):  # what it says makes the tables that it would have made
+        database.execute(said["remarks"][remark].partition(" or: ")[2])
     rich = make(database, "rich").start()
     assert readiness(rich) == {"ready": True}
+    assert rich.post("submit", {"gid": "two", **keeping})[0] == 200
     assert [row[0] for row in rows(database)] == ["rich"]
 
 

@@ -29,13 +29,13 @@ class Fleet:
     branch: str
     state: dict[str, Any]  # open: whether the branch says yes; calls: "op agent"
 
-    def submit(self, url: str) -> str:
-        """Submit a saga whose branch is not finished yet; return its gid."""
+    def submit(self, url: str, **step: Any) -> str:
+        """Submit a saga whose branch is not finished yet; return its gid. step: what else its step has."""
         gid = f"mixed-{uuid.uuid4().hex[:12]}"
         saga = {
             "gid": gid,
             "trans_type": "saga",
-            "steps": [{"action": self.branch, "compensate": self.branch}],
+            "steps": [{"action": self.branch, "compensate": self.branch, **step}],
             "payloads": ["{}"],
             "wait_result": True,
         }
@@ -49,15 +49,32 @@ class Fleet:
         self.state["open"] = True
         deadline = time.monotonic() + FINAL_SECONDS
         while True:
-            body = json.dumps({"gid": gid}).encode()
-            with urllib.request.urlopen(f"{url}/api/dtmsvr/resetNextCronTime", data=body, timeout=10):
-                pass
-            with urllib.request.urlopen(f"{url}/api/dtmsvr/query?gid={gid}", timeout=10) as response:
-                status: str = json.load(response)["transaction"]["status"]
+            self._make_due(url, gid)
+            status: str = self._transaction(url, gid)["status"]
             if status in {"succeed", "failed"}:
                 return status
             assert time.monotonic() < deadline, f"still {status} after {FINAL_SECONDS} s"
             time.sleep(0.5)  # neither server has an event for its outside
+
+    def until_backed_off(self, url: str, gid: str) -> None:
+        """Make the transaction due, and wait until the server there has met an unknown result."""
+        first = self._transaction(url, gid)["next_cron_interval"]
+        deadline = time.monotonic() + FINAL_SECONDS
+        while (found := self._transaction(url, gid))["next_cron_interval"] <= first:
+            assert found["status"] == "submitted", found
+            assert time.monotonic() < deadline, f"nobody has tried it in {FINAL_SECONDS} s: {found}"
+            self._make_due(url, gid)
+            time.sleep(0.5)  # neither server has an event for its outside
+
+    def _transaction(self, url: str, gid: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{url}/api/dtmsvr/query?gid={gid}", timeout=10) as response:
+            found: dict[str, Any] = json.load(response)["transaction"]
+        return found
+
+    def _make_due(self, url: str, gid: str) -> None:
+        body = json.dumps({"gid": gid}).encode()
+        with urllib.request.urlopen(f"{url}/api/dtmsvr/resetNextCronTime", data=body, timeout=10):
+            pass
 
 
 Scenario = Callable[[Fleet], None]
@@ -117,4 +134,19 @@ def the_reference_began_and_ours_finishes(fleet: Fleet) -> None:
     raise AssertionError(f"the reference was faster each time: {finished}")
 
 
-SCENARIOS = (ours_is_gone_and_the_reference_finishes, the_reference_began_and_ours_finishes)
+def a_step_that_keeps_its_result_is_left_to_ours(fleet: Fleet) -> None:
+    gid = fleet.submit(fleet.ours.http_url, keep_result=True)
+    fleet.ours.kill()
+    before = list(fleet.state["calls"])
+    fleet.until_backed_off(fleet.reference, gid)
+    assert fleet.state["calls"] == before, "the reference has called a url of ours"
+    fleet.ours.start()
+    assert fleet.until_final(fleet.ours.http_url, gid) == "succeed"
+    assert "go-resty" not in fleet.state["calls"][-1], fleet.state["calls"]
+
+
+SCENARIOS = (
+    ours_is_gone_and_the_reference_finishes,
+    the_reference_began_and_ours_finishes,
+    a_step_that_keeps_its_result_is_left_to_ours,
+)

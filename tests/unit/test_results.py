@@ -98,6 +98,21 @@ def test_a_place_that_the_payload_lacks_is_told() -> None:
         template(b'{"a": null}', [Place("$.a", 0, "$"), Place("$.b[0]", 0, "$")])
 
 
+@pytest.mark.parametrize("others", [["$.a"], ["$.a", "$.a.b"], ["$.a.b", "$"], ["$", "$.c"]])
+def test_two_places_are_apart(others: list[str]) -> None:
+    places = [Place("$.a", 0, "$"), *[Place(at, 0, "$") for at in others]]
+    with pytest.raises(ValueError, match=r"\].at: \$[.a-c]* lies within another's place, or is it"):
+        template(b'{"a": {"b": 0}, "c": 0}', places)
+
+
+def test_what_is_nested_too_deeply_is_told() -> None:
+    deep = b"[" * 900 + b"0" + b"]" * 900
+    stored = template(deep, [Place("$" + "[0]" * 80, 0, "$")])
+    with pytest.raises(ValueError, match="nested too deeply"):
+        for _ in range(3):
+            stored = template(filled(stored, {0: deep}), [Place("$" + "[0]" * 80, 0, "$")])
+
+
 def test_why_a_result_cannot_be_kept() -> None:
     needed = [Place("$.x", 1, "$.id"), Place("$", 1, "$")]
     assert problem_of(b'{"id": 1}', 1, needed) == ""

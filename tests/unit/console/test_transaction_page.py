@@ -103,6 +103,17 @@ async def test_who_may_only_look_is_offered_nothing_to_press() -> None:
     assert 'href="/transactions/transfer-7f3a91/stop"' in operators
 
 
+async def test_what_a_step_answered_stands_among_the_payloads() -> None:
+    it = replace(night(), results={"01": b'{"booking":"<b-7>"}'})
+    assert "Payload of 01 result" in (text := await text_of(it))
+    assert "&lt;b-7&gt;" in text
+    kept = await payload_page(it, "branch_id=01&op=result&as=file")
+    assert isinstance(kept, File) and kept.body == b'{"booking":"<b-7>"}'
+    assert "b-7" not in await text_of(it, VIEWER)
+    with pytest.raises(NotFound):
+        await payload_page(it, "branch_id=02&op=result")
+
+
 async def test_a_payload_has_a_page_of_its_own_and_can_be_downloaded() -> None:
     shown = await payload_page(with_payloads(night()), "branch_id=01&op=action")
     assert isinstance(shown, Shown)
