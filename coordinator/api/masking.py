@@ -83,7 +83,7 @@ def explained_to(who: Principal, explained: Explained) -> Explained:
     return replace(
         explained,
         attempts=[replace(it, answer=_cleaned(it.answer)) for it in explained.attempts],
-        why=replace(explained.why, sentence=_cleaned(explained.why.sentence)),
+        why=replace(explained.why, said=explained.why.said.with_texts(_cleaned)),
         results=explained.results
         if Permission.SUBMIT in who.permissions
         else dict.fromkeys(explained.results),

@@ -152,7 +152,7 @@ class OperateRenderer:
             "becomes": None if it.planned.status is None else it.planned.status.value,
             "forecast": self.forecast(it.forecast),
             "effects": [_effect(effect) for effect in it.effects],
-            "remarks": list(it.remarks),
+            "remarks": [remark.told() for remark in it.remarks],
         }
 
     def forecast(self, it: Forecast) -> Json:

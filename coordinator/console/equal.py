@@ -43,16 +43,16 @@ def quoted(text: str) -> str:
     return "$'" + shown(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
-def markdown_of(explained: Explained, rows: Sequence[Row], link: str, teller: Teller) -> str:
+def markdown_of(explained: Explained, rows: Sequence[Row], link: str, teller: Teller, language: str) -> str:
     """The page for a ticket or a chat."""
     transaction, why = explained.stored.transaction, explained.why
     status = teller.words(f"status.{transaction.status.value}")
     lines = [
         f"**{_escaped(transaction.gid)}** · {_escaped(transaction.trans_type)} · {status}",
         "",
-        f"{why.code.id}: {_escaped(why.sentence)}",
+        f"{why.code.id}: {_escaped(why.said.told(language))}",
         "",
-        _escaped(why.what_to_do),
+        _escaped(why.advice(language)),
         "",
     ]
     lines += [f"- {row.time} {row.glyph} {_escaped(row.sentence)}" for row in rows]

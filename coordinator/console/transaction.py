@@ -23,6 +23,7 @@ from coordinator.errors import Forbidden, NotFound
 from coordinator.explain.actions import Action, Allowed
 from coordinator.explain.play import Rows
 from coordinator.explain.preview import LEFT_BEHIND, Effect, hash_of
+from coordinator.explain.sentences import Sentence
 from coordinator.model import BranchKey, Transaction, TransType
 from coordinator.patterns.workflow import custom_of
 from coordinator.service.operate import Explained, Operate, Wish
@@ -53,10 +54,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An action. why_not: a sentence, empty where it may be done. is_permitted: to who asks."""
+    """An action. against: why not; None where it may be done. is_permitted: to who asks."""
 
     action: Action
-    why_not: str
+    against: Sentence | None
     is_permitted: bool
     command: str
 
@@ -117,7 +118,7 @@ class TransactionPage:
             "links": links_of(self._links, transaction),
             "link": link,
             "command": show_command(transaction.gid),
-            "markdown": markdown_of(explained, rows[-_ROWS_MAX:], link, teller),
+            "markdown": markdown_of(explained, rows[-_ROWS_MAX:], link, teller, visit.words.language),
         }
 
     async def _payload(self, visit: Visit) -> Content:
@@ -192,7 +193,7 @@ def _offers(visit: Visit, transaction: Transaction, actions: Sequence[Allowed]) 
         branch = it.branches[0] if it.action is Action.SKIP else ("", "")
         return command_of(transaction.gid, Wish(it.action, branch))
 
-    return [Offer(it.action, it.why_not, visit.may(NEEDS[it.action]), command(it)) for it in actions]
+    return [Offer(it.action, it.against, visit.may(NEEDS[it.action]), command(it)) for it in actions]
 
 
 def _sent(explained: Explained) -> tuple[list[Sent], int]:

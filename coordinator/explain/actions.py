@@ -9,6 +9,7 @@ from typing import Final
 from coordinator.backoff import Timing
 from coordinator.errors import Failure, Invalid
 from coordinator.explain.play import SUCCESS, Called, Rows, play
+from coordinator.explain.sentences import Sentence, sentence
 from coordinator.model import Branch, BranchKey, BranchStatus, Op, Status, Transaction, TransType, later
 from coordinator.owner import is_a_drivers
 
@@ -31,11 +32,16 @@ class SkipReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Whether it may be done now. why_not: a sentence, empty where it may. branches: that may be skipped."""
+    """Whether it may be done now. against: why not; None where it may. branches: that may be skipped."""
 
     action: Action
-    why_not: str = ""
+    against: Sentence | None = None
     branches: tuple[BranchKey, ...] = ()
+
+    @property
+    def why_not(self) -> str:
+        """In English; empty where it may."""
+        return self.against.told() if self.against else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +68,11 @@ _ROLLS_BACK: Final[Mapping[str, Status]] = {
     TransType.MSG: Status.PREPARED,
 }
 _WHY_NOT: Final[Mapping[str, str]] = {
-    TransType.SAGA: "its client has not submitted it: nothing has been done",
-    TransType.TCC: "it is decided: every branch will be confirmed",
-    TransType.XA: "it is decided: every branch will be committed",
-    TransType.MSG: "its sender has committed: a message never rolls back",
-    TransType.WORKFLOW: "a workflow's client decides how it ends",
+    TransType.SAGA: "saga_not_submitted",
+    TransType.TCC: "tcc_decided",
+    TransType.XA: "xa_decided",
+    TransType.MSG: "message_committed",
+    TransType.WORKFLOW: "client_decides",
 }
 
 
@@ -74,22 +80,22 @@ def allowed_actions(timing: Timing, rows: Rows, now: datetime) -> tuple[Allowed,
     """Every action, in the order in which they are offered."""
     trans_type, status = rows.transaction.trans_type, rows.transaction.status
     if status.is_final:
-        return tuple(Allowed(action, why_not(action, trans_type, status)) for action in Action)
+        return tuple(Allowed(action, against(action, trans_type, status)) for action in Action)
     skippable = branches_to_skip(timing, rows, now)
-    nothing = "" if skippable else "no stored branch is called next"
+    nothing = None if skippable else sentence("nothing_to_skip")
     return (
         Allowed(Action.RETRY),
-        Allowed(Action.ROLLBACK, why_not(Action.ROLLBACK, trans_type, status)),
+        Allowed(Action.ROLLBACK, against(Action.ROLLBACK, trans_type, status)),
         Allowed(Action.SKIP, nothing, skippable),
         Allowed(Action.STOP),
     )
 
 
-def why_not(action: Action, trans_type: str, status: Status) -> str:
-    """Why type and status do not allow it; empty where they do. A skip depends on the branches as well."""
+def against(action: Action, trans_type: str, status: Status) -> Sentence | None:
+    """Why type and status do not allow it; None where they do. A skip depends on the branches as well."""
     if status.is_final:
-        return f"it is {status} already"
-    return _why_no_rollback(trans_type, status) if action is Action.ROLLBACK else ""
+        return sentence("final_already", status=status.value)
+    return _against_rollback(trans_type, status) if action is Action.ROLLBACK else None
 
 
 def branches_to_skip(timing: Timing, rows: Rows, now: datetime) -> tuple[BranchKey, ...]:
@@ -141,7 +147,7 @@ def plan_skip(timing: Timing, rows: Rows, now: datetime, key: BranchKey, reason:
     _require(rows, Action.SKIP)
     skippable = branches_to_skip(timing, rows, now)
     if not skippable:
-        raise _not_allowed(rows, Action.SKIP, "no stored branch is called next")
+        raise _not_allowed(rows, Action.SKIP, sentence("nothing_to_skip").told())
     if key not in skippable:
         named = ", ".join(f"{branch_id} {op}" for branch_id, op in skippable)
         said = f"branch {key[0]} {key[1]} will not be called; to be skipped are: {named}"
@@ -191,20 +197,20 @@ def soonest(timing: Timing, transaction: Transaction, now: datetime) -> datetime
 
 
 def _require(rows: Rows, action: Action) -> None:
-    if problem := why_not(action, rows.transaction.trans_type, rows.transaction.status):
-        raise _not_allowed(rows, action, problem)
+    if problem := against(action, rows.transaction.trans_type, rows.transaction.status):
+        raise _not_allowed(rows, action, problem.told())
 
 
 def _not_allowed(rows: Rows, action: Action, problem: str) -> Failure:
     return Failure(f"{rows.transaction.gid} cannot be asked to {action}: {problem}.")
 
 
-def _why_no_rollback(trans_type: str, status: Status) -> str:
+def _against_rollback(trans_type: str, status: Status) -> Sentence | None:
     if trans_type not in _WHY_NOT:
-        return f"nobody knows how to roll back a {trans_type!r}"
+        return sentence("unknown_type", trans_type=repr(trans_type))
     if _ROLLS_BACK.get(trans_type) is status:
-        return ""
-    return "it rolls back already" if status is Status.ABORTING else _WHY_NOT[trans_type]
+        return None
+    return sentence("rolls_back_already" if status is Status.ABORTING else _WHY_NOT[trans_type])
 
 
 def _with_results(

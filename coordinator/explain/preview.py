@@ -11,6 +11,7 @@ from coordinator.backoff import Timing
 from coordinator.explain.actions import PLANS, Action, Planned, SkipReason, changed, plan_skip
 from coordinator.explain.forecast import Forecast, all_succeed, forecast
 from coordinator.explain.play import Called, Held, Rows, as_if_all_had_urls, nothing_is_held, play
+from coordinator.explain.sentences import Sentence, sentence
 from coordinator.model import Branch, BranchKey, BranchStatus, Op, Status, TransType
 
 
@@ -51,7 +52,7 @@ class Effect:
 class Preview:
     """What an action will do. hash: of the rows that it was made of; others, and it may not hold.
 
-    forecast: of the changed rows, if all succeeds. remarks: sentences of what no row shows.
+    forecast: of the changed rows, if all succeeds. remarks: of what no row shows.
     """
 
     action: Action
@@ -59,7 +60,7 @@ class Preview:
     planned: Planned
     forecast: Forecast
     effects: tuple[Effect, ...]
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Sentence, ...] = ()
 
 
 def hash_of(rows: Rows) -> str:
@@ -243,16 +244,13 @@ def _by_step(rows: Rows) -> dict[str, dict[str, Branch]]:
     return steps
 
 
-def _remarks(rows: Rows, action: Action, planned: Planned) -> Iterator[str]:
+def _remarks(rows: Rows, action: Action, planned: Planned) -> Iterator[Sentence]:
     transaction = rows.transaction
     if transaction.owner and planned.owner == "":
-        yield "A call that is out just now is not called back: what it does counts for nothing here."
+        yield sentence("call_is_out")
     if transaction.trans_type == TransType.MSG and transaction.status is Status.PREPARED and planned.status:
-        yield (
-            "Its sender is not asked. If its local transaction has committed, what the message says"
-            " will never be delivered: look there first."
-        )
+        yield sentence("sender_not_asked")
     if transaction.trans_type == TransType.WORKFLOW and action is Action.STOP:
-        yield "Its client is not told: what its steps did stays, and going on it finds the workflow ended."
+        yield sentence("client_not_told")
     if transaction.trans_type in (TransType.TCC, TransType.XA) and action is Action.ROLLBACK:
-        yield "Its client may still be at work: what it registers or submits from now on is refused."
+        yield sentence("client_refused")

@@ -11,6 +11,7 @@ from coordinator.backoff import Timing
 from coordinator.explain.codes import CODES, Code
 from coordinator.explain.forecast import all_succeed, forecast, taken_up_at, waits_for_submit
 from coordinator.explain.play import Called, Rested, Rows, as_if_all_had_urls, first_calls
+from coordinator.explain.sentences import FIRST, Sentence, Value, sentence, sentences
 from coordinator.hold import Hold
 from coordinator.model import (
     GRPC_REFUSALS,
@@ -52,12 +53,26 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The answer. sentence: without the code. what_to_do: with the gid in its place."""
+    """The answer. said: without the code. attempt: that it speaks of."""
 
     code: Code
-    sentence: str
-    what_to_do: str
-    attempt: Attempt | None = None  # that it speaks of
+    said: Sentence
+    gid: str
+    attempt: Attempt | None = None
+
+    @property
+    def sentence(self) -> str:
+        """In English."""
+        return self.said.told()
+
+    @property
+    def what_to_do(self) -> str:
+        """In English, with the gid in its place."""
+        return self.advice()
+
+    def advice(self, language: str = FIRST) -> str:
+        """What to do, in that language."""
+        return self.code.advice(language).replace("GID", self.gid)
 
 
 def why(timing: Timing, rows: Rows, facts: Facts) -> Why:
@@ -72,31 +87,34 @@ def why(timing: Timing, rows: Rows, facts: Facts) -> Why:
     try:
         calls = None if start is None else first_calls(timing, rows, start=facts.now)
     except ValueError as error:
-        return _said(rows, "W33", f"No rule explains its rows: {error}.")
+        return _said(rows, "W33", sentence("no_rule", error=str(error)))
     if waits_for_submit(transaction):
-        return _said(rows, "W04", "Its client has prepared it and not submitted it: nobody drives it before.")
+        return _said(rows, "W04", sentence("not_submitted"))
     if isinstance(calls, Rested):
         return _waits(rows, calls)
     if not is_owned and (until := _sleeps(rows, facts.now)) is not None:
-        return _said(rows, "W03", f"It sleeps until {_time(until)}: its client is called back then.")
+        return _said(rows, "W03", sentence("sleeps", until=until))
     branch = calls[0].branch if isinstance(calls, tuple) else None
     attempt = _latest(facts.attempts, calls) if isinstance(calls, tuple) else None
     if branch is not None and facts.url_problem:
         code = "W32" if attempt is None or attempt.kind is not Kind.URL else "W34"
         return _said(
-            rows, code, f"{_named(rows, branch)} is never called: its url {facts.url_problem}.", attempt
+            rows,
+            code,
+            sentence("url_problem", branch=_named(rows, branch), problem=facts.url_problem),
+            attempt,
         )
     if branch is not None and facts.hold is not None:
-        return _said(rows, "W06", f"{_named(rows, branch)} is not called: {_held(facts.hold)}.", attempt)
+        return _said(rows, "W06", _held(_named(rows, branch), facts.hold), attempt)
     if branch is not None and attempt is not None:
         return _failing(rows, branch, attempt, is_owned=is_owned)
     if is_owned:
-        return _said(rows, "W01", f"It is driven just now, by {_instance(transaction)}.")
+        return _said(rows, "W01", sentence("driven", who=_instance(transaction)))
     if branch is not None and facts.is_full:
         return _said(
             rows,
             "W05",
-            f"{_named(rows, branch)} waits for a place: {_place(branch.url)} has its fill of calls.",
+            sentence("full", branch=_named(rows, branch), where=_place(branch.url)),
         )
     return _due(rows, facts)
 
@@ -105,11 +123,11 @@ def _ended(timing: Timing, rows: Rows, now: datetime) -> Why:
     transaction = rows.transaction
     at = transaction.finish_time or transaction.rollback_time or transaction.update_time
     if transaction.status is Status.SUCCEED:
-        return _said(rows, "W40", f"It has succeeded, at {_time(at)}.")
+        return _said(rows, "W40", sentence("succeeded", at=at))
     if _is_half_done(timing, rows, now):
-        return _said(rows, STOPPED, f"It was stopped at {_time(at)}: nothing was called after that.")
-    because = f": {transaction.rollback_reason}" if transaction.rollback_reason else ""
-    return _said(rows, "W41", f"It was rolled back, at {_time(at)}{because}.")
+        return _said(rows, STOPPED, sentence("stopped", at=at))
+    because = _because(transaction.rollback_reason)
+    return _said(rows, "W41", sentence("rolled_back", at=at, because=because))
 
 
 def _is_half_done(timing: Timing, rows: Rows, now: datetime) -> bool:
@@ -121,20 +139,20 @@ def _is_half_done(timing: Timing, rows: Rows, now: datetime) -> bool:
     return bool(forecast(timing, as_if_all_had_urls(aborting), all_succeed(), now=now).calls)
 
 
-def _leased(transaction: Transaction, facts: Facts) -> str:
-    seen = "was never seen" if facts.driver_seen is None else f"is not seen since {_time(facts.driver_seen)}"
-    until = transaction.next_cron_time
-    when = f"until {_time(until)}" if until > facts.now else f"until {_time(until)}, which is over"
-    return f"It is leased {when} by {_instance(transaction)}, which {seen}."
+def _leased(transaction: Transaction, facts: Facts) -> Sentence:
+    last, until = facts.driver_seen, transaction.next_cron_time
+    seen = sentence("never_seen") if last is None else sentence("not_seen_since", time=last)
+    key = "leased" if until > facts.now else "leased_till_past"
+    return sentence(key, until=until, who=_instance(transaction), seen=seen)
 
 
 def _waits(rows: Rows, rest: Rested) -> Why:
     """It has nothing to do before a time."""
-    transaction, until = rows.transaction, _time(rest.until)
+    transaction = rows.transaction
     if transaction.status is Status.SUBMITTED:
-        return _said(rows, "W03", f"It waits for its delay: nothing is called before {until}.")
-    then = "its sender is asked" if transaction.trans_type == TransType.MSG else "it is rolled back"
-    return _said(rows, "W04", f"Its client is at work: if it does not submit, {then} at {until}.")
+        return _said(rows, "W03", sentence("delay", until=rest.until))
+    then = "sender_is_asked" if transaction.trans_type == TransType.MSG else "client_is_at_work"
+    return _said(rows, "W04", sentence(then, until=rest.until))
 
 
 def _sleeps(rows: Rows, now: datetime) -> datetime | None:
@@ -155,17 +173,18 @@ def _latest(attempts: Sequence[Attempt], calls: Sequence[Called]) -> Attempt | N
 
 def _failing(rows: Rows, branch: Branch, attempt: Attempt, *, is_owned: bool) -> Why:
     if attempt.kind is Kind.STOPPING:
-        return _said(rows, "W08", f"It goes on at {_time(rows.transaction.next_cron_time)}.", attempt)
+        return _said(rows, "W08", sentence("goes_on", at=rows.transaction.next_cron_time), attempt)
     code, what = _cause(attempt)
-    times = f", {attempt.times} times" if attempt.times > 1 else ""
-    since = f" since {_time(attempt.began)}"
-    following = (
-        "it is called again just now" if is_owned else f"next at {_time(rows.transaction.next_cron_time)}"
-    )
-    tried = _branch_of(rows, attempt) or branch
-    return _said(
-        rows, code, f"{_named(rows, tried)} does not succeed: {what}{times}{since}; {following}.", attempt
-    )
+    values: dict[str, Value] = {
+        "branch": _named(rows, _branch_of(rows, attempt) or branch),
+        "what": what,
+        "times": sentence("times", count=attempt.times) if attempt.times > 1 else "",
+        "began": attempt.began,
+    }
+    if is_owned:
+        return _said(rows, code, Sentence("fails_now", values), attempt)
+    at = rows.transaction.next_cron_time
+    return _said(rows, code, Sentence("fails", {**values, "at": at}), attempt)
 
 
 def _branch_of(rows: Rows, attempt: Attempt) -> Branch | None:
@@ -203,62 +222,54 @@ def _code_of_status(status: int) -> str:
     return "W18" if _GRPC_STATUS_MAX < status < 400 else "W15"
 
 
-def _cause(attempt: Attempt) -> tuple[str, str]:
+def _cause(attempt: Attempt) -> tuple[str, Sentence]:
     code = code_of(attempt.kind, attempt.status)
-    where = attempt.endpoint or _place(attempt.url) or "it"
-    answered = f"{where} answers {attempt.status}"
-    said = f" ({_short(attempt.answer)})" if attempt.answer else ""
-    return code, {
-        "W05": f"there was no connection free for {where}",
-        "W11": f"{where} refuses connections",
-        "W12": f"{where} gave no answer within {attempt.seconds:.0f} s",
-        "W13": f"{where} and TLS do not agree{said}",
-        "W14": f"{answered}, no such path",
-        "W15": f"{answered}{said}",
-        "W16": f"the name of {where} leads nowhere{said}",
-        "W17": f"{answered}: it refuses the request itself{said}",
-        "W18": f"{answered}, which is no success{said}",
-        "W21": f"{where} says ONGOING, not finished yet",
-        "W22": f"{where} says FAILURE{said}, which rolls nothing back here",
-        "W32": f"{where} may not be called{said}",
-        "W34": f"it cannot be sent{said}",
-    }.get(code, f"the answer of {where} broke off{said}")
+    key = f"cause_{code}"
+    values: dict[str, Value] = {
+        "where": attempt.endpoint or _place(attempt.url) or sentence("it"),
+        "status": str(attempt.status),
+        "said": sentence("said", answer=_short(attempt.answer)) if attempt.answer else "",
+        "seconds": f"{attempt.seconds:.0f}",
+    }
+    return code, Sentence(key if key in sentences() else "cause_W19", values)
 
 
 def _due(rows: Rows, facts: Facts) -> Why:
     transaction = rows.transaction
     overdue = (facts.now - transaction.next_cron_time).total_seconds()
-    due = _time(transaction.next_cron_time)
+    due = transaction.next_cron_time
     if facts.clocks_apart > CLOCK_SECONDS_MAX:
-        apart = f"the clocks of database and coordinator are {facts.clocks_apart:.0f} s apart"
-        return _said(rows, "W31", f"It is due at {due}, but {apart}.")
+        return _said(rows, "W31", sentence("clocks", due=due, seconds=f"{facts.clocks_apart:.0f}"))
     if overdue > _OVERDUE_SECONDS:
-        return _said(rows, "W07", f"It is due since {due}, and no coordinator has taken it up.")
+        return _said(rows, "W07", sentence("overdue", due=due))
     if transaction.trans_type == TransType.WORKFLOW:
-        return _said(
-            rows, "W04", f"Its client runs it, and is called back at {due} if it has not ended by then."
-        )
-    return _said(rows, "W08", f"It goes on at {due}.")
+        return _said(rows, "W04", sentence("client_runs", due=due))
+    return _said(rows, "W08", sentence("goes_on", at=due))
 
 
-def _said(rows: Rows, code: str, sentence: str, attempt: Attempt | None = None) -> Why:
-    found = CODES[code]
-    return Why(found, sentence, found.what_to_do.replace("GID", rows.transaction.gid), attempt)
+def _said(rows: Rows, code: str, said: Sentence, attempt: Attempt | None = None) -> Why:
+    return Why(CODES[code], said, rows.transaction.gid, attempt)
 
 
-def _named(rows: Rows, branch: Branch) -> str:
+def _named(rows: Rows, branch: Branch) -> Sentence:
     """Who is called, at the beginning of a sentence."""
     trans_type = rows.transaction.trans_type
     if trans_type == TransType.WORKFLOW:
-        return "The call back of its client"
+        return sentence("of_call_back")
     if branch.op == Op.MSG:
-        return "The question to its sender"
-    return f"The {branch.op} of {branch.branch_id}"
+        return sentence("of_question")
+    return sentence("of_branch", op=branch.op, branch_id=branch.branch_id)
 
 
-def _held(hold: Hold) -> str:
-    because = f": {_short(hold.reason)}" if hold.reason else ""
-    return f"{hold.endpoint} is held until {_time(hold.until)} by {hold.who}{because}"
+def _held(branch: Sentence, hold: Hold) -> Sentence:
+    because = _because(_short(hold.reason))
+    return sentence(
+        "held", branch=branch, endpoint=hold.endpoint, until=hold.until, who=hold.who, because=because
+    )
+
+
+def _because(reason: str) -> Value:
+    return sentence("because", reason=reason) if reason else ""
 
 
 def _place(url: str) -> str:
@@ -277,7 +288,3 @@ def _instance(transaction: Transaction) -> str:
 def _short(answer: str) -> str:
     line = " ".join(answer.split())
     return line if len(line) <= 120 else f"{line[:119]}…"
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

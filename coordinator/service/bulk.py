@@ -137,7 +137,7 @@ class Bulk:
         ):
             found += page
         items = [Item(number, it.gid, it.trans_id) for number, it in enumerate(found, start=1)]
-        group = Group("", len(items), tuple([it.gid for it in items[:EXAMPLES_MAX]]))
+        group = Group(None, len(items), tuple([it.gid for it in items[:EXAMPLES_MAX]]))
         plan = Plan(Action(old.action), old.filter, old.id_max, len(items), (group,) if items else ())
         wish = Wish(plan.action, old.filter, old.id_max, reason or old.reason, old.rate, confirm)
         job = replace(self._job(wish, plan, by, old.needs), source=job_id)

@@ -7,7 +7,8 @@ from typing import Final
 
 from coordinator.access.permissions import Principal
 from coordinator.errors import Failure, Invalid
-from coordinator.explain.actions import Action, why_not
+from coordinator.explain.actions import Action, against
+from coordinator.explain.sentences import Sentence, sentence
 from coordinator.model import Status
 from coordinator.service.acting import check_reason
 from coordinator.store.gathering import Match
@@ -37,11 +38,16 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items that are alike in whether the action is allowed. why_not: empty where it is."""
+    """Items that are alike in whether the action is allowed. against: why not; None where it is."""
 
-    why_not: str
+    against: Sentence | None
     count: int
     examples: tuple[str, ...]  # gids
+
+    @property
+    def why_not(self) -> str:
+        """In English; empty where it is allowed."""
+        return self.against.told() if self.against else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +104,30 @@ def check_agreed(plan: Plan, confirm: int) -> None:
 def planned(wish: Wish, id_max: int, matches: Sequence[Match], who: Principal) -> Plan:
     """What it comes to. who: asks."""
     counts: Counter[str] = Counter()
+    reasons: dict[str, Sentence | None] = {}
     examples: dict[str, list[str]] = {}
     for match in matches:
-        why = _why_not(wish.action, match, who)
+        reason = _against(wish.action, match, who)
+        why = reason.told() if reason else ""
         counts[why] += 1
+        reasons[why] = reason
         some = examples.setdefault(why, [])
         if len(some) < EXAMPLES_MAX:
             some.append(match.gid)
-    groups = [Group(why, count, tuple(examples[why])) for why, count in counts.most_common()]
+    groups = [Group(reasons[why], count, tuple(examples[why])) for why, count in counts.most_common()]
     return Plan(wish.action, wish.filter, id_max, len(matches), tuple(groups))
 
 
-def _why_not(action: Action, match: Match, who: Principal) -> str:
+def _against(action: Action, match: Match, who: Principal) -> Sentence | None:
     if not who.owns(match.gid):
         return not_theirs(who.name, who.gid_prefix)
     try:
         status = Status(match.status)
     except ValueError:
-        return f"nobody knows the status {match.status!r}"
-    return why_not(action, match.trans_type, status)
+        return sentence("unknown_status", status=repr(match.status))
+    return against(action, match.trans_type, status)
 
 
-def not_theirs(who: str, gid_prefix: str) -> str:
+def not_theirs(who: str, gid_prefix: str) -> Sentence:
     """Why somebody may do nothing to a transaction."""
-    return f"{who} may use gids that begin with '{gid_prefix}' alone"
+    return sentence("not_theirs", who=who, gid_prefix=gid_prefix)

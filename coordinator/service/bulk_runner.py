@@ -14,7 +14,7 @@ from typing import Final
 from coordinator.access.audit import Actor
 from coordinator.engine.drives import Engine
 from coordinator.errors import Conflict, DtmError, Invalid, StoreUnavailable
-from coordinator.explain.actions import PLANS, Action, why_not
+from coordinator.explain.actions import PLANS, Action, against
 from coordinator.explain.play import Rows
 from coordinator.model import Transaction
 from coordinator.owner import SEPARATOR, prefix_of
@@ -189,11 +189,11 @@ class BulkRunner:
             return result_row(job.id, item.number, result, said, clock.now())
 
         if not item.gid.startswith(job.gid_prefix):
-            return ended(ItemResult.REFUSED, not_theirs(job.who, job.gid_prefix))
+            return ended(ItemResult.REFUSED, not_theirs(job.who, job.gid_prefix).told())
         if transaction is None or transaction.id != item.trans_id:
             return ended(ItemResult.FAILED, "it is not there any more, or nobody understands its row")
-        if why := why_not(Action(job.action), transaction.trans_type, transaction.status):
-            return ended(ItemResult.NOT_ELIGIBLE, why)
+        if reason := against(Action(job.action), transaction.trans_type, transaction.status):
+            return ended(ItemResult.NOT_ELIGIBLE, reason.told())
         if clock.monotonic() > held.lease_until - _SPARE_SECONDS:
             return None
         try:

@@ -75,6 +75,8 @@ async def test_it_says_why_what_to_do_and_what_comes_next() -> None:
 
 async def test_it_speaks_chinese() -> None:
     text = await text_of(night(), language="zh")
+    assert "没有成功" in text
+    assert "does not succeed" not in text and "Then: dtm retry" not in text
     assert "可以执行" in text and "现在 02:14:07" in text
 
 

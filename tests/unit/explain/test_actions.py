@@ -144,7 +144,7 @@ def test_what_nothing_undoes_is_said_to_stay() -> None:
 
 def test_a_message_that_is_given_up_may_have_been_meant() -> None:
     shown = preview(TIMING, rows("msg", PREPARED, "p"), ROLLBACK, now=NOW)
-    assert any("will never be delivered" in remark for remark in shown.remarks)
+    assert any("will never be delivered" in remark.told() for remark in shown.remarks)
     assert shown.forecast.calls == ()
     assert shown.forecast.ends is Status.FAILED
 

@@ -5,6 +5,7 @@ import pytest
 from coordinator.access.permissions import ANYBODY, Permission, Principal
 from coordinator.errors import Failure, Invalid
 from coordinator.explain.actions import Action
+from coordinator.explain.sentences import Sentence, sentence
 from coordinator.service.bulk_plan import Group, Plan, Unconfirmed, Wish, check_agreed, check_wish, planned
 from coordinator.store.gathering import Match
 
@@ -18,9 +19,9 @@ def test_what_is_not_eligible_is_counted_by_its_reason():
     plan = planned(Wish(Action.ROLLBACK, "type:saga"), 9, found, ANYBODY)
     assert (plan.count, plan.eligible, plan.id_max) == (5, 2, 9)
     assert set(plan.groups) == {
-        Group("", 2, ("g1", "g4")),
-        Group("it is succeed already", 2, ("g2", "g5")),
-        Group("it rolls back already", 1, ("g3",)),
+        Group(None, 2, ("g1", "g4")),
+        Group(sentence("final_already", status="succeed"), 2, ("g2", "g5")),
+        Group(sentence("rolls_back_already"), 1, ("g3",)),
     }
 
 
@@ -41,8 +42,8 @@ def test_a_status_that_nobody_knows_is_not_eligible():
     assert group.why_not == "nobody knows the status 'lost'"
 
 
-def plan_of(count: int, why_not: str = "") -> Plan:
-    return Plan(Action.STOP, "", 9, count, (Group(why_not, count, ()),) if count else ())
+def plan_of(count: int, against: Sentence | None = None) -> Plan:
+    return Plan(Action.STOP, "", 9, count, (Group(against, count, ()),) if count else ())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,10 @@ def test_this_is_not(count: int, confirm: int):
     ("plan", "said"),
     [
         (plan_of(0), "there is nothing to do"),
-        (plan_of(3, "it is failed already"), "stop is allowed of none of 3: it is failed already"),
+        (
+            plan_of(3, sentence("final_already", status="failed")),
+            "stop is allowed of none of 3: it is failed already",
+        ),
     ],
 )
 def test_what_would_do_nothing_is_no_job(plan: Plan, said: str):
