@@ -15,6 +15,7 @@ from bench.matrix import PROTOCOLS, STORES, Matrix, addresses, choices, named, n
 from bench.report import write
 from bench.run import WARM_UP_SECONDS, measure
 from bench.sample import BenchError
+from bench.scenes import add_options, asked_for, keep, play
 from bench.subjects import Asked
 from bench.transactions import PATTERNS
 from tests.support.processes import ProcessFailed
@@ -24,12 +25,20 @@ from tests.support.under_test import ROOT
 _LOOK_SECONDS = 1.0  # how long the machine is looked at before the start
 _BUSY_SHARE = 0.1  # of all cores
 _DOCUMENTS = ROOT / "docs"
+_SCENES = _DOCUMENTS / "performance" / "scenes.md"
 
 T = TypeVar("T")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and write what was asked for; return the exit code."""
+    if scenes := asked_for(options):
+        require_wrk()
+        found = play(scenes, lambda text: print(text, flush=True))
+        if options.write:
+            keep(_SCENES, found, options.remark)
+            print(f"written: {_SCENES.relative_to(ROOT)}")
+        return 0
     if options.findings:
         kept = [from_json(path.read_text(encoding="utf-8")) for path in options.findings]
         _report(joined(kept), _DOCUMENTS)
@@ -62,12 +71,12 @@ def run(options: argparse.Namespace) -> int:
     )
     _announce(findings)
 
-    def keep() -> None:
+    def keep_findings() -> None:
         if options.keep is not None:
             save(findings, options.keep)
 
     try:
-        measure(findings, asked, lambda text: print(text, flush=True), keep=keep)
+        measure(findings, asked, lambda text: print(text, flush=True), keep=keep_findings)
     finally:  # what was found before something failed is worth as much
         if options.write and findings.samples:
             _report(findings, _DOCUMENTS)
@@ -154,7 +163,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="the bare programs in DIR, bare_http.py and bare_grpc.py",
     )
-    add("--write", action="store_true", help="write docs/performance.md and its charts")
+    add_options(parser)
+    add("--remark", default="", help="said on the page of the scenes, as what else ran meanwhile")
+    add("--write", action="store_true", help="write docs/performance.md and its charts, or the scenes' page")
     add("--keep", type=Path, metavar="FILE", help="keep the findings as JSON after each measurement")
     add(
         "--findings",

@@ -23,13 +23,14 @@ def cpu_seconds(pid: int) -> float:
     """
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     seconds = sum(map(int, fields[_TIMES])) / _TICKS_PER_SECOND
-    for child in _children(pid):
+    for child in children(pid):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
             seconds += cpu_seconds(child)
     return seconds
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The processes that it has started and that run."""
     return [
         int(child)
         for listed in Path(f"/proc/{pid}/task").glob("*/children")
