@@ -22,20 +22,23 @@ from tests.support.store_config import config_of
 from tests.support.under_test import ROOT
 
 _DOCUMENT: Final = ROOT / "docs" / "performance" / "big_tables.md"
+_KINDS: Final = "ELT(1 + seq % 3, 'saga', 'tcc', 'msg')"
 _PAGE: Final = 100_000  # rows planted by one statement
 _INSERT: Final = """
 INSERT INTO trans_global (gid, trans_type, status, query_prepared, protocol, create_time, update_time,
   finish_time, options, custom_data, next_cron_interval, next_cron_time, owner, result, rollback_reason)
-SELECT CONCAT('{name}-', seq), ELT(1 + seq % 3, 'saga', 'tcc', 'msg'), {status}, '', 'http', {then}, {then},
+SELECT CONCAT('{name}-', seq), {kind}, {status}, '', 'http', {then}, {then},
   NULL, '{{}}', '', 10, {due}, '', '', ''
 FROM seq_{first}_to_{last}"""
 
 
-def plant(database: Database, name: str, count: int, *, status: str, then: str, due: str) -> None:
-    """Store so many rows. status, then, due: SQL of their status, creation and next_cron_time."""
+def plant(
+    database: Database, name: str, count: int, *, status: str, then: str, due: str, kind: str = _KINDS
+) -> None:
+    """Store so many rows. status, then, due, kind: SQL of status, creation, next_cron_time and trans_type."""
     for first in range(1, count + 1, _PAGE):
         last = min(first + _PAGE - 1, count)
-        values = {"name": name, "status": status, "then": then, "due": due}
+        values = {"name": name, "status": status, "then": then, "due": due, "kind": kind}
         database.execute(_INSERT.format(first=first, last=last, **values))
 
 

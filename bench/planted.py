@@ -13,6 +13,7 @@ Row = tuple[str, str]
 
 _UTC: Final = {"TimeZoneOffset": "+0"}
 _AT_A_TIME: Final = 32
+_MESSAGE: Final = "'msg'"
 _TURNS: Final = 3
 _LOOK_SECONDS: Final = 0.25
 _AHEAD_SECONDS: Final = 15  # from the planting to the first that is due
@@ -54,13 +55,13 @@ def filled(count: int, seconds: int, tell: Tell) -> list[Row]:
 
 
 def due(count: int, tell: Tell) -> list[Row]:
-    """So many sagas that are due at once, and those of clients meanwhile."""
+    """So many messages that are due at once, and those of clients meanwhile."""
     with scene(_UTC) as it:
         alone = it.load(at_a_time=4, seconds=3)
         it.coordinator.stop()
         now = "UTC_TIMESTAMP()"
         _plant_calls(it, "due", count)
-        plant(it.database, "due", count, status="'submitted'", then=now, due=now)
+        plant(it.database, "due", count, status="'submitted'", then=now, due=now, kind=_MESSAGE)
         tell(f"planted {count:,} that are due")
         it.coordinator.start()
         began, rss = time.monotonic(), 0.0
@@ -93,7 +94,8 @@ def delayed(count: int, tell: Tell) -> list[Row]:
         idle, of_database = (it.held().cpu - before) / seconds, (it.database_cpu() - database) / seconds
         _plant_calls(it, "soon", _BURST * _BURSTS)
         then = f"UTC_TIMESTAMP() + INTERVAL {_AHEAD_SECONDS} + (seq % {_BURSTS}) SECOND"
-        plant(it.database, "soon", _BURST * _BURSTS, status="'submitted'", then=then, due=then)
+        soon = _BURST * _BURSTS
+        plant(it.database, "soon", soon, status="'submitted'", then=then, due=then, kind=_MESSAGE)
         until = time.monotonic() + _AHEAD_SECONDS + 60
         done, late = 0, 0
         while done < _BURST * _BURSTS and time.monotonic() < until:
