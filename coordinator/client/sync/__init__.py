@@ -20,7 +20,6 @@ from coordinator.client.sync.redis_barrier import RedisBarrier, redis_query_prep
 from coordinator.client.sync.workflow import Workflow, WorkflowFunction
 from coordinator.client.sync.workflows import External, Workflows, workflow
 from coordinator.client.sync.xa_branch import XaBranch
-from coordinator.client.transport.step_results import from_result
 
 __all__ = [
     "Barrier",
@@ -37,7 +36,6 @@ __all__ = [
     "XaBranch",
     "barrier",
     "error_answer",
-    "from_result",
     "query_prepared",
     "redis_query_prepared",
     "with_barrier",

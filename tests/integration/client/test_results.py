@@ -6,7 +6,6 @@ import pytest
 
 from coordinator.client import Failure, InvalidUse, Status, from_result
 from coordinator.client.sync import Dtm
-from coordinator.client.sync import from_result as sync_from_result
 from coordinator.results import RESULT_BYTES_MAX
 from coordinator.testing import FakeBranches, Says
 from tests.integration.client.conftest import World
@@ -129,6 +128,6 @@ def test_in_blocking_code(dtm: Dtm, branches: FakeBranches) -> None:
     branches.answer("/book", ROOM)
     url = branches.http_url
     saga = dtm.saga(wait_result=True).add(f"{url}/book", payload={}, keep_result=True)
-    done = saga.add(f"{url}/pay", payload={"booking": sync_from_result(0, "$.id")}).submit()
+    done = saga.add(f"{url}/pay", payload={"booking": from_result(0, "$.id")}).submit()
     assert done.result(0) == ROOM
     assert branches.calls[1].json() == {"booking": "b-7"}

@@ -12,7 +12,7 @@ from coordinator.client import sync
 # Of both: what is no I/O has no blocking form of its own.
 SHARED = {
     *("BarrierRow", "BarrierTransaction", "BranchAnswer", "BranchContext", "BranchStatus", "BranchView"),
-    *("Said", "TransactionPage", "encode_json"),
+    *("FromResult", "Said", "TransactionPage", "encode_json", "from_result"),
     *(
         "Outcome",
         "Payload",
