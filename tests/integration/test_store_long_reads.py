@@ -67,8 +67,8 @@ class Opened:
 async def opened(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Opened]:
-    """A store of each kind with one transaction, whose server ends statements after 2 s."""
-    monkeypatch.setattr(mysql, "_STATEMENT_SECONDS", 2)
+    """A store of each kind with one transaction, whose server ends statements after 6 s."""
+    monkeypatch.setattr(mysql, "_STATEMENT_SECONDS", 6)
     database: Database | None = None
     config = StoreConfig(path=str(tmp_path / "dtm.db"))
     if request.param != "sqlite":
