@@ -7,12 +7,9 @@ from typing import Final
 
 from coordinator.backoff import Timing
 from coordinator.calls.branch_urls import BranchUrls
-from coordinator.calls.grpc_headers import METADATA_NAME
 from coordinator.calls.url import is_http
 from coordinator.errors import Invalid, InvalidBranch, InvalidTopic
 from coordinator.model import (
-    GRPC_REFUSALS,
-    HTTP_REFUSALS,
     PROTOCOL_GRPC,
     PROTOCOL_HTTP,
     PROTOCOL_JSON_RPC,
@@ -25,9 +22,15 @@ from coordinator.model import (
     TransType,
 )
 from coordinator.patterns import msg, saga, workflow
+from coordinator.service.option_bounds import (
+    SECONDS_MAX,
+    require_header_value,
+    require_length,
+    require_options,
+    require_seconds,
+)
 from coordinator.service.step_results import check_plain_url, check_step_results
 from coordinator.store.limits import BYTES_MAX, GID_MAX, NAME_MAX, TEXT_MAX
-from coordinator.store.options import encode_options
 
 GID_LENGTH_MAX: Final = GID_MAX  # characters, as all of these but the payload
 URL_LENGTH_MAX: Final = TEXT_MAX
@@ -36,30 +39,26 @@ PAYLOAD_BYTES_MAX: Final = BYTES_MAX  # column bin_data
 OP_LENGTH_MAX: Final = NAME_MAX
 TOPIC_LENGTH_MAX: Final = GID_MAX  # column k
 STEPS_MAX: Final = 1000
-HEADERS_MAX: Final = 200  # more would not fit the options column, and take long to look at
-SECONDS_MAX: Final = 2**31 - 1  # column next_cron_interval
 
 _TRANS_TYPES: Final = frozenset(TransType)
 _BRANCH_STATUSES: Final = tuple(status.value for status in BranchStatus)
 _PROTOCOLS: Final = (PROTOCOL_HTTP, PROTOCOL_GRPC, PROTOCOL_JSON_RPC)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _DIGITS: Final = re.compile(r"[0-9]{1,10}")
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
 
 def require_gid(gid: str) -> None:
     """Raise Invalid unless the gid is there, fits its column and has no control character."""
     if not gid:
         raise Invalid("no gid specified")
-    _require_length("gid", gid, GID_LENGTH_MAX)
+    require_length("gid", gid, GID_LENGTH_MAX)
     if _CONTROL.search(gid):
         raise Invalid(f"gid {gid!r} has a control character")
 
 
 def require_text(field: str, value: str) -> None:
     """Raise Invalid unless the text fits a column and every database can hold it (PROTOCOL §14)."""
-    _require_length(field, value, TEXT_LENGTH_MAX)
+    require_length(field, value, TEXT_LENGTH_MAX)
     if "\x00" in value:  # PostgreSQL's text has none
         raise Invalid(f"{field} has a NUL character")
 
@@ -83,7 +82,7 @@ def require_subscription(topic: str, url: str, remark: str, urls: BranchUrls) ->
     if not url:
         raise InvalidTopic("empty url")
     try:
-        _require_length("url", url, URL_LENGTH_MAX)
+        require_length("url", url, URL_LENGTH_MAX)
         require_text("remark", remark)
     except Invalid as error:
         raise InvalidTopic(error.message) from error
@@ -123,9 +122,9 @@ def validated_branches(
     require_text("query_prepared", request.query_prepared)
     require_text("custom_data", request.custom_data)
     require_text("rollback_reason", request.rollback_reason)
-    _require_options(request.options, request.protocol, timing)
+    require_options(request.options, request.protocol, timing)
     if request.protocol == PROTOCOL_GRPC:
-        _require_header_value("gid", request.gid)
+        require_header_value("gid", request.gid)
     match request.trans_type:
         case TransType.SAGA:
             _require_steps(request, urls)
@@ -146,9 +145,9 @@ def validated_branches(
     check_custom_data(request.trans_type, request.custom_data, request.options, len(request.steps))
     if request.trans_type == TransType.MSG:
         delay = msg.custom_of(request.custom_data).delay
-        _require_seconds("custom_data.delay", delay, timing.option_seconds_max, "OptionSecondsMax")
+        require_seconds("custom_data.delay", delay, timing.option_seconds_max, "OptionSecondsMax")
     if request.trans_type == TransType.WORKFLOW and request.protocol == PROTOCOL_GRPC:
-        _require_header_value("custom_data.name", workflow.custom_of(request.custom_data).name)
+        require_header_value("custom_data.name", workflow.custom_of(request.custom_data).name)
     return branches
 
 
@@ -207,7 +206,7 @@ def _rows_of(request: BranchRequest, urls: BranchUrls) -> tuple[Branch, ...]:
             if status not in _BRANCH_STATUSES:
                 raise Invalid(f"status must be one of {', '.join(_BRANCH_STATUSES)}, not '{status}'")
             name = data.get("url", "")  # what its client calls the step: shown and handed back, never called
-            _require_length("url", name, URL_LENGTH_MAX)
+            require_length("url", name, URL_LENGTH_MAX)
             if _CONTROL.search(name):
                 raise Invalid(f"url {name!r} has a control character")
             return (new(op, name, status=BranchStatus(status)),)
@@ -221,7 +220,7 @@ def _rows_of(request: BranchRequest, urls: BranchUrls) -> tuple[Branch, ...]:
 def _require_name(field: str, value: str, most: int) -> None:
     if not value:
         raise Invalid(f"{field} is missing")
-    _require_length(field, value, most)
+    require_length(field, value, most)
     if _CONTROL.search(value):
         raise Invalid(f"{field} {value!r} has a control character")
 
@@ -230,12 +229,12 @@ def _require_callable(field: str, url: str, branch_id: str, urls: BranchUrls) ->
     """A branch's url, whose transaction's protocol is not known here: one of the two must do."""
     if not url:
         return
-    _require_length(field, url, URL_LENGTH_MAX)
+    require_length(field, url, URL_LENGTH_MAX)
     if is_http(url):
         _require_url(field, url, PROTOCOL_HTTP, urls)
     else:
         _require_url(field, url, PROTOCOL_GRPC, urls)
-        _require_header_value("branch_id", branch_id)
+        require_header_value("branch_id", branch_id)
 
 
 def _require_few_calls(request: TransactionRequest, subscribers: Mapping[str, Sequence[str]]) -> None:
@@ -249,41 +248,6 @@ def _require_few_calls(request: TransactionRequest, subscribers: Mapping[str, Se
 def _require_callable_subscribers(branches: Sequence[Branch], protocol: str, urls: BranchUrls) -> None:
     for branch in branches:
         _require_url(f"the url of branch {branch.branch_id}", branch.url, protocol, urls)
-
-
-def _require_options(options: Options, protocol: str, timing: Timing) -> None:
-    for name in ("timeout_to_fail", "request_timeout", "retry_interval", "retry_limit"):
-        value = getattr(options, name)
-        if not 0 <= value <= SECONDS_MAX:
-            raise Invalid(f"{name} must be between 0 and {SECONDS_MAX}, not {value}")
-    _require_seconds("request_timeout", options.request_timeout, timing.longest_call, "RequestTimeoutMax")
-    for name in ("timeout_to_fail", "retry_interval"):
-        _require_seconds(name, getattr(options, name), timing.option_seconds_max, "OptionSecondsMax")
-    _require_headers("branch_headers", options.branch_headers, protocol)
-    for branch_id, headers in (options.step_headers or {}).items():
-        _require_headers(f"steps[{int(branch_id) - 1}].headers", headers, protocol)
-    for status in set(options.failure_statuses) - HTTP_REFUSALS - GRPC_REFUSALS:
-        raise Invalid(f"failure_statuses has {status}, which is no refusal: 400 to 499, or one of gRPC's")
-    if options.branch_headers or options.step_headers or options.failure_statuses:
-        _require_length("the options as JSON", encode_options(options), TEXT_LENGTH_MAX)
-
-
-def _require_headers(field: str, headers: Mapping[str, str], protocol: str) -> None:
-    if len(headers) > HEADERS_MAX:
-        raise Invalid(f"{field} has {len(headers)} entries; at most {HEADERS_MAX} fit")
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise Invalid(f"{field} has {name!r}, which is no header name")
-        if name.lower() == "host":
-            raise Invalid(f"{field} has {name!r}: the url of a branch says which host is called")
-        if protocol == PROTOCOL_GRPC and not METADATA_NAME.fullmatch(name.lower()):
-            raise Invalid(f"{field} has {name!r}, which is no name of gRPC metadata")
-        _require_header_value(f"{field}[{name!r}]", value)
-
-
-def _require_seconds(field: str, value: float, most: int, key: str) -> None:
-    if value > most:
-        raise Invalid(f"{field} {value} s: the most is {most} ({key})")
 
 
 def _require_steps(request: TransactionRequest, urls: BranchUrls) -> None:
@@ -311,18 +275,8 @@ def _counted(number: int, noun: str) -> str:
 def _require_url(field: str, url: str, protocol: str, urls: BranchUrls) -> None:
     if not url:
         return
-    _require_length(field, url, URL_LENGTH_MAX)
+    require_length(field, url, URL_LENGTH_MAX)
     check_plain_url(field, url)
     problem = urls.problem(url, protocol)
     if problem:
         raise Invalid(f"{field} '{url}' {problem}")
-
-
-def _require_length(field: str, value: str, most: int) -> None:
-    if len(value) > most:
-        raise Invalid(f"{field} has {len(value)} characters; at most {most} fit")
-
-
-def _require_header_value(field: str, value: str) -> None:
-    if not _HEADER_VALUE.fullmatch(value):
-        raise Invalid(f"{field} {value!r} cannot be sent as a header: it must be printable ASCII")

@@ -289,8 +289,7 @@ class SqlStore:
             raise
 
     async def _read(self, function: Callable[[Connection], T], *, at_leisure: bool = False) -> T:
-        # A pooled connection may have died in its sleep: that is noticed by using it, and the next one is
-        # new.
+        # A pooled connection may have died in its sleep: that is noticed by using it, and the next is new.
         self._check_open()
         read = partial(self._runner.read, at_leisure=at_leisure)
         return await attempted(read, function, again_after=(Fault.AWAY,))
