@@ -111,8 +111,10 @@ class Renderer:
             "nav": [page for page in self._nav if may(visit.who, page.needs)],
             "section": visit.path.split("/")[1] or "inbox",
             "Markup": Markup,
-            **shown.values,
         }
+        if taken := values.keys() & shown.values.keys():
+            raise ValueError(f"{shown.template}: {', '.join(taken)} is what every page has")
+        values |= shown.values
         text = self._environment.get_template(shown.template).render(values)
         return text.encode("utf-8", "replace")  # a lone surrogate from somebody's payload
 

@@ -97,6 +97,22 @@ async def test_another_sites_page_cannot_press_a_button(url: str) -> None:
                 assert answer.status == 403
 
 
+@pytest.mark.parametrize("subject", ["gid:prepared", "inbox"])
+async def test_who_looks_at_what_has_not_moved_since_is_told_the_mark_that_the_page_has(
+    url: str, subject: str
+) -> None:
+    path = "/" if subject == "inbox" else "/transactions/prepared"
+    async with ClientSession() as session:
+        prepared = {"gid": "prepared", "trans_type": "tcc"}
+        async with session.post(f"{url}/api/dtmsvr/prepare", json=prepared) as answer:
+            assert answer.status == 200
+        async with session.get(url + path) as answer:
+            shown = (await answer.text()).partition('data-mark="')[2].partition('"')[0]
+        async with session.get(f"{url}/live", params={"of": subject}) as answer:
+            told = [await answer.content.readline() for _ in range(3)]
+    assert told[2].decode() == f"data: {shown}\n"
+
+
 async def test_a_stream_tells_the_state_and_ends_when_the_server_stops(tmp_path: Path) -> None:
     settings = Settings(
         host=HOST,
