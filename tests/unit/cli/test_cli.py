@@ -60,7 +60,9 @@ def dtm(*arguments: str | Path, **environment: str) -> Result:
 
 def test_without_arguments_it_runs_on_the_defaults(server: Server):
     assert dtm().exit_code == 0
-    assert server.runs == [(Settings(), {"reset": False, "notices": (), "warnings": (), "place": None})]
+    assert server.runs == [
+        (Settings(), {"reset": False, "notices": (), "warnings": (), "sources": {}, "place": None})
+    ]
 
 
 @pytest.mark.parametrize("words", [["-c", "{}"], ["-c{}"], ["-c={}"]], ids=str)
@@ -95,7 +97,9 @@ def test_r_says_that_it_drops_the_data_and_then_runs(server: Server):
     assert result.exit_code == 0
     assert "drops the coordinator's tables in sqlite file dtm.db" in result.stderr
     assert "every transaction in them is lost" in result.stderr
-    assert server.runs == [(Settings(), {"reset": True, "notices": (), "warnings": (), "place": None})]
+    assert server.runs == [
+        (Settings(), {"reset": True, "notices": (), "warnings": (), "sources": {}, "place": None})
+    ]
 
 
 def test_flags_go_together(server: Server, conf: Path):
