@@ -88,16 +88,18 @@ class WaitingLine(Generic[Work, Outcome]):
         self.bytes -= size
         if batch:
             self._taken_at = batch[-1].future.get_loop().time()
-            self._last_wait = self._taken_at - batch[-1].since
+            self._last_wait = self._taken_at - batch[-1].since if items else 0.0
         return batch
 
     def waited(self, now: float) -> float:
         """How many seconds new items wait for a batch while none is idle; 0 where nothing waits.
 
-        As long as the newest of the last batch did, or since then nothing was taken. One that is held up by
-        another of its key does not count. now: on the loop's clock.
+        As long as the newest of the last batch did, or as the first that waits has since then. One that is
+        held up by another of its key does not count. now: on the loop's clock.
         """
-        return max(self._last_wait, now - self._taken_at) if self._items else 0.0
+        if not self._items:
+            return 0.0
+        return max(self._last_wait, now - max(self._taken_at, self._items[0].since))
 
     def drop_done(self) -> None:
         """Forget the items that nobody waits for."""

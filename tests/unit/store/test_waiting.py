@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,23 @@ async def test_new_ones_wait_as_long_as_the_newest_of_the_last_batch() -> None:
     assert waiting.waited(loop.time() + 10) >= 10  # nothing was taken since
     assert taken(waiting, set()) == ["a2"]
     assert waiting.waited(loop.time() + 10) == 0  # nobody waits
+
+
+@pytest.mark.parametrize("has_been_busy", [False, True])
+async def test_what_comes_after_a_rest_has_waited_for_no_longer_than_it_is_there(has_been_busy: bool) -> None:
+    """However long nothing was to be written, and however long the last that was had to wait."""
+    loop = asyncio.get_running_loop()
+    waiting = line(loop, *([("a", 1), ("b", 1)] if has_been_busy else []))
+    for item in waiting:
+        item.since -= 60
+    taken(waiting, set())
+    waiting._taken_at -= 3600
+    for key in "cd":
+        waiting.append(Item(key, key, 1, loop.time() + 10, loop.create_future()))
+    assert waiting.waited(loop.time()) < 60
+    assert 5 <= waiting.waited(loop.time() + 5) < 60
+    for item in waiting:
+        item.future.cancel()
 
 
 async def test_what_nobody_waits_for_is_dropped() -> None:
