@@ -90,8 +90,10 @@ class GroupCommit(Generic[Work, Outcome]):
         return await item.future
 
     def backlog(self) -> tuple[int, float]:
-        """How many works are queued, beside those being written; how many seconds new ones have to wait."""
-        return len(self._waiting), 0.0 if self._idle else self._waiting.waited(self._loop.time())
+        """How many works are queued, and for how many seconds a new one is; 0 if the next batch takes it."""
+        waiting, limits = self._waiting, self._limits
+        go_next = len(waiting) < limits.batch_items_max and waiting.bytes < limits.batch_bytes_max
+        return len(waiting), 0.0 if self._idle or go_next else waiting.waited(self._loop.time())
 
     async def close(self, *, seconds: float) -> None:
         """Take nothing more, write what was taken for at most `seconds`, then end the writers."""

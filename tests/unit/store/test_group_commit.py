@@ -74,18 +74,21 @@ async def until(condition: Callable[[], bool]) -> None:
 # --- batches ---
 
 
-async def test_new_works_have_to_wait_only_where_every_writer_is_busy() -> None:
+async def test_new_works_have_to_wait_only_where_there_is_more_than_a_batch_and_no_writer_free() -> None:
     played = Played()
     played.held = {"a:1"}
-    async with group_commit(played) as commit:
-        tasks = start(commit, "a:1", "a:2")
-        await until(lambda: bool(played.batches) and commit.backlog() == (1, 0.0))  # held up by its own key
+    async with group_commit(played, limits=Limits(writers=1, batch_items_max=2)) as commit:
+        tasks = start(commit, "a:1", "a:2", "a:3")
+        await until(lambda: bool(played.batches) and commit.backlog() == (2, 0.0))  # held up by their own key
         played.held = set()
         await asyncio.gather(*tasks)
         played.open.clear()
         tasks = start(commit, "b:1")
         await until(lambda: played.batches[-1] == ["b:1"])
         tasks += start(commit, "c:1")
+        await until(lambda: commit.backlog()[0] == 1)
+        assert commit.backlog() == (1, 0.0)  # it is in the next batch, and so would be another
+        tasks += start(commit, "d:1")
         await until(lambda: commit.backlog()[1] > 0)
         played.open.set()
         await asyncio.gather(*tasks)
