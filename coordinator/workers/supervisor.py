@@ -44,10 +44,11 @@ def pause_before(deaths: int) -> float:
 
 @dataclass(slots=True)
 class _Seat:
-    """The place of one process: who has it now, and how often in a row it was vacated."""
+    """The place of one process: who has it, or is started for it, and how often in a row it was vacated."""
 
     number: int
     process: Process | None = None
+    starting: asyncio.Task[Process] | None = None
     deaths: int = 0
     filled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -147,8 +148,9 @@ class Supervisor:
 
     async def _fill(self, seat: _Seat) -> None:
         while not self._stopping.is_set():
+            seat.starting = asyncio.ensure_future(self._start(seat.number))
             try:
-                seat.process = await self._start(seat.number)
+                seat.process = await asyncio.shield(seat.starting)  # a process that began is ended in order
                 seat.filled.set()
                 return
             except OSError as error:  # no memory or no descriptor for it just now
@@ -165,8 +167,15 @@ class Supervisor:
         await self._sleep(pause)
 
     async def _end_all(self) -> None:
-        processes = [seat.process for seat in self._seats if seat.process is not None]
-        await asyncio.gather(*(self._end(process) for process in processes))
+        await asyncio.gather(*(self._vacate(seat) for seat in self._seats))
+
+    async def _vacate(self, seat: _Seat) -> None:
+        starting = seat.starting
+        if starting is not None:
+            await asyncio.wait([starting])
+            seat.process = None if starting.exception() else starting.result()
+        if seat.process is not None:
+            await self._end(seat.process)
 
     async def _end(self, process: Process) -> None:
         process.ask_to_stop()

@@ -50,10 +50,14 @@ class Stage:
         self.changed = asyncio.Event()
         self.supervisor = Supervisor(count, self._start, monotonic=lambda: 1.0, sleep=self._sleep)
 
+        self.begins = asyncio.Event()  # and is there only then: a start takes its time
+        self.begins.set()
+
     async def _start(self, number: int) -> Played:
-        self.started.append(self.make(number))
+        self.started.append(made := self.make(number))
         self.changed.set()
-        return self.started[-1]
+        await self.begins.wait()
+        return made
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -130,3 +134,17 @@ async def test_renewing_ends_the_next_when_the_one_before_is_ready() -> None:
     await run_with(stage, stage.supervisor.renew)
     assert [it.number for it in stage.started] == [1, 2, 1, 2]
     assert stage.pauses == []  # nobody died
+
+
+async def test_one_that_is_being_started_when_all_are_to_stop_is_ended_in_order() -> None:
+    stage = Stage(2)
+
+    async def meanwhile() -> None:
+        stage.begins.clear()
+        stage.started[1].end(-9)
+        await stage.until(lambda: len(stage.started) == 3)
+        asyncio.get_running_loop().call_later(0.05, stage.begins.set)
+
+    await run_with(stage, meanwhile)
+    assert stage.started[2].events == ["asked"]
+    assert stage.started[0].events == ["asked"]
