@@ -13,7 +13,7 @@ TICK_SECONDS: Final = 0.05  # how late a deadline may be noticed
 # has passed so many are ended at once, or this share of them; then others have their turn.
 _AT_ONCE: Final = 16
 _SHARES: Final = 16
-_PAUSE_SECONDS: Final = 0.004
+_PAUSE_SECONDS: Final = 0.025
 
 
 class Expires(Protocol):
@@ -37,7 +37,7 @@ class Deadlines:
         """Return a context manager that raises TimeoutError when its body takes longer.
 
         Like `asyncio.timeout`: absolute, whatever the body awaits. Up to TICK_SECONDS late, and some
-        hundredths more where many end in one tick.
+        tenths more where very many end in one tick.
         """
         return Deadline(self, seconds)
 
