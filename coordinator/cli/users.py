@@ -37,11 +37,7 @@ def user_command() -> None:
 def add(context: click.Context, file: Path | None, name: str, role: str) -> None:
     """Add somebody. The password is asked for, or read from stdin: its first line."""
     settings, password = _settings(context, file), _password()
-
-    async def added(people: "People", by: "Actor") -> None:
-        await people.add(by, name, role=role, password=password)
-
-    _change(context, settings, added)
+    _change(context, settings, lambda people, by: people.add(by, name, role=role, password=password))
     click.echo(f"ok: {name} may log in, with the role {role}")
 
 
@@ -64,11 +60,7 @@ def list_them(context: click.Context, file: Path | None) -> None:
 def password(context: click.Context, file: Path | None, name: str) -> None:
     """Give somebody another password, which is asked for, or read from stdin: its first line."""
     settings, given = _settings(context, file), _password()
-
-    async def changed(people: "People", by: "Actor") -> None:
-        await people.set_password(by, name, given)
-
-    _change(context, settings, changed)
+    _change(context, settings, lambda people, by: people.set_password(by, name, given))
     click.echo(f"ok: {name} has another password{_SOON}")
 
 
@@ -79,11 +71,7 @@ def password(context: click.Context, file: Path | None, name: str) -> None:
 @click.pass_context
 def role(context: click.Context, file: Path | None, name: str, role: str) -> None:
     """Give somebody another role."""
-
-    async def changed(people: "People", by: "Actor") -> None:
-        await people.set_role(by, name, role)
-
-    _change(context, _settings(context, file), changed)
+    _change(context, _settings(context, file), lambda people, by: people.set_role(by, name, role))
     click.echo(f"ok: {name} has the role {role}{_SOON}")
 
 
@@ -93,11 +81,7 @@ def role(context: click.Context, file: Path | None, name: str, role: str) -> Non
 @click.pass_context
 def disable(context: click.Context, file: Path | None, name: str) -> None:
     """Keep somebody out until `dtm user enable`."""
-
-    async def changed(people: "People", by: "Actor") -> None:
-        await people.set_disabled(by, name, True)
-
-    _change(context, _settings(context, file), changed)
+    _change(context, _settings(context, file), lambda people, by: people.set_disabled(by, name, True))
     click.echo(f"ok: {name} is kept out{_SOON}")
 
 
@@ -107,11 +91,7 @@ def disable(context: click.Context, file: Path | None, name: str) -> None:
 @click.pass_context
 def enable(context: click.Context, file: Path | None, name: str) -> None:
     """Let somebody in again who was disabled."""
-
-    async def changed(people: "People", by: "Actor") -> None:
-        await people.set_disabled(by, name, False)
-
-    _change(context, _settings(context, file), changed)
+    _change(context, _settings(context, file), lambda people, by: people.set_disabled(by, name, False))
     click.echo(f"ok: {name} may log in again")
 
 
@@ -121,11 +101,7 @@ def enable(context: click.Context, file: Path | None, name: str) -> None:
 @click.pass_context
 def remove(context: click.Context, file: Path | None, name: str) -> None:
     """Forget somebody; the record of what they did stays."""
-
-    async def changed(people: "People", by: "Actor") -> None:
-        await people.remove(by, name)
-
-    _change(context, _settings(context, file), changed)
+    _change(context, _settings(context, file), lambda people, by: people.remove(by, name))
     click.echo(f"ok: {name} is removed{_SOON}")
 
 
