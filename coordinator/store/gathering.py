@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from coordinator.errors import Invalid
 from coordinator.model import UNFINISHED, Status
 from coordinator.store.attempt_tables import AttemptTables
+from coordinator.store.id_ranges import highest_up_to
 from coordinator.store.own_tables import DTM_STUCK
 from coordinator.store.queries import pieces
 from coordinator.store.search import Search, Terms, conditions, has_what_is_wanted, holds, is_of
@@ -81,16 +82,11 @@ def page_of_matches(
     if wanted.status.any_of and _UNFINISHED.issuperset(wanted.status.any_of):
         found = _rows(connection, where, limit)
         return Matches(_held_up_so(connection, wanted, attempts, found), "")
-    highest = _highest_up_to(connection, int(after) if after else id_max)
+    highest = highest_up_to(connection, int(after) if after else id_max) or 0
     lowest = max(highest - WINDOW, 0)
     # One bound above and no more: of two SQLite may begin at the wrong one, and look through all between.
     found = _rows(connection, [*asked, _GLOBAL.id <= highest, _GLOBAL.id > lowest], WINDOW)
     return Matches(_held_up_so(connection, wanted, attempts, found), str(lowest or ""))
-
-
-def _highest_up_to(connection: Connection, id_max: int) -> int:
-    """The highest id that there is, up to that one; 0 where there is none."""
-    return connection.execute(select(func.max(_GLOBAL.id)).where(_GLOBAL.id <= id_max)).scalar() or 0
 
 
 def _with_statuses(wanted: Search) -> Search:

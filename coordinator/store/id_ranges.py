@@ -107,7 +107,7 @@ def rows_between(
     return list(connection.execute(page.order_by(_GLOBAL.id.desc()).limit(limit)))
 
 
-def highest_below(connection: Connection, below: int) -> int | None:
-    """The highest id below that one; ids have gaps."""
-    found = connection.execute(select(func.max(_GLOBAL.id)).where(_GLOBAL.id < below)).scalar()
+def highest_up_to(connection: Connection, id_max: int) -> int | None:
+    """The highest id that there is, up to that one; ids have gaps."""
+    found = connection.execute(select(func.max(_GLOBAL.id)).where(_GLOBAL.id <= id_max)).scalar()
     return None if found is None else int(found)

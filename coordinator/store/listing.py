@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from coordinator.store.id_ranges import (
     IdRange,
-    highest_below,
+    highest_up_to,
     ids_of_statuses,
     range_of_times,
     rows_between,
@@ -52,7 +52,7 @@ def list_transactions(
         found += rows_between(connection, part, asked, wanted.limit + 1 - len(found))
         if len(found) > wanted.limit or part.lowest <= ids.lowest:
             return _page(found, wanted, clock, None)
-        next_id = highest_below(connection, part.lowest)
+        next_id = highest_up_to(connection, part.lowest - 1)
         if next_id is None:
             return _page(found, wanted, clock, None)
         ids = IdRange(ids.lowest, next_id + 1)

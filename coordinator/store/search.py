@@ -17,7 +17,7 @@ from coordinator.model import UNFINISHED, Transaction
 from coordinator.store.attempt_tables import AttemptTables
 from coordinator.store.id_ranges import (
     IdRange,
-    highest_below,
+    highest_up_to,
     ids_of_statuses,
     range_of_times,
     rows_between,
@@ -175,7 +175,7 @@ class Searches:
         found = self._with_stuck(connection, wanted, list(understood(page, self._clock)))
         if len(rows) > limit:
             return Page(found, f"i{page[-1].id}")
-        next_id = highest_below(connection, part.lowest) if part.lowest > ids.lowest else None
+        next_id = highest_up_to(connection, part.lowest - 1) if part.lowest > ids.lowest else None
         if next_id is None:
             return Page(found, "")
         return Page(found, f"i{next_id + 1}", f"ids {part.lowest} to {part.below - 1}")
