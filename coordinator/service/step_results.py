@@ -45,6 +45,8 @@ def check_step_results(request: TransactionRequest, *, missing: str = "") -> Non
     if request.trans_type != TransType.SAGA:
         _refuse_others(steps)
         return
+    if not wants_results(request):
+        return
     for index, step in enumerate(steps):
         if step.keep_result and missing:
             raise Invalid(f"steps[{index}].keep_result: {missing}")
@@ -52,8 +54,6 @@ def check_step_results(request: TransactionRequest, *, missing: str = "") -> Non
             raise Invalid(f"steps[{index}].keep_result: there is no action, and so no result")
     if (kept := sum(step.keep_result for step in steps)) > KEPT_MAX:
         raise Invalid(f"{kept} steps have keep_result; at most {KEPT_MAX} may")
-    if not wants_results(request):
-        return
     try:
         before = saga.steps_before(saga.order_of(request.custom_data, request.options.concurrent, len(steps)))
     except ValueError as error:
