@@ -37,7 +37,7 @@ class Deadlines:
         """Return a context manager that raises TimeoutError when its body takes longer.
 
         Like `asyncio.timeout`: absolute, whatever the body awaits. Up to TICK_SECONDS late, and some
-        tenths more where very many end in one tick.
+        tenths of a second more where very many end in one tick.
         """
         return Deadline(self, seconds)
 
