@@ -128,11 +128,14 @@ async def test_answers_that_wait_for_their_client_are_counted() -> None:
     async with grpc_api(room) as grpc, client(grpc, narrow(0)) as one:
         grpc.service.stored = Stored(FAILED, (replace(BRANCH, payload=bytes(300_000)),))
         asked = request(bytes(GidRequest(gid="g")))
-        for number in (1, 3, 5, 7):
+        numbers = {1, 3, 5, 7}
+        for number in sorted(numbers):
             one.send(headers(number, "/dtmcoordinator.Operator/Query"), data(number, asked))
-        assert await one.status(7) == BUSY
+        refused, status = await one.ended()  # large answers are made in threads: any of them may be the last
+        assert refused in numbers
+        assert status == BUSY
         assert 600_000 < room.taken <= 1_000_000
-        for number in (1, 3, 5):
+        for number in numbers - {refused}:
             one.send(frame(frames.RST_STREAM, 0, number, bytes(4)))
         await one.pong()
     assert room.taken == 0

@@ -79,10 +79,17 @@ class Client:
     async def status(self, stream: int) -> int:
         """The status of a call that ends; its headers are decoded on the way."""
         while True:
+            ended, status = await self.ended()
+            if ended == stream:
+                return status
+
+    async def ended(self) -> tuple[int, int]:
+        """The next call that ends, and its status."""
+        while True:
             each = await self.frame(frames.HEADERS)
             fields = {str(name): str(value) for name, value in self.decoder.decode(each.payload)}
-            if each.stream == stream and each.flags & END:
-                return int(fields.get("grpc-status", "-1"))
+            if each.flags & END:
+                return each.stream, int(fields.get("grpc-status", "-1"))
 
     async def pong(self) -> None:
         """Everything that was sent is looked at."""
