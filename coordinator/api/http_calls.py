@@ -21,7 +21,7 @@ from coordinator.api.http_request import query_parameters, read_body
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.listing import filter_from, next_position_of, page_of, page_size, position, reset_timeout
 from coordinator.api.masking import page_shown_to, progress_shown_to, shown_to, value_shown_to
-from coordinator.api.openapi import openapi_document
+from coordinator.api.openapi import OpenapiJson
 from coordinator.api.render import render_all, render_key_value, render_query, render_workflow, rendered
 from coordinator.api.render_operate import shown_whole
 from coordinator.api.render_results import render_results
@@ -94,7 +94,7 @@ class HttpCalls:
         self._zone = zone
         self._read = partial(read_body, bytes_max=body_bytes_max, room=room)
         self._version = orjson.dumps({"version": version, "features": OWN_FEATURES})
-        self._document = orjson.dumps(openapi_document(version))
+        self._document = OpenapiJson(version)
 
     def all(self) -> Sequence[HttpCall]:
         """Every call there is."""
@@ -264,7 +264,7 @@ class HttpCalls:
         return self._answers.make(request, self._version)
 
     async def _show_document(self, request: BaseRequest, _: Principal) -> Answer:
-        return self._answers.make(request, self._document)
+        return self._answers.make(request, await self._document.get())
 
     async def _ping(self, request: BaseRequest, _: Principal) -> Answer:
         return self._answers.make(request, _PONG)

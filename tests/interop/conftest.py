@@ -47,10 +47,10 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinato
 
 
 @pytest.fixture(scope="session")
-def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def go_program() -> Path:
     """Return the Go program, built."""
     try:
-        return build_go(tmp_path_factory.mktemp("go"))
+        return build_go()
     except programs.MissingProgram as error:
         pytest.skip(str(error))
 

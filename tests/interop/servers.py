@@ -1,5 +1,7 @@
 """What the clients' programs need beside a coordinator: business databases, Redis, the Go program itself."""
 
+import hashlib
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,7 @@ from tests.support.under_test import ROOT, CoordinatorProcess
 
 GO_FOLDER = ROOT / "tests" / "interop" / "go"
 OFFLINE = ("dial tcp", "no such host", "i/o timeout", "proxyconnect", "network is unreachable")
+KEPT_SECONDS = 30 * 24 * 3600  # a built program that nobody uses for so long is removed
 GO_BUILD_SECONDS = 550  # the first time on a machine; with a warm cache it takes a few
 ACCOUNT = "CREATE TABLE account (name varchar(128) PRIMARY KEY, balance int NOT NULL, held int NOT NULL);"
 # A coordinator that looks often, so that a nudge is followed soon.
@@ -44,14 +47,51 @@ def coordinator_addresses(coordinator: CoordinatorProcess) -> Mapping[str, str]:
     return {"INTEROP_HTTP": coordinator.http_url, "INTEROP_GRPC": coordinator.grpc_address}
 
 
-def build_go(folder: Path) -> Path:
-    """Build the Go program and return it.
+def build_go() -> Path:
+    """Return the Go program; what was built of the same sources by the same Go is taken as it is.
 
     Raises MissingProgram without Go or its modules, AssertionError when it does not build.
     """
     programs.require(programs.GO)
-    target = folder / "interop"
-    command = ["go", "build", "-buildvcs=false", "-o", str(target), "."]
+    programs.BUILT.mkdir(parents=True, exist_ok=True)
+    target = programs.BUILT / f"interop-{_fingerprint()}"
+    with _alone():  # several processes of a run want it in the same moment
+        if target.is_file():
+            os.utime(target)
+        else:
+            _forget_old_programs()
+            _build(target)
+    return target
+
+
+def _fingerprint() -> str:
+    """What the program is built from: every file of its folder, and which Go."""
+    version = subprocess.run(["go", "version"], capture_output=True, check=True).stdout
+    digest = hashlib.sha256(version)
+    for file in sorted(it for it in GO_FOLDER.rglob("*") if it.is_file()):
+        digest.update(f"{file.relative_to(GO_FOLDER)} {file.stat().st_size} ".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    import fcntl  # not on Windows
+
+    with (programs.BUILT / "interop.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _forget_old_programs() -> None:
+    for old in programs.BUILT.glob("interop-*"):
+        if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+            old.unlink()
+
+
+def _build(target: Path) -> None:
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}")
+    command = ["go", "build", "-buildvcs=false", "-o", str(unfinished), "."]
     began = time.monotonic()
     done = subprocess.run(
         command, cwd=GO_FOLDER, capture_output=True, text=True, timeout=GO_BUILD_SECONDS, check=False
@@ -59,4 +99,4 @@ def build_go(folder: Path) -> Path:
     if done.returncode != 0 and any(words in done.stderr for words in OFFLINE):
         raise programs.MissingProgram(f"go: its modules cannot be fetched:\n{done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, f"go build failed after {time.monotonic() - began:.0f} s:\n{done.stderr}"
-    return target
+    unfinished.replace(target)

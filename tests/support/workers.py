@@ -1,0 +1,18 @@
+"""pytest hooks: how many processes share the tests, and what the garbage collector of each leaves alone."""
+
+import gc
+import os
+
+import pytest
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which not every run has
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: half of what the longest tests do is wait."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish() -> None:
+    """Leave alone from now on what is there: thousands of tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
