@@ -80,7 +80,7 @@ class InboxPage:
 
     async def _roll(self) -> Roll | None:
         try:
-            return await self._operate.nodes()
+            return await self._operate.lately()
         except DtmError:  # a store that keeps no list
             return None
 

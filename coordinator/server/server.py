@@ -109,6 +109,7 @@ class Server:
             recorder=recorder,
             tables=store.operate,
             nodes=store.nodes,
+            roll=lambda: membership.roll,
             overview=store.operate,
             clocks_apart=clock.apart,
             acting=acting,

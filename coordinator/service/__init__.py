@@ -22,6 +22,7 @@ from coordinator.service.rounds import Rounds
 from coordinator.service.topics import Topics
 from coordinator.service.transactions import Transactions
 from coordinator.service.workflows import Workflows
+from coordinator.store.fleet import Roll
 from coordinator.watching.endpoint_record import EndpointRecord
 
 __all__ = [
@@ -69,6 +70,7 @@ def build_operations(
     tables: AllTables | None = None,
     nodes: Nodes | None = None,
     overview: OverviewTables | None = None,
+    roll: Callable[[], Roll | None] = lambda: None,
     clocks_apart: Callable[[], float] = float,
     acting: Acting | None = None,
     bulk: Bulk | None = None,
@@ -80,8 +82,8 @@ def build_operations(
     urls: which can and may be called. wake: makes recovery look now. write_seconds: how long a caller waits
     for the store. reset_seconds: what reset_cron_time takes when no time is given. topic_seconds: how long a
     topic's subscribers are believed. recorder: keeps who changed what; None: the log alone is told.
-    tables, nodes, overview: what the store keeps beside transactions; None: nothing. clocks_apart: see
-    Operate.
+    tables, nodes, overview: what the store keeps beside transactions; None: nothing. roll, clocks_apart:
+    see Operate.
     acting: what writes their actions; None: its own. bulk: None where nothing is asked of many at once.
     holding: what keeps endpoints held; None: none can be. called: how calls to endpoints went; None: unknown.
     """
@@ -108,7 +110,15 @@ def build_operations(
             recorder=recorder,
         ),
         Operate(
-            engine, lookup, urls, recorder, acting, tables=tables, nodes=nodes, clocks_apart=clocks_apart
+            engine,
+            lookup,
+            urls,
+            recorder,
+            acting,
+            tables=tables,
+            nodes=nodes,
+            roll=roll,
+            clocks_apart=clocks_apart,
         ),
         Overview(overview, tools.clock),
         bulk or Bulk(None, tools.clock, recorder, owner="", wake=wake),

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from coordinator.access.audit import REFUSED, Actor, Record
 from coordinator.access.recorder import Recorder
@@ -28,6 +28,8 @@ from coordinator.store.base import Changed, Stored
 from coordinator.store.fleet import Roll
 from coordinator.store.operate_tables import Inbox, Shown
 from coordinator.store.search import Page, Search
+
+_WHOLE_SECOND: Final = timedelta(seconds=1)  # that columns have
 
 
 class Tables(Protocol):
@@ -106,9 +108,14 @@ class Operate:
         *,
         tables: Tables | None,
         nodes: Nodes | None,
+        roll: Callable[[], Roll | None] = lambda: None,
         clocks_apart: Callable[[], float] = float,
     ) -> None:
-        """clocks_apart: seconds, of the database and this machine."""
+        """roll: who shares the store, as was seen some seconds ago; None: not known.
+
+        clocks_apart: seconds, of the database and this machine.
+        """
+        self._roll = roll
         self._clocks_apart = clocks_apart
         self._engine = engine
         self._lookup = lookup
@@ -138,6 +145,10 @@ class Operate:
         if self._nodes is None:
             raise StoreUnavailable("this store keeps no list of coordinators")
         return await self._nodes.read()
+
+    async def lately(self) -> Roll:
+        """The same as it was some seconds ago, without a look into the store where that is known."""
+        return self._roll() or await self.nodes()
 
     async def show(self, gid: str) -> Explained:
         """Why it is where it is, what comes next, what may be done. Raises NotFound."""
@@ -237,10 +248,12 @@ class Operate:
         if self._engine.is_running(transaction.gid):
             return True, self._now
         try:
-            roll = await self.nodes()
+            roll = await self.lately()
         except DtmError:  # nobody knows
             return True, None
         found = roll.named(transaction.owner.rsplit(SEPARATOR, 2)[0])
+        if found is None and transaction.update_time + _WHOLE_SECOND > roll.now:  # it may have come since
+            return True, None
         return (found is not None and found in roll.alive(), found.last_seen if found else None)
 
     @property

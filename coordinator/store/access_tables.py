@@ -16,6 +16,7 @@ from coordinator.store.wall_clock import WallClock
 
 T = TypeVar("T")
 AskTime = Callable[[Connection], datetime]
+Now = Callable[[], datetime]
 
 _TOKEN: Final = DTM_TOKEN.c
 _AUDIT: Final = DTM_AUDIT.c
@@ -55,18 +56,19 @@ class TokensRead:
 class TokenTable:
     """What is asked of the tokens. Raises StoreUnavailable."""
 
-    def __init__(self, transact: Run, read: Run, ask_time: AskTime, *, offsets: bool) -> None:
-        """ask_time: the database's clock. offsets: see WallClock."""
+    def __init__(self, transact: Run, read: Run, ask_time: AskTime, *, now: Now, offsets: bool) -> None:
+        """ask_time: the database's clock. now: ours, which follows it. offsets: see WallClock."""
         self._transact = transact
         self._read = read
         self._ask_time = ask_time
+        self._now = now
         self._clock = WallClock(UTC, offsets=offsets)
 
     async def valid(self) -> TokensRead:
         """Those that are neither revoked nor expired."""
 
         def found(connection: Connection) -> TokensRead:
-            now = self._ask_time(connection)
+            now = self._now()
             wanted = select(DTM_TOKEN).where(_TOKEN.revoked.is_(None), _TOKEN.expires > self._clock.text(now))
             return TokensRead(now, [self._row(row) for row in connection.execute(wanted)])
 

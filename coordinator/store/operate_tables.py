@@ -34,11 +34,10 @@ _GLOBAL: Final = TRANS_GLOBAL.c
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A transaction with its branches, what went wrong, what holds it up, and kept results by branch_id."""
+    """A transaction with its branches, what went wrong, and kept results by branch_id."""
 
     stored: Stored
     attempts: Sequence[Attempt]
-    stuck: Stuck | None
     results: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -108,11 +107,10 @@ class OperateTables:
             stored = queries.find(connection, gid, self._wall_clock)
             if stored is None:
                 return None
-            stuck = self._attempts.stuck_of(connection, [gid])
             attempts = self._attempts.attempts_of(connection, gid)
             keeps_any = any(keeps(branch.url) for branch in stored.branches)
             results = self._results.of(connection, gid) if keeps_any else {}
-            return Shown(stored, attempts, stuck.get(gid), results)
+            return Shown(stored, attempts, results)
 
         return await self._read(shown)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from coordinator.model import EPOCH
-from coordinator.store.access_tables import AskTime, Run
+from coordinator.store.access_tables import AskTime, Now, Run
 from coordinator.store.own_rows import OwnRow, with_text_times
 from coordinator.store.own_tables import DTM_SESSION, DTM_USER
 from coordinator.store.tables import add_own_rows
@@ -156,8 +156,9 @@ class UserTable:
 class SessionTable:
     """What is asked of the sessions. Raises StoreUnavailable."""
 
-    def __init__(self, transact: Run, read: Run, ask_time: AskTime, *, offsets: bool) -> None:
-        """ask_time: the database's clock. offsets: see WallClock."""
+    def __init__(self, transact: Run, read: Run, ask_time: AskTime, *, now: Now, offsets: bool) -> None:
+        """ask_time: the database's clock. now: ours, which follows it. offsets: see WallClock."""
+        self._now = now
         self._transact = transact
         self._read = read
         self._ask_time = ask_time
@@ -167,7 +168,7 @@ class SessionTable:
         """Those that have neither ended nor expired, and were used within `idle`; the newest first."""
 
         def found(connection: Connection) -> Sequence[SessionRow]:
-            live = _live(self._clock, self._ask_time(connection), idle).order_by(_SESSION.made.desc())
+            live = _live(self._clock, self._now(), idle).order_by(_SESSION.made.desc())
             return [self._row(row) for row in connection.execute(live)]
 
         return await self._read(found)
@@ -268,10 +269,10 @@ class SessionTable:
 class PeopleTables:
     """Both of them."""
 
-    def __init__(self, transact: Run, read: Run, ask_time: AskTime, *, offsets: bool) -> None:
-        """See UserTable."""
+    def __init__(self, transact: Run, read: Run, ask_time: AskTime, *, now: Now, offsets: bool) -> None:
+        """See SessionTable."""
         self.users = UserTable(transact, read, ask_time, offsets=offsets)
-        self.sessions = SessionTable(transact, read, ask_time, offsets=offsets)
+        self.sessions = SessionTable(transact, read, ask_time, now=now, offsets=offsets)
 
 
 def _live(clock: WallClock, now: datetime, idle: timedelta) -> Select[Any]:

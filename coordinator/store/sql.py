@@ -82,8 +82,8 @@ class SqlStore:
         ask_time = read_time if database.utc_now else lambda _: clock.now()
         self._own_clock = WallClock(UTC, offsets=(offsets := wall_clock.offsets))
         self.nodes = NodeTable(self._transact, ask_time, offsets=offsets)
-        self.tokens = TokenTable(self._transact, self._read, ask_time, offsets=offsets)
-        self.people = PeopleTables(self._transact, self._read, ask_time, offsets=offsets)
+        self.tokens = TokenTable(self._transact, self._read, ask_time, now=clock.now, offsets=offsets)
+        self.people = PeopleTables(self._transact, self._read, ask_time, now=clock.now, offsets=offsets)
         self.attempts = AttemptTables(self._transact, self._read, wall_clock, missing=database.missing_tables)
         at_leisure = partial(self._read, at_leisure=True)
         run, missing = (self._transact, self._read, ask_time), database.missing_tables

@@ -38,7 +38,7 @@ class Nodes(Protocol):
 class Membership:
     """Joins, says that it is alive, leaves. A table that cannot be used is a remark, never an end.
 
-    wrote: told each time a write stood.
+    wrote: told each time a write stood. roll: everybody as the last beat found them; None where it failed.
     """
 
     def __init__(self, nodes: Nodes, me: Node, *, wrote: Callable[[], None]) -> None:
@@ -46,6 +46,7 @@ class Membership:
         self._me = me
         self._wrote = wrote
         self._began: datetime | None = None
+        self.roll: Roll | None = None
         self.why_no_work = ""  # why this coordinator must take no more work; empty when it may
         self.trouble = ""  # why the store took no write at the last beat; empty when it did
         self.remark = ""  # why coordinators are not compared; empty when they are
@@ -61,6 +62,7 @@ class Membership:
 
     async def beat(self) -> None:
         """Write the row anew, and look at the others'."""
+        roll = None
         try:
             async with asyncio.timeout(_BEAT_TIMEOUT_SECONDS):
                 if self._began is None:
@@ -73,6 +75,7 @@ class Membership:
         else:
             self._written()
             self._judge(why_no_work(self._me, self._began, roll))
+        self.roll = roll
 
     async def leave(self) -> None:
         """Remove the row: this coordinator has stopped."""
@@ -127,6 +130,8 @@ class Membership:
 
 class Alone:
     """Instead of a Membership where there is no table; its methods do nothing. sql: makes the table."""
+
+    roll: Roll | None = None
 
     def __init__(self, sql: str) -> None:
         self.why_no_work = self.trouble = ""

@@ -120,6 +120,6 @@ def _links_of(url: str, cookie: str) -> Sequence[str] | None:
         with urllib.request.urlopen(
             urllib.request.Request(url, headers={"Cookie": cookie}), timeout=30
         ) as it:
-            return [unescape(link) for link in _LINK.findall(it.read().decode())]
+            return [unescape(link) for link in _LINK.findall(it.read().decode(errors="replace"))]
     except urllib.error.HTTPError:
         return None

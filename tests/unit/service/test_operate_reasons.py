@@ -15,6 +15,7 @@ from coordinator.service.acting import Acting
 from coordinator.service.lookup import Lookup
 from coordinator.service.operate import Operate
 from coordinator.store.base import Stored
+from coordinator.store.fleet import Roll
 from coordinator.store.operate_tables import Shown
 from tests.simulation.rows import START
 from tests.simulation.virtual_loop import run_virtually
@@ -28,7 +29,7 @@ class Tables:
         self._rows = bench.rows
 
     async def show(self, gid: str) -> Shown:
-        return Shown(Stored(self._rows.transactions[gid], self._rows.branches[gid]), (), None)
+        return Shown(Stored(self._rows.transactions[gid], self._rows.branches[gid]), ())
 
 
 def hold(bench: Bench) -> None:
@@ -44,6 +45,21 @@ def nothing(_: Bench) -> None:
     pass
 
 
+def operate_of(bench: Bench, *, roll: Roll | None = None, apart: float = 0.0) -> Operate:
+    recorder = unrecorded(bench.tools.clock)
+    return Operate(
+        bench.first.engine,
+        Lookup(bench.tools.store, seconds=5),
+        BranchUrls(Places()),
+        recorder,
+        Acting(bench.first.engine, recorder, write_seconds=5, wake=lambda: None),
+        tables=Tables(bench),
+        nodes=None,
+        roll=lambda: roll,
+        clocks_apart=lambda: apart,
+    )
+
+
 @pytest.mark.parametrize(
     ("first", "apart", "code"),
     [(hold, 0.0, "W06"), (nothing, 61.0, "W31"), (nothing, 1.0, "W08"), (strange, 0.0, "W33")],
@@ -54,17 +70,22 @@ def test_the_reason(first: Callable[[Bench], None], apart: float, code: str) -> 
         await bench.put("saga", Status.SUBMITTED, next_cron_time=START)
         bench.rows.transactions["g"] = replace(bench.row, owner="")
         first(bench)
-        recorder = unrecorded(bench.tools.clock)
-        operate = Operate(
-            bench.first.engine,
-            Lookup(bench.tools.store, seconds=5),
-            BranchUrls(Places()),
-            recorder,
-            Acting(bench.first.engine, recorder, write_seconds=5, wake=lambda: None),
-            tables=Tables(bench),
-            nodes=None,
-            clocks_apart=lambda: apart,
-        )
-        return (await operate.show("g")).why.code.id
+        return (await operate_of(bench, apart=apart).show("g")).why.code.id
+
+    assert run_virtually(run()) == code
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(-10, "W01"), (0, "W01"), (10, "W02")])
+def test_who_may_have_come_since_everybody_was_counted_is_not_said_to_be_gone(
+    seconds: int, code: str
+) -> None:
+    """seconds: after the row was written everybody was counted, and its driver was not there."""
+
+    async def run() -> str:
+        bench = Bench()
+        await bench.put("saga", Status.SUBMITTED, next_cron_time=START + timedelta(hours=1))
+        bench.rows.transactions["g"] = replace(bench.row, owner="other/1/1", update_time=START)
+        roll = Roll(START + timedelta(seconds=seconds), ())
+        return (await operate_of(bench, roll=roll).show("g")).why.code.id
 
     assert run_virtually(run()) == code

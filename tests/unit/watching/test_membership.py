@@ -163,3 +163,14 @@ async def test_without_the_table_it_says_how_to_make_it() -> None:
     assert alone.remark.endswith(
         "run `dtm migrate` as a user who may make tables, or: CREATE TABLE dtm_node (…);"
     )
+
+
+async def test_everybody_is_known_as_the_last_beat_found_them() -> None:
+    bench = Bench(OTHER)
+    assert bench.membership.roll is None
+    await bench.beat()
+    assert bench.membership.roll is not None
+    assert {it.node.name for it in bench.membership.roll.seen} == {"me", "other"}
+    bench.table.error = StoreUnavailable("away")
+    await bench.beat()
+    assert bench.membership.roll is None
