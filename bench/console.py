@@ -85,9 +85,9 @@ def looked_at(it: Scene, cookie: str, repeats: int) -> Mapping[str, Answers]:
             paths[f"/{page}, {wanted}"] = f"/{page}?{query}"
     found: dict[str, Answers] = {}
     for name, path in paths.items():
-        request = urllib.request.Request(url + path, headers={"Cookie": cookie})
         took, coordinator, database = list[float](), it.held().cpu, it.database_cpu()
         for _ in range(repeats):
+            request = urllib.request.Request(url + path, headers={"Cookie": cookie})
             began = time.perf_counter()
             with urllib.request.urlopen(request, timeout=_SECONDS_MAX) as answer:
                 answer.read()
