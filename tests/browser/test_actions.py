@@ -217,3 +217,43 @@ def test_people_are_added_changed_and_shut_out_and_tokens_made_and_revoked(
         page.wait_for_url("**/access")
         assert page.get_by_role("row", name="the shop").count() == 0
         assert it.problems == []
+
+
+HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+POLL_MILLISECONDS = 10_000
+
+
+def polled(it: Watched, asked: list[str]) -> set[str]:
+    """What the page asks for while several polls would be due; time is moved by hand."""
+    asked.clear()
+    for _ in range(3):
+        it.page.clock.fast_forward(2 * POLL_MILLISECONDS)
+        it.page.evaluate("() => fetch('/static/icon.svg').then(it => it.text())")
+    return {url for url in asked if "icon.svg" not in url}
+
+
+def test_who_is_not_seen_ends_the_stream_and_asks_for_nothing_until_seen_again(
+    opened: Open, dev: DevProcess
+) -> None:
+    with opened() as it:
+        asked: list[str] = []
+        it.page.on("request", lambda request: asked.append(request.url))
+        it.page.clock.install()
+        with it.page.expect_request("**/live?*"):
+            it.look(f"{dev.url}/")
+        with it.page.expect_event("requestfailed", lambda request: "/live?" in request.url):
+            it.page.evaluate(HIDE, True)
+        assert polled(it, asked) == set()
+        with it.page.expect_request("**/live?*"):
+            it.page.evaluate(HIDE, False)
+
+        it.look(f"{dev.url}/transactions")
+        assert polled(it, asked) == {f"{dev.url}/transactions"}
+        it.page.evaluate(HIDE, True)
+        assert polled(it, asked) == set()
+        it.page.evaluate(HIDE, False)
+        assert polled(it, asked) == {f"{dev.url}/transactions"}
+        assert it.problems == []

@@ -122,14 +122,19 @@ async def test_a_stream_tells_the_state_and_ends_when_the_server_stops(tmp_path:
     )
     server = Server(settings, reset=False)
     await server.start()
-    async with ClientSession() as session:
-        async with session.get(f"http://{HOST}:{settings.http_port}/live?of=inbox") as answer:
+    stopping = None
+    try:
+        async with (
+            ClientSession() as session,
+            session.get(f"http://{HOST}:{settings.http_port}/live?of=inbox") as answer,
+        ):
             assert answer.content_type == "text/event-stream"
             told = [await answer.content.readline() for _ in range(3)]
             assert told[2].startswith(b"data: ")
             stopping = asyncio.create_task(server.stop())
             assert await answer.content.read() in {b"\n", b""}
-        await stopping
+    finally:
+        await (stopping or server.stop())
 
 
 @pytest.mark.parametrize(
