@@ -26,6 +26,7 @@ from bench.scene import Scene, scene
 from bench.tables import markdown
 from bench.watched import Cost, busy, cost_of, subjects
 from coordinator.backoff import Timing
+from coordinator.console.page import path_to
 from coordinator.dev.past import ANN
 from coordinator.dev.staff import PASSWORD, let_in
 from coordinator.testing.inside import TravellingClock, open_inside
@@ -37,7 +38,8 @@ _DOCUMENT: Final = ROOT / "docs" / "performance" / "console.md"
 _SETTINGS: Final = {"TimeZoneOffset": "+0", "Access": {"Mode": "operators"}}
 _SECONDS_MAX: Final = 60
 _LOOK_SECONDS: Final = 2.0  # how long the machine is looked at before the start
-_FILTERS: Final = ("-status:succeed age:>5m", "endpoint:ledger", "type:tcc status:succeed", 'error:"refused"')
+_OF_STUCK: Final = ("-status:succeed age:>5m", "endpoint:ledger", 'error:"refused"')
+_FILTERS: Final = (*_OF_STUCK, "type:tcc status:succeed")
 
 
 async def let_people_in(it: Scene) -> str:
@@ -80,9 +82,9 @@ def looked_at(it: Scene, cookie: str, repeats: int) -> Mapping[str, Answers]:
     url = it.coordinator.http_url
     paths = {template: kinds[-1] for template, kinds in found_at(url, cookie).items()}
     for wanted in _FILTERS:
-        for page, more in (("transactions", {}), ("bulk/new", {"action": "retry"})):
-            query = urllib.parse.urlencode({"filter": wanted, **more})
-            paths[f"/{page}, {wanted}"] = f"/{page}?{query}"
+        paths[f"/transactions, {wanted}"] = path_to("transactions", filter=wanted)
+    for wanted in _OF_STUCK:  # a job about more than may be in one is refused
+        paths[f"/bulk/new, {wanted}"] = path_to("bulk", "new", action="retry", filter=wanted)
     found: dict[str, Answers] = {}
     for name, path in paths.items():
         took, coordinator, database = list[float](), it.held().cpu, it.database_cpu()

@@ -11,7 +11,7 @@ from coordinator.model import Options, Status, TransType
 
 HOURS: Final = 2.6  # that the past is long
 ORDERS: Final = 120  # that are stuck on one endpoint: more than one would look at one by one
-_ORDER_INTERVAL: Final = 120  # seconds
+_ORDER_INTERVAL: Final = 600  # seconds; with a shorter one they would be most of what is done at the start
 _NOW_AND_THEN: Final = Options(retry_interval=240)  # what keeps its interval would have hundreds of rounds
 _TOGETHER: Final = 12  # of them that come at once
 

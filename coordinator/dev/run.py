@@ -24,7 +24,7 @@ from coordinator.dev.staff import PASSWORD, STAFF, let_in
 from coordinator.server.process import new_loop
 from coordinator.server.server import Server
 from coordinator.store.open import StoreConfig
-from coordinator.telemetry.log_output import configure_logging
+from coordinator.telemetry.log_output import Outputs, configure_logging
 from coordinator.testing.inside import TravellingClock, open_inside
 
 _CALL_SECONDS: Final = 1  # one call of a branch
@@ -41,7 +41,9 @@ def run(*, http_port: int, grpc_port: int, log_in: bool, say: Callable[[str], No
     """
     with tempfile.TemporaryDirectory(prefix=f"dtm-dev-{os.getpid()}-", dir=_folder_in_memory()) as folder:
         settings = _settings(Path(folder), http_port or _free_port(), grpc_port, log_in=log_in)
-        outputs = configure_logging("info", settings.log.destinations, rotation=_LOG_ROTATION)
+        outputs = _log(
+            settings, "error"
+        )  # of hours that pass in a second; their times are not those of lines
         try:
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(_serve(settings, say))
@@ -59,6 +61,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
         place = f"{HOST}:{settings.http_port}"
         token = await _let_happen(settings, services, place)
         server = Server(settings, reset=False)
+        _log(settings, "info")
         await server.start()
         opened.push_async_callback(server.stop)
         async with Dtm(f"http://{place}") as dtm:
@@ -86,6 +89,10 @@ async def _let_happen(settings: Settings, services: Services, own_place: str) ->
         if settings.access.mode == "off":
             return ""
         return await let_in(inside.store, inside.recorder, clock)
+
+
+def _log(settings: Settings, level: str) -> Outputs:
+    return configure_logging(level, settings.log.destinations, rotation=_LOG_ROTATION)
 
 
 def _settings(folder: Path, http_port: int, grpc_port: int, *, log_in: bool) -> Settings:

@@ -58,6 +58,7 @@ class Services:
 
     def __init__(self, manners: Mapping[str, Manner] = SERVICES) -> None:
         self._manners = dict(manners)
+        self._will_refuse = {name for name, manner in manners.items() if manner.refuses}
         self._names: dict[int, str] = {}  # by port
         self._ports: dict[str, int] = {}
         self._refusing: dict[str, socket.socket] = {}  # bound, so that nobody takes the port; not listening
@@ -124,7 +125,8 @@ class Services:
         transport = request.transport
         if transport is None:  # the caller has gone
             return web.Response()
-        manner = self._manners[self._names[transport.get_extra_info("sockname")[1]]]
+        name = self._names[transport.get_extra_info("sockname")[1]]
+        manner = self._manners[name]
         await request.read()
         if manner.ops and request.query.get("op") not in manner.ops:
             manner = WORKS
@@ -135,7 +137,8 @@ class Services:
             transport.close()
         body = {"message": manner.says} if manner.says else {}
         response = web.json_response(body, status=manner.status)
-        response.force_close()  # so that who refuses connections has none that is open still
+        if name in self._will_refuse:  # then there is no connection that is open still
+            response.force_close()
         return response
 
     def _close_refusing(self) -> None:
