@@ -12,6 +12,7 @@ import asyncio
 import json
 import statistics
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from typing import Final
 
 from bench.machine import described, machine_busy
 from bench.operate import plant
+from bench.sample import BenchError
 from bench.scene import Scene, scene
 from bench.tables import markdown
 from bench.watched import Cost, busy, cost_of, subjects
@@ -91,8 +93,11 @@ def looked_at(it: Scene, cookie: str, repeats: int) -> Mapping[str, Answers]:
         for _ in range(repeats):
             request = urllib.request.Request(url + path, headers={"Cookie": cookie})
             began = time.perf_counter()
-            with urllib.request.urlopen(request, timeout=_SECONDS_MAX) as answer:
-                answer.read()
+            try:
+                with urllib.request.urlopen(request, timeout=_SECONDS_MAX) as answer:
+                    answer.read()
+            except urllib.error.HTTPError as error:
+                raise BenchError(f"{path}: {error.code}\n{error.read().decode()}") from error
             took.append((time.perf_counter() - began) * 1000)
         spent = (it.held().cpu - coordinator, it.database_cpu() - database)
         found[name] = Answers(took, *(1000 * seconds / repeats for seconds in spent))

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from coordinator.access.permissions import may
 from coordinator.api.http_answer import SERVER
 from coordinator.console.moments import Clockface, length
 from coordinator.console.page import Page, Shown, Visit, path_to
+from coordinator.console.said import in_language
 from coordinator.console.words import LANGUAGES, number
 from coordinator.telemetry.shown import shown
 
@@ -100,6 +101,7 @@ class Renderer:
 
         values = {
             "t": visit.words,
+            "in_words": partial(in_language, language=visit.words.language),
             "to": to,
             "at": face.at,
             "ago": face.ago,

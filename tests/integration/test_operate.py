@@ -167,7 +167,6 @@ async def test_one_transaction_with_all_that_is_kept_of_it(some: SqlStore) -> No
     assert shown is not None
     assert shown.stored.transaction.gid == "back"
     assert [it.op for it in shown.attempts] == ["action"]
-    assert shown.stuck is not None
     assert await some.operate.show("nobody") is None
 
 
