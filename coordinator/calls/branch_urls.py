@@ -1,10 +1,12 @@
 """What can be said of a branch's url before it is called: whether it can be, and whether it may be."""
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Final
 
 from coordinator.calls.places import Places
 from coordinator.calls.url import is_http, parse_grpc_url, parse_http_url
+from coordinator.discovery.local import is_local, problem_of
 from coordinator.discovery.target import host_and_port, parse_target
 from coordinator.model import PROTOCOL_GRPC
 
@@ -12,13 +14,14 @@ _URLS_REMEMBERED_MAX: Final = 1024  # a service's few urls come with every trans
 
 
 class BranchUrls:
-    """places: where branches may live.
+    """places: where branches may live. functions: that can be called by name; None: none can be.
 
     problem: of a url and its protocol, as `_problem` says; remembered, as a look costs a tenth of a call.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, functions: Collection[str] | None = None) -> None:
         self._places = places
+        self._functions = functions
         self.problem = lru_cache(_URLS_REMEMBERED_MAX)(self._problem)
         places.when_changed(self.problem.cache_clear)
 
@@ -28,6 +31,8 @@ class BranchUrls:
         protocol: the transaction's; `grpc` transactions may mix in `http://` branches. Empty when nothing
         does, as far as is known before its host is looked up, and for an empty url: success without a call.
         """
+        if is_local(url):
+            return problem_of(url, self._functions)
         problem, places = _parsed(url, protocol)
         if problem:
             return problem

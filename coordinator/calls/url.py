@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from yarl import URL
 
+from coordinator.discovery.local import LOCAL, NOT_HERE, function_of, is_local
 from coordinator.discovery.logins import basic_login
 from coordinator.discovery.target import (
     SCHEME_ETCD,
@@ -78,6 +79,8 @@ def parse_http_url(url: str) -> HttpUrl:
     """Read an http:// or https:// url. Raises ValueError, the end of a sentence: `has no host`."""
     if _CONTROL.search(url):
         raise ValueError("has a control character")
+    if is_local(url):
+        raise ValueError(NOT_HERE)
     if not is_http(url):
         raise ValueError("does not begin with http:// or https://")
     try:
@@ -107,6 +110,8 @@ def parse_grpc_url(url: str) -> GrpcUrl:
     """Split `target/package.Service/Method`. Raises ValueError, the end of a sentence: `has no port`."""
     if _CONTROL.search(url):
         raise ValueError("has a control character")
+    if is_local(url):
+        raise ValueError(NOT_HERE)
     if not url.isascii():
         raise ValueError("has a character that is not ASCII, which gRPC cannot send")
     if "://" not in url:
@@ -125,9 +130,12 @@ def parse_grpc_url(url: str) -> GrpcUrl:
 def endpoint_named(text: str) -> str:
     """The endpoint that somebody means by it: a url of a branch, or as much of it as says where that lives.
 
-    `http://shop/api/pay` → `http://shop:80`; `shop:8080`, a gRPC target. Raises ValueError as the parsers do.
+    `http://shop/api/pay` → `http://shop:80`; `shop:8080`, a gRPC target; `local://pay`, a function. Raises
+    ValueError as the parsers do.
     """
     text = text.strip()
+    if is_local(text):
+        return f"{LOCAL}{function_of(text)}"
     if is_http(text):
         return parse_http_url(text).endpoint
     try:

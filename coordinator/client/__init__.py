@@ -45,6 +45,7 @@ from coordinator.client.errors import (
 )
 from coordinator.client.extras import MissingExtra
 from coordinator.client.frameworks.for_asgi import BranchMiddleware
+from coordinator.client.frameworks.local_call import LocalCall
 from coordinator.client.frameworks.request import branch_of
 from coordinator.client.patterns.msg import Msg
 from coordinator.client.patterns.saga import Saga
@@ -88,6 +89,7 @@ __all__ = [
     "Failure",
     "FromResult",
     "InvalidUse",
+    "LocalCall",
     "Mismatch",
     "MissingExtra",
     "Msg",

@@ -12,7 +12,7 @@ from coordinator.client.patterns.msg import Msg
 from coordinator.client.patterns.saga import Saga
 from coordinator.client.patterns.tcc import Tcc
 from coordinator.client.patterns.xa import Xa
-from coordinator.client.transport.base import TopicOperation, without_secrets
+from coordinator.client.transport.base import TopicOperation
 from coordinator.client.transport.checks import (
     check_gid,
     check_number,
@@ -22,7 +22,7 @@ from coordinator.client.transport.checks import (
 )
 from coordinator.client.transport.context import BranchContext
 from coordinator.client.transport.coordinator import Coordinator
-from coordinator.client.transport.open import checked_urls
+from coordinator.client.transport.open import Opener, Urls, opener_of
 from coordinator.client.transport.options import TransactionOptions, make_options
 from coordinator.client.transport.payload import Encoder
 from coordinator.client.transport.query import (
@@ -43,7 +43,8 @@ class Dtm:
 
     url: `http://host:36789`, `grpc://host:36790`, `https://` and `grpcs://` for TLS, or
     `etcd://host:2379/dtmservice` (gRPC to whichever coordinators are registered); several over one database
-    in a sequence, or with commas between them, are asked in turns. The methods are the same, and so are the
+    in a sequence, or with commas between them, are asked in turns. An Opener is what `coordinator.embedded`
+    hands in. The methods are the same, and so are the
     errors. Branches are called with the same protocol unless their url says otherwise. timeout: seconds for
     one operation, all attempts included. A submit with wait_result gets its request_timeout on top. A
     coordinator that does not answer, is full or stopping is asked again within that time, of several another
@@ -63,7 +64,7 @@ class Dtm:
 
     def __init__(
         self,
-        url: str | Sequence[str],
+        url: str | Sequence[str] | Opener,
         *,
         timeout: float = 10.0,
         token: str = "",
@@ -71,10 +72,9 @@ class Dtm:
         tracer_provider: TracerProvider | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        self._urls = checked_urls(url, token, is_for_tls=tls is not None)
-        self._token, self._tls = token, tls
         check_seconds("timeout", timeout)
-        self.url = ",".join(self._urls)
+        self._opener = opener_of(url, token, tls)
+        self.url = ",".join(self._opener.urls) if isinstance(self._opener, Urls) else self._opener.address
         self.timeout = timeout
         self._encoder = encoder
         self._tracer_provider = tracer_provider
@@ -82,14 +82,7 @@ class Dtm:
 
     async def __aenter__(self) -> Self:
         if self._coordinator is None:
-            self._coordinator = Coordinator(
-                self._urls,
-                self.timeout,
-                self._tracer_provider,
-                self._encoder,
-                token=self._token,
-                tls=self._tls,
-            )
+            self._coordinator = Coordinator(self._opener, self.timeout, self._tracer_provider, self._encoder)
         return self
 
     async def __aexit__(
@@ -294,8 +287,5 @@ class Dtm:
     def coordinator(self) -> Coordinator:
         """The open connection; raises InvalidUse when this Dtm was not entered."""
         if self._coordinator is None:
-            raise InvalidUse(
-                f"this Dtm is not open: write `async with Dtm({without_secrets(self.url)!r}) as dtm:` "
-                "around it"
-            )
+            raise InvalidUse(f"this Dtm is not open: write `{self._opener.block}` around it")
         return self._coordinator

@@ -29,8 +29,11 @@ def open_membership(settings: Settings, store: SqlStore, token: str) -> Membersh
     return Membership(store.nodes, me, wrote=store.others_write)
 
 
-async def join(membership: Membership | Alone, settings: Settings) -> None:
-    """Join. Raises StartError when one that runs has other settings, or the store does not answer."""
+async def join(membership: Membership | Alone, settings: Settings) -> Membership | Alone:
+    """Join; return the membership.
+
+    Raises StartError when one that runs has other settings, or the store does not answer.
+    """
     try:
         await membership.join()
     except StoreUnavailable as error:
@@ -38,6 +41,7 @@ async def join(membership: Membership | Alone, settings: Settings) -> None:
             f"the store {settings.store.address} cannot be used: {error}",
             "see the database's log, then start again",
         ) from error
+    return membership
 
 
 async def open_siblings(

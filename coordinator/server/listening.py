@@ -93,6 +93,11 @@ class Listening:
         grpc = await self._grpc(settings.host, settings.grpc_port, "GrpcPort", is_for_clients)
         return Ports(http, grpc, theirs, theirs_grpc)
 
+    async def open_http(self) -> Ports:
+        """Open the one for HTTP alone, with all that is answered there. Raises StartError."""
+        settings = self._settings
+        return Ports(await self._http(settings.host, settings.http_port, "HttpPort", _all), 0)
+
     async def _http(self, host: str, port: int, key: str, serves: Callable[[Needs], bool]) -> int:
         gate = self._gate.asked_by(own_hosts(self._settings, host))
         api = HttpApi(

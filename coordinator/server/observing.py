@@ -27,20 +27,25 @@ from coordinator.watching.watched import Recorded, WatchedCaller, WatchedRunner
 
 
 class Observing:
-    """Made first and closed last. Raises StartError when spans cannot be sent as configured."""
+    """Made first and closed last. Raises StartError when spans cannot be sent as configured.
 
-    def __init__(self, settings: Settings) -> None:
+    is_traced: whether spans are sent, where the settings or the environment say so.
+    """
+
+    def __init__(self, settings: Settings, *, is_traced: bool = True) -> None:
         log, telemetry = settings.log, settings.telemetry
         self.metrics = Metrics(CollectorRegistry(), version=__version__)
         self._slow_database = Slow("a database call took its time", log.slow_database_millis / 1000)
         self._slow_branch = Slow("a branch call took its time", log.slow_branch_millis / 1000)
         self.endpoints = EndpointRecord()
         self.tracing: Tracing = OFF
-        self._spans: Spans | None = open_spans(
-            SpanTarget(telemetry.name, telemetry.endpoint, telemetry.sampler, telemetry.batcher),
-            instance=settings.instance_name,
-            version=__version__,
-        )
+        self._spans: Spans | None = None
+        if is_traced:
+            self._spans = open_spans(
+                SpanTarget(telemetry.name, telemetry.endpoint, telemetry.sampler, telemetry.batcher),
+                instance=settings.instance_name,
+                version=__version__,
+            )
         if self._spans is not None:
             from coordinator.watching.span_tracing import SpanTracing  # only now: it costs time and memory
 

@@ -4,6 +4,8 @@ import secrets
 from contextlib import AsyncExitStack
 from random import Random, SystemRandom
 
+from coordinator.access.recorder import Recorder
+from coordinator.calls.base import Caller
 from coordinator.calls.branch_urls import BranchUrls
 from coordinator.calls.router import BranchCaller
 from coordinator.clock import SystemClock
@@ -16,17 +18,17 @@ from coordinator.engine.drives import Engine
 from coordinator.engine.pressure import Pressure
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Tools
-from coordinator.errors import StartError, StoreUnavailable
-from coordinator.owner import prefix_of
 from coordinator.patterns.by_type import PATTERNS
 from coordinator.server.admitting import open_gate, open_recorder
+from coordinator.server.beginning import follow_clock, take_back
 from coordinator.server.bulk_jobs import open_bulk
 from coordinator.server.certificates import Certificates
+from coordinator.server.embedding import Embedding
 from coordinator.server.handed_out import bounds, places, store_config, timing, web_hook
 from coordinator.server.holding import open_holding
 from coordinator.server.joining import join, open_membership, open_siblings
 from coordinator.server.keeping import open_keeping, why_no_results
-from coordinator.server.listening import STOP_SECONDS, Listening
+from coordinator.server.listening import STOP_SECONDS, Listening, Ports
 from coordinator.server.looking import Looking, Sources
 from coordinator.server.observing import Observing
 from coordinator.server.place import Place
@@ -34,11 +36,10 @@ from coordinator.server.retaining import open_retention
 from coordinator.server.signing_in import open_sign_in
 from coordinator.server.tasks import Tasks
 from coordinator.server.where import where
-from coordinator.service import build_operations
+from coordinator.service import Operations, build_operations
 from coordinator.service.acting import Acting
 from coordinator.store.fleet import BEAT_SECONDS
 from coordinator.store.open import open_store
-from coordinator.store.reach import Patience
 from coordinator.store.sql import SqlStore
 from coordinator.store.wall_clock import has_summer_time
 from coordinator.telemetry.log import log
@@ -56,17 +57,29 @@ class Server:
     """One coordinator: `start`, `stop`. Between them it serves."""
 
     def __init__(
-        self, settings: Settings, *, reset: bool, place: Place | None = None, sources: Sources | None = None
+        self,
+        settings: Settings,
+        *,
+        reset: bool,
+        place: Place | None = None,
+        sources: Sources | None = None,
+        embedding: Embedding | None = None,
     ) -> None:
-        """reset: drop the coordinator's tables first. place: among several processes; None: it is alone."""
+        """reset: drop the coordinator's tables first. place: among several processes; None: it is alone.
+
+        embedding: in which other program it is; None: in none.
+        """
+        self._embedding = embedding
         self._sources = sources or {}
         self._settings = settings if place is None else place.settings_of(settings)
         self._place = place
         self._reset = reset
         self._start_token = secrets.token_hex(6)  # of this run, in owners and in dtm_node
-        self._readiness = Readiness()
+        self._readiness = embedding.readiness if embedding else Readiness()
         self._tasks = Tasks(self._readiness)
         self._places = places(settings)  # where calls may go
+        self.operations: Operations  # once it is started
+        self.ports = Ports(0, 0)
         self._opened = AsyncExitStack()  # what is closed in the reverse order of opening
 
     async def start(self) -> str:
@@ -87,10 +100,12 @@ class Server:
                 "this machine's clock is put back in autumn, and TimeZoneOffset is not set: around that hour"
                 " leases and back-offs are an hour off; set TimeZoneOffset, or run with TZ=UTC"
             )
-        observing, self._certificates = Observing(settings), Certificates(settings, clock)
+        embedding = self._embedding
+        observing = Observing(settings, is_traced=embedding is None)
+        self._certificates = Certificates(settings, clock)
         self._opened.push_async_callback(observing.close)
         store = await self._open_store(clock, observing)
-        watch = await self._follow_clock(store, clock)  # before anything is reckoned by it
+        watch = await follow_clock(settings, store, clock, self._readiness)
         membership = await self._join(store)
         census = self._watch(store, clock, watch, membership, observing)
         engine, recovery = self._build_engine(store, clock, observing, membership)
@@ -100,7 +115,7 @@ class Server:
         holding = await open_holding(store, engine.tools.admission, clock, self._readiness, self._tasks)
         operations = build_operations(
             engine,
-            urls=BranchUrls(self._places),
+            urls=BranchUrls(self._places, None if embedding is None else embedding.functions),
             random=SystemRandom(),
             wake=recovery.wake,
             write_seconds=WRITE_SECONDS,
@@ -119,39 +134,19 @@ class Server:
             holding=holding,
             called=observing.endpoints,
         )
-        await self._take_back(store, clock, engine)
+        await take_back(settings, store, clock, engine, wait_seconds=STORE_WAIT_SECONDS)
         await open_retention(
             settings, store, clock, self._readiness, self._tasks, holder=settings.instance_name
         )
-        parts = (settings, store, clock, self._readiness, self._tasks, recorder)
-        signing_in = open_sign_in(*parts, self._opened)
-        gate = await open_gate(*parts, signing_in.pages.book if signing_in else None)
-        siblings = await open_siblings(
-            self._place, self._readiness, observing.metrics, operations.topics, self._opened
-        )
-        looking = Looking(
-            *(settings, clock, operations, census, observing, self._tasks, signing_in, self._sources)
-        )
-        ports = await Listening(
-            settings,
-            operations,
-            self._readiness,
-            observing,
-            gate,
-            self._certificates,
-            self._places,
-            self._opened,
-            looking.console,
-            siblings,
-            Pressure(engine.tools.admission, bounds(settings), store.seconds_to_wait, clock.monotonic),
-        ).open()
-        looking.close_with(self._opened)
+        self.operations = operations
+        if embedding is None or embedding.listens:
+            await self._listen(store, clock, observing, census, recorder, engine)
         self._tasks.keep(recovery.run(), "recovery")
         self._readiness.watch("recovery", lambda: recovery.problem)
         self._opened.push_async_callback(self._tasks.end)
         self._opened.callback(engine.refuse_new)
         await self._register(observing)  # last, so that a stop begins with leaving it
-        return where(settings, ports)
+        return where(settings, self.ports)
 
     async def stop(self) -> None:
         """Stop in the reverse order, in bounded time; what still runs is left to recovery."""
@@ -172,23 +167,10 @@ class Server:
         self._opened.push_async_callback(store.close)
         return store
 
-    async def _follow_clock(self, store: SqlStore, clock: SystemClock) -> StoreWatch:
-        embedded = self._settings.store.driver == "sqlite"
-        watch = StoreWatch(store, clock, self._readiness, own_clock=embedded)
-        try:
-            await watch.follow()
-        except (StoreUnavailable, TimeoutError) as error:
-            raise StartError(
-                f"the store {self._settings.store.address} does not tell its time: {error}",
-                "see the database's log, then start again",
-            ) from error
-        return watch
-
     async def _join(self, store: SqlStore) -> Membership | Alone:
         membership = open_membership(self._settings, store, self._start_token)
         self._opened.push_async_callback(membership.leave)
-        await join(membership, self._settings)
-        return membership
+        return await join(membership, self._settings)
 
     def _watch(
         self,
@@ -237,7 +219,7 @@ class Server:
         self._readiness.watch("room", lambda: admission.problem)
         tools = Tools(
             store=store,
-            caller=observing.caller(caller, PATTERNS),
+            caller=observing.caller(self._around(caller), PATTERNS),
             clock=clock,
             random=Random(),
             timing=timing(settings),
@@ -260,33 +242,51 @@ class Server:
         observing.show_engine(admission)
         return engine, recovery
 
+    async def _listen(
+        self,
+        store: SqlStore,
+        clock: SystemClock,
+        observing: Observing,
+        census: Census,
+        recorder: Recorder,
+        engine: Engine,
+    ) -> None:
+        """Answer at the ports."""
+        settings, operations = self._settings, self.operations
+        parts = (settings, store, clock, self._readiness, self._tasks, recorder)
+        signing_in = open_sign_in(*parts, self._opened)
+        gate = await open_gate(*parts, signing_in.pages.book if signing_in else None)
+        siblings = await open_siblings(
+            self._place, self._readiness, observing.metrics, operations.topics, self._opened
+        )
+        looking = Looking(
+            *(settings, clock, operations, census, observing, self._tasks, signing_in, self._sources)
+        )
+        listening = Listening(
+            settings,
+            operations,
+            self._readiness,
+            observing,
+            gate,
+            self._certificates,
+            self._places,
+            self._opened,
+            looking.console,
+            siblings,
+            Pressure(engine.tools.admission, bounds(settings), store.seconds_to_wait, clock.monotonic),
+        )
+        self.ports = await (listening.open() if self._embedding is None else listening.open_http())
+        looking.close_with(self._opened)
+
+    def _around(self, caller: BranchCaller) -> Caller:
+        return caller if self._embedding is None else self._embedding.caller(caller)
+
     def _open_alerts(self, names: Names) -> Alerts:
         hook = web_hook(self._settings, names, self._places)
         if hook is None:
             return LoggedAlerts()
         self._tasks.keep(hook.run(), "alerts")
         return hook
-
-    async def _take_back(self, store: SqlStore, clock: SystemClock, engine: Engine) -> None:
-        """Make due what this instance drove when it died; of a SQLite file nobody else can own anything."""
-        embedded = self._settings.store.driver == "sqlite"
-        prefix = "" if embedded else prefix_of(self._settings.instance_name)
-        patience = Patience(
-            self._settings.store.address,
-            STORE_WAIT_SECONDS,
-            hint="see what keeps the store from being written",
-        )
-        taken = None
-        while taken is None:
-            try:
-                taken = await store.take_back(
-                    now=clock.now(), owner_prefix=prefix, except_prefix=engine.owner_prefix
-                )
-            except StoreUnavailable as error:  # it went away since it was opened
-                await patience.pause(error, error.message)
-        if taken:
-            were = "transaction was" if taken == 1 else "transactions were"
-            log.info("{} {} running when this coordinator stopped; work on them goes on now", taken, were)
 
     async def _register(self, observing: Observing) -> None:
         registration = open_registration(

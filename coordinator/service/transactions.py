@@ -75,8 +75,12 @@ class Transactions:
         else:
             await self._submit(request)
         if request.options.wait_result and keeps_results(request):
-            return await self._store.kept_results(request.gid)
+            return await self.kept_results(request.gid)
         return None
+
+    async def kept_results(self, gid: str) -> Mapping[str, bytes]:
+        """What steps have answered that keep their result, by branch_id. Raises StoreUnavailable."""
+        return await self._store.kept_results(gid)
 
     async def _submit(self, request: TransactionRequest) -> None:
         try:

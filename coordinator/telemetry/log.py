@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, Protocol
 
 from loguru import logger
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
@@ -29,6 +29,22 @@ STACK_COOLDOWN_SECONDS: Final = 0.1  # go-zero's default
 for _name, _number in _NUMBERS.items():
     logger.level(_name, no=_number)
 
+
+class Elsewhere(Protocol):
+    """Takes lines that are not for the outputs of this program: it belongs to somebody else."""
+
+    def write(
+        self,
+        level: str,
+        message: str,
+        fields: Mapping[str, object],
+        exception: BaseException | None,
+    ) -> None:
+        """Write a line, whose sentence is filled in."""
+        ...
+
+
+_elsewhere: ContextVar[Elsewhere | None] = ContextVar("log_elsewhere", default=None)
 _call: ContextVar[Mapping[str, object]] = ContextVar("log_call", default={})  # noqa: B039 - never changed
 
 
@@ -114,6 +130,10 @@ class Log:
     ) -> None:
         if self._fields:
             fields = {**self._fields, **fields}
+        elsewhere = _elsewhere.get()
+        if elsewhere is not None:
+            elsewhere.write(level, message.format(*values) if values else message, fields, exception)
+            return
         bound = logger.bind(**fields) if fields else logger
         # Never by loguru's own formatting when there is nothing to fill in: a message may hold braces.
         bound.opt(depth=2, exception=exception).log(level, message, *values)
@@ -149,6 +169,16 @@ class Stacks:
 def _place() -> tuple[str, int]:
     frame = sys._getframe(2)
     return frame.f_code.co_filename, frame.f_lineno
+
+
+@contextmanager
+def written_by(elsewhere: Elsewhere) -> Iterator[None]:
+    """Have lines written elsewhere: in the block, and in every task that begins in it, for ever."""
+    token = _elsewhere.set(elsewhere)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
 
 
 @contextmanager

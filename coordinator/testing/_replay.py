@@ -18,6 +18,7 @@ from coordinator.client.portal import Portal
 from coordinator.client.sync.workflow import inner_of
 from coordinator.client.transport.base import Progress, WorkflowState
 from coordinator.client.transport.coordinator import Coordinator
+from coordinator.client.transport.open import Urls
 from coordinator.model import LATEST, BranchStatus, Options, TransType
 
 _NOWHERE: Final = "http://127.0.0.1:1"  # nothing is sent
@@ -104,7 +105,7 @@ class _Recorded:
             portal.close(_nothing)
 
     async def run(self, function: WorkflowFunction[Any, Any]) -> Replayed:
-        coordinator = Coordinator([_NOWHERE], _SECONDS)
+        coordinator = Coordinator(Urls([_NOWHERE]), _SECONDS)
         log = ProgressLog(coordinator, self.gid, self.state.progresses, self.external, is_replay=True)
         run = Run(self.gid, log)
         workflow = Workflow(coordinator, Options(), run, Places(self.gid), lambda: LATEST)

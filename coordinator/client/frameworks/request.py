@@ -5,9 +5,11 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
 from coordinator.client.errors import InvalidUse, NoBranchContext
+from coordinator.client.frameworks.local_call import LocalCall
 from coordinator.client.transport.context import BranchContext, current_branch
 
-# A BranchContext; an aiohttp request; a Starlette or FastAPI request; a grpclib stream; a grpcio context.
+# A BranchContext; a LocalCall; an aiohttp request; a Starlette or FastAPI request; a grpclib stream; a
+# grpcio context.
 Source: TypeAlias = Any
 
 _KEY: Final = "dtm.branch"
@@ -18,11 +20,14 @@ _asked: ContextVar[tuple[Any, BranchContext]] = ContextVar("asked")
 def branch_of(source: Source) -> BranchContext:
     """Return the branch context of a request (PROTOCOL §10), the same object each time it is asked.
 
-    source: a BranchContext itself, an aiohttp request, a Starlette or FastAPI request, a grpclib stream or a
-    grpcio servicer context. Raises NoBranchContext where it carries none, InvalidUse for anything else.
+    source: a BranchContext itself, a LocalCall, an aiohttp request, a Starlette or FastAPI request, a grpclib
+    stream or a grpcio servicer context. Raises NoBranchContext where it carries none, InvalidUse for anything
+    else.
     """
     if isinstance(source, BranchContext):
         return source
+    if isinstance(source, LocalCall):
+        return source.branch
     if is_of(source, "aiohttp.web_request"):
         return _of_aiohttp(source)
     if hasattr(source, "scope") and hasattr(source, "query_params"):

@@ -21,6 +21,7 @@ from coordinator.client.transport.checks import (
     wrong,
 )
 from coordinator.client.transport.payload import as_json
+from coordinator.discovery.local import LOCAL, is_local
 
 ROW_BYTES_MAX: Final = PAYLOAD_BYTES_MAX  # column bin_data
 NAME_CHARACTERS_MAX: Final = 200
@@ -92,7 +93,9 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def url_name(url: str) -> str:
-    """Return the path of a url, or gRPC's method: hosts change while a workflow runs."""
+    """Return the path of a url, gRPC's method, or a function's name: hosts change while a workflow runs."""
+    if is_local(url):
+        return url.removeprefix(LOCAL)
     path = urlsplit(url).path if is_http(url) else url.partition("/")[2]
     return path.strip("/")
 

@@ -70,6 +70,18 @@ class ListFilter:
     limit: int = 100
     position: str = ""
 
+    def parameters(self) -> dict[str, str]:
+        """Return what is given, as the parameters of HTTP."""
+        named = {
+            "status": self.status,
+            "transType": self.trans_type,
+            "createTimeStart": self.create_time_start,
+            "createTimeEnd": self.create_time_end,
+            "limit": self.limit,
+            "position": self.position,
+        }
+        return {name: str(value) for name, value in named.items() if value}
+
 
 class ConnectionProblem(Exception):
     """No answer came. sent: the request may have reached the coordinator all the same.

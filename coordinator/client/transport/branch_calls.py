@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
@@ -73,6 +73,18 @@ class BranchAnswer:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
             raise DtmError(f"the branch answered no JSON: {self.body[:200]!r}") from error
+
+
+class Branches(Protocol):
+    """Calls branches from here."""
+
+    async def call(self, call: BranchCall, timeout: float) -> BranchAnswer:
+        """Call once; see BranchCaller."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
 
 
 class BranchCaller:

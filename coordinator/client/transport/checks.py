@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from coordinator.client.errors import InvalidUse
+from coordinator.discovery.local import function_of, is_local
 from coordinator.discovery.target import apart_from_tls, certificate_of, parse_target
 from coordinator.model import GRPC_REFUSALS, HTTP_REFUSALS, PROTOCOL_GRPC
 
@@ -79,7 +80,8 @@ def check_url_called_from_here(name: str, url: object) -> None:
     """Raise InvalidUse for a url that this client cannot call itself."""
     written = str(url)
     address, _, path = written.partition("/")
-    is_ours = is_http(written) or ("://" not in written and ":" in address and "/" in path)
+    is_address = "://" not in written and ":" in address and "/" in path
+    is_ours = is_http(written) or is_local(written) or is_address
     if not isinstance(url, str) or not is_ours or _problem(url, PROTOCOL_GRPC):
         form = "http://host:port/path, or host:port/package.Service/Method"
         raise wrong(name, url, f"cannot be called from here: write {form}")
@@ -96,6 +98,8 @@ def _problem(url: str, protocol: str) -> str:
     """What keeps it from being called, "" for nothing."""
     if _CONTROL.search(url):
         return "has a control character"
+    if is_local(url):  # whether there is such a function, the coordinator knows
+        return _problem_of_local(url)
     if is_http(url):
         try:
             parts = urlsplit(url)
@@ -118,6 +122,14 @@ def _problem(url: str, protocol: str) -> str:
         parsed = parse_target(plain)
         if is_encrypted:
             certificate_of(parsed)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _problem_of_local(url: str) -> str:
+    try:
+        function_of(url)
     except ValueError as error:
         return str(error)
     return ""

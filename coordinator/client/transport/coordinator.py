@@ -3,10 +3,9 @@
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from ssl import SSLContext
 from typing import Any, TypeVar
 
 from coordinator.client.errors import DtmError, Failure, InvalidUse, Ongoing, Said, Unreachable
@@ -20,11 +19,10 @@ from coordinator.client.transport.base import (
     Operation,
     TopicOperation,
     WorkflowState,
-    without_secrets,
 )
-from coordinator.client.transport.branch_calls import BranchAnswer, BranchCall, BranchCaller
+from coordinator.client.transport.branch_calls import BranchAnswer, BranchCall
 from coordinator.client.transport.checks import check_either_url, check_text, check_topic
-from coordinator.client.transport.open import open_transport
+from coordinator.client.transport.open import Opener
 from coordinator.client.transport.payload import Encoder, Payload, encode_payload
 from coordinator.client.transport.query import read_query
 from coordinator.client.transport.repeated import is_done, unreachable
@@ -45,20 +43,17 @@ class Coordinator:
 
     def __init__(
         self,
-        urls: Sequence[str],
+        opener: Opener,
         timeout: float,
         tracer_provider: TracerProvider | None = None,
         encoder: Encoder | None = None,
-        *,
-        token: str = "",
-        tls: SSLContext | None = None,
     ) -> None:
         self._encoder = encoder
-        self._address = ", ".join(map(without_secrets, urls))
+        self._address = opener.address
         self._tracing = Tracing(self._address, tracer_provider)
         self.timeout = timeout
-        self._transport = open_transport(urls, token, tls)
-        self._branches = BranchCaller()
+        self._transport = opener.transport()
+        self._branches = opener.branches()
         self._random = random.Random()
         self._closed = False
 

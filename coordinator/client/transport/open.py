@@ -3,8 +3,9 @@
 import re
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from ssl import SSLContext, create_default_context
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from coordinator.client.errors import InvalidUse
@@ -15,6 +16,7 @@ from coordinator.client.transport.base import (
     bearer,
     without_secrets,
 )
+from coordinator.client.transport.branch_calls import BranchCaller, Branches
 from coordinator.client.transport.several import SeveralTransports
 from coordinator.discovery.logins import split_login
 from coordinator.model import PROTOCOL_GRPC, PROTOCOL_HTTP
@@ -22,6 +24,66 @@ from coordinator.model import PROTOCOL_GRPC, PROTOCOL_HTTP
 _READ_BYTES: Final = 256 * 1024  # of asyncio's selector loop
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]*", flags=re.ASCII)
 _BETWEEN_URLS: Final = re.compile(r"\s*,\s*(?=[a-z]+://)")  # and not between the hosts of one
+
+
+class Opener(Protocol):
+    """Makes connections to one coordinator, and what calls branches from here."""
+
+    @property
+    def address(self) -> str:
+        """The coordinator, for people; no secrets."""
+        ...
+
+    @property
+    def block(self) -> str:
+        """What opens the connection, as a program says it."""
+        ...
+
+    def transport(self) -> Transport:
+        """Return a connection; inside a running event loop."""
+        ...
+
+    def branches(self) -> Branches:
+        """Return what calls branches."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """The Opener of coordinators that urls name, as `checked_urls` returned them.
+
+    token: by which the coordinator knows the caller; empty for none. tls: what encrypted connections are made
+    with; None: what the system trusts.
+    """
+
+    urls: Sequence[str]
+    token: str = field(default="", repr=False)
+    tls: SSLContext | None = None
+
+    @property
+    def address(self) -> str:
+        """See Opener."""
+        return ", ".join(map(without_secrets, self.urls))
+
+    @property
+    def block(self) -> str:
+        """See Opener."""
+        return f"async with Dtm({','.join(map(without_secrets, self.urls))!r}) as dtm:"
+
+    def transport(self) -> Transport:
+        """See Opener."""
+        return open_transport(self.urls, self.token, self.tls)
+
+    def branches(self) -> Branches:
+        """See Opener."""
+        return BranchCaller()
+
+
+def opener_of(url: str | Sequence[str] | Opener, token: str, tls: SSLContext | None) -> Opener:
+    """Return what opens connections to what the url names; an Opener itself as it is. Raises InvalidUse."""
+    if isinstance(url, (str, Sequence)):
+        return Urls(checked_urls(url, token, is_for_tls=tls is not None), token, tls)
+    return url
 
 
 def open_transport(urls: Sequence[str], token: str = "", tls: SSLContext | None = None) -> Transport:

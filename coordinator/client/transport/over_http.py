@@ -131,16 +131,7 @@ class HttpTransport:
 
     async def list(self, wanted: ListFilter, timeout: float) -> Mapping[str, Any]:
         """See Transport."""
-        named = {
-            "status": wanted.status,
-            "transType": wanted.trans_type,
-            "createTimeStart": wanted.create_time_start,
-            "createTimeEnd": wanted.create_time_end,
-            "limit": wanted.limit,
-            "position": wanted.position,
-        }
-        params = {name: str(value) for name, value in named.items() if value}
-        came = await self._exchange("GET", "all", timeout, params=params)
+        came = await self._exchange("GET", "all", timeout, params=wanted.parameters())
         _raise_for(came, "")
         return _json_object(came.text)
 

@@ -10,6 +10,7 @@ from coordinator.access.gate import Gate
 from coordinator.access.permissions import Mode
 from coordinator.client import Dtm, DtmError, InvalidUse
 from coordinator.client.transport.branch_calls import BranchCall
+from coordinator.client.transport.open import Urls
 from tests.unit.access.calls import KnownTokens
 from tests.unit.api.fakes import HOST, Parts, grpc_api, http_api
 
@@ -55,7 +56,9 @@ async def test_no_branch_hears_of_it(guarded: tuple[Parts, str]) -> None:
 
 
 def test_the_blocking_client_takes_it_too() -> None:
-    assert coordinator.client.sync.Dtm("http://localhost", token=TOKEN).inner._token == TOKEN
+    opener = coordinator.client.sync.Dtm("http://localhost", token=TOKEN).inner._opener
+    assert isinstance(opener, Urls)
+    assert opener.token == TOKEN
 
 
 @pytest.mark.parametrize("token", ["a b", "a\r\nX: y", "ä", "a\0"])

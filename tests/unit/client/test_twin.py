@@ -32,7 +32,7 @@ SHARED = {
 ASYNC = {
     *("BarrierDatabase", "CursorBarrier", "MySqlBarrier", "SqliteBarrier", "create_barrier_table"),
     *("BranchMiddleware", "BranchServer", "branch_method", "branch_middleware", "error_response"),
-    *("query_prepared_handler", "query_prepared_service"),
+    *("query_prepared_handler", "query_prepared_service", "LocalCall"),
 }
 # Where the other side is reached otherwise: of a framework, or a matter of the class alone.
 OTHERWISE = {
