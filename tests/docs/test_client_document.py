@@ -223,10 +223,32 @@ async def fastapi_says_no_and_yes(application: fastapi.FastAPI) -> None:
             assert answer.status_code == status
 
 
+async def orders_are_placed_and_refused(application: fastapi.FastAPI, file: Path) -> None:
+    transport = httpx.ASGITransport(application)
+    async with (
+        application.router.lifespan_context(application),
+        httpx.AsyncClient(transport=transport, base_url="http://asked") as client,
+    ):
+        for amount, status, said in (
+            (300, 409, {"detail": "the account is empty"}),
+            (30, 200, {"shelf": "A-pear"}),
+        ):
+            answer = await client.post("/orders", json={"item": "pear", "amount": amount})
+            assert (answer.status_code, answer.json()) == (status, said)
+    async with aiosqlite.connect(file) as connection:
+        assert list(await connection.execute_fetchall("SELECT * FROM orders")) == [(7,)]
+
+
 @pytest.mark.parametrize("program", OF_SERVICES, ids=str)
 async def test_a_program_of_the_documents_does_what_it_says(
-    program: Program, kit: Kit, own: dict[str, Any], request: pytest.FixtureRequest
+    program: Program,
+    kit: Kit,
+    own: dict[str, Any],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where some leave files
     text = program.text.replace("http://localhost:36789", kit.http_url).replace(
         "localhost:2379", f"localhost:{free_port()}"
     )
@@ -263,6 +285,10 @@ async def test_a_program_of_the_documents_does_what_it_says(
     else:
         with logging_as_before():
             await run(text, own)
+    if "lifespan" in own:
+        await orders_are_placed_and_refused(own["application"], tmp_path / "shop.db")
+    if "journey" in used(text):
+        assert own["said"] == "ann sits at 12A"
     if "registration" in own:
         await own["registration"].stop()
     if "app" in own:
