@@ -1,6 +1,7 @@
 """The front of the shop: takes orders, shows them, ships them."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import aiosqlite
@@ -9,20 +10,27 @@ from aiohttp import web
 from coordinator.client import (
     Dtm,
     Failure,
+    LocalCall,
     Ongoing,
     Saga,
     Unreachable,
     branch_middleware,
+    branch_of,
+    from_result,
     query_prepared_handler,
     with_barrier,
 )
 from examples.shop.database import Database
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS orders (number TEXT PRIMARY KEY, customer TEXT, item TEXT, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS orders (
+    number TEXT PRIMARY KEY, customer TEXT, item TEXT, state TEXT NOT NULL, receipt TEXT NOT NULL
+);
 """
 PRICES = {"pear": 3, "melon": 20}
 FIRST_REPEAT_SECONDS = 2
+
+Step: TypeAlias = Callable[[LocalCall], Awaitable[None]]
 
 
 def priced(wanted: dict[str, Any], number: str) -> dict[str, Any]:
@@ -39,38 +47,58 @@ def priced(wanted: dict[str, Any], number: str) -> dict[str, Any]:
     }
 
 
-def order_saga(dtm: Dtm, shop: str, order: dict[str, Any]) -> Saga:
-    """The three changes of an order, each with what undoes it. shop: its url."""
+def order_saga(dtm: Dtm, shop: str, own: str, order: dict[str, Any]) -> Saga:
+    """The three changes of an order, each with what undoes it.
+
+    shop: its url. own: what urls of this service's own steps begin with.
+    """
     saga = dtm.saga(order["number"], wait_result=True, retry_interval=FIRST_REPEAT_SECONDS)
     saga.add(f"{shop}/stock/branch/take", f"{shop}/stock/branch/put-back", order)
-    saga.add(f"{shop}/payment/branch/charge", f"{shop}/payment/branch/give-back", order)
-    saga.add(f"{shop}/orders/branch/save", f"{shop}/orders/branch/cancel", order)
+    saga.add(f"{shop}/payment/branch/charge", f"{shop}/payment/branch/give-back", order, keep_result=True)
+    paid = {**order, "receipt": from_result(1, "$.receipt")}
+    saga.add(f"{own}save", f"{own}cancel", paid)
     return saga
 
 
-def orders_service(database: Database, dtm: Dtm, shop: str) -> web.Application:
+def steps_of(database: Database) -> dict[str, Step]:
+    """Return this service's own steps: functions, called by their names where the coordinator is inside."""
+
+    @with_barrier(database.lend, repeated=lambda: None)
+    async def save(call: LocalCall, *, connection: aiosqlite.Connection) -> None:
+        await connection.execute(
+            "INSERT INTO orders VALUES (:number, :customer, :item, 'placed', :receipt)", call.json()
+        )
+
+    @with_barrier(database.lend, repeated=lambda: None)
+    async def cancel(call: LocalCall, *, connection: aiosqlite.Connection) -> None:
+        await connection.execute("DELETE FROM orders WHERE number = :number", call.json())
+
+    return {"save": save, "cancel": cancel}
+
+
+def over_http(step: Step) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return the handler of a step, for a coordinator elsewhere."""
+
+    async def handler(request: web.Request) -> web.Response:
+        await step(LocalCall(branch_of(request), await request.read()))
+        return web.Response()
+
+    return handler
+
+
+def orders_service(
+    database: Database, steps: Mapping[str, Step], dtm: Dtm, shop: str, own: str
+) -> web.Application:
     async def place(request: web.Request) -> web.Response:
         number = request.headers.get("Idempotency-Key") or uuid4().hex
         order = priced(await request.json(), number)
         try:
-            await order_saga(dtm, shop, order).submit()
+            done = await order_saga(dtm, shop, own, order).submit()
         except Failure as failure:
             return web.json_response({"order": number, "reason": failure.reason}, status=409)
         except (Ongoing, Unreachable):
             return web.json_response({"order": number, "state": "on its way"}, status=202)
-        return web.json_response({"order": number, "state": "placed"}, status=201)
-
-    @with_barrier(database.lend, repeated=web.Response)
-    async def save(request: web.Request, *, connection: aiosqlite.Connection) -> web.Response:
-        await connection.execute(
-            "INSERT INTO orders VALUES (:number, :customer, :item, 'placed')", await request.json()
-        )
-        return web.Response()
-
-    @with_barrier(database.lend, repeated=web.Response)
-    async def cancel(request: web.Request, *, connection: aiosqlite.Connection) -> web.Response:
-        await connection.execute("DELETE FROM orders WHERE number = :number", await request.json())
-        return web.Response()
+        return web.json_response({"order": number, "state": "placed", **done.result(1)}, status=201)
 
     async def show(request: web.Request) -> web.Response:
         async with database.lend() as connection:
@@ -94,8 +122,8 @@ def orders_service(database: Database, dtm: Dtm, shop: str) -> web.Application:
         return web.json_response({"order": number, "state": "shipped"})
 
     branches = web.Application(middlewares=[branch_middleware])
-    branches.router.add_post("/save", save)
-    branches.router.add_post("/cancel", cancel)
+    for name, step in steps.items():
+        branches.router.add_post(f"/{name}", over_http(step))
     service = web.Application()
     service.add_subapp("/branch/", branches)
     service.router.add_post("/", place)

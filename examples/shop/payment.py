@@ -15,7 +15,7 @@ LARGE = 50
 
 def payment_service(database: Database) -> web.Application:
     @with_barrier(database.lend, repeated=web.Response)
-    async def charge(request: web.Request, *, connection: aiosqlite.Connection) -> web.Response:
+    async def take_money(request: web.Request, *, connection: aiosqlite.Connection) -> web.Response:
         order = await request.json()
         found = await connection.execute_fetchall(
             "SELECT balance, approved FROM account WHERE customer = :customer", order
@@ -29,6 +29,11 @@ def payment_service(database: Database) -> web.Application:
             "UPDATE account SET balance = balance - :amount, approved = 0 WHERE customer = :customer", order
         )
         return web.Response()
+
+    async def charge(request: web.Request) -> web.Response:
+        await take_money(request)
+        order = await request.json()
+        return web.json_response({"receipt": f"R-{order['number']}"})  # the same, however often it is asked
 
     @with_barrier(database.lend, repeated=web.Response)
     async def give_back(request: web.Request, *, connection: aiosqlite.Connection) -> web.Response:

@@ -7,12 +7,20 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """dtm_url: of the coordinator. host, port: where the shop listens, and is called. folder: of its rows."""
+    """dtm_url: of the coordinator, or of a database: then it is inside of the shop, with its rows there.
+
+    host, port: where the shop listens, and is called. folder: of its rows.
+    """
 
     dtm_url: str = "http://127.0.0.1:36789"
     host: str = "127.0.0.1"
     port: int = 8000
     folder: Path = Path("shop-data")
+
+    @property
+    def has_coordinator_inside(self) -> bool:
+        """Whether the shop needs no other program."""
+        return self.dtm_url.startswith(("sqlite://", "mysql://", "postgresql://"))
 
     @property
     def url(self) -> str:

@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ MELONS = {"customer": "ann", "item": "melon", "count": 4}  # waits for the bank'
 class Shop(Process):
     """`python -m examples.shop` with its own folder and port."""
 
-    def __init__(self, folder: Path, coordinator: CoordinatorProcess) -> None:
+    def __init__(self, folder: Path, dtm_url: str) -> None:
         self._port = free_port()
         super().__init__(
             [sys.executable, "-m", "examples.shop"],
             environment={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
-                "DTM_URL": coordinator.http_url,
+                "DTM_URL": dtm_url,
                 "SHOP_PORT": str(self._port),
                 "SHOP_DATA": str(folder / "data"),
             },
@@ -65,7 +66,7 @@ def coordinator(tmp_path: Path) -> Iterator[CoordinatorProcess]:
 
 @pytest.fixture
 def shop(tmp_path: Path, coordinator: CoordinatorProcess) -> Iterator[Shop]:
-    process = Shop(tmp_path, coordinator).start()
+    process = Shop(tmp_path, coordinator.http_url).start()
     yield process
     process.close()
 
@@ -83,3 +84,15 @@ def test_an_order_outlives_whoever_is_killed(
     shop.wait_for("/orders/", {order["order"]: "placed"}, seconds=40)
     assert shop.ask("/stock/") == {"melon": 1, "pear": 10}
     assert shop.ask("/payment/") == {"ann": 20, "bob": 5}
+
+
+def test_with_the_coordinator_inside_an_order_outlives_the_shop(tmp_path: Path) -> None:
+    with closing(Shop(tmp_path, f"sqlite:///{tmp_path / 'dtm.db'}").start()) as shop:
+        order = shop.ask("/orders/", MELONS)
+        assert order["state"] == "on its way"
+        shop.kill()
+        shop.start()
+        shop.ask("/payment/approve/ann", method="POST")
+        shop.wait_for("/orders/", {order["order"]: "placed"}, seconds=40)
+        assert shop.ask("/stock/") == {"melon": 1, "pear": 10}
+        assert shop.ask("/payment/") == {"ann": 20, "bob": 5}

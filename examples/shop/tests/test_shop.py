@@ -2,10 +2,12 @@
 
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import aiosqlite
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -44,24 +46,28 @@ class Customer:
         return seen == [{"melon": 5, "pear": 10}, {"ann": 100, "bob": 5}, {}, []]
 
 
+@asynccontextmanager
+async def open_shop(dtm_url: str, folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    settings = Settings(dtm_url=dtm_url, port=listening.getsockname()[1], folder=folder)
+    runner = web.AppRunner(shop(settings), shutdown_timeout=1)
+    await runner.setup()
+    await web.SockSite(runner, listening).start()
+    async with aiohttp.ClientSession(settings.url) as session:
+        yield session
+    await runner.cleanup()
+
+
 @pytest_asyncio.fixture
 async def customer(tmp_path: Path) -> AsyncIterator[Customer]:
-    listening = socket.create_server(("127.0.0.1", 0))
-    port = listening.getsockname()[1]
-    async with Kit() as kit:
-        settings = Settings(dtm_url=kit.http_url, port=port, folder=tmp_path)
-        runner = web.AppRunner(shop(settings), shutdown_timeout=1)
-        await runner.setup()
-        await web.SockSite(runner, listening).start()
-        async with aiohttp.ClientSession(settings.url) as session:
-            yield Customer(session, kit)
-        await runner.cleanup()
+    async with Kit() as kit, open_shop(kit.http_url, tmp_path) as session:
+        yield Customer(session, kit)
 
 
 @pytest.mark.asyncio
 async def test_an_order_changes_every_service(customer: Customer) -> None:
     status, answer = await customer.order(PEARS)
-    assert (status, answer["state"]) == (201, "placed")
+    assert (status, answer["state"], answer["receipt"]) == (201, "placed", f"R-{answer['order']}")
     assert await customer.sees("stock") == {"melon": 5, "pear": 8}
     assert await customer.sees("payment") == {"ann": 94, "bob": 5}
     assert await customer.sees("orders") == {answer["order"]: "placed"}
@@ -84,7 +90,7 @@ async def test_one_that_a_service_refuses_leaves_nothing_behind(
 @pytest.mark.asyncio
 async def test_an_order_that_is_sent_twice_is_one(customer: Customer) -> None:
     answers = [await customer.order(PEARS, key="order-1") for _ in range(2)]
-    assert answers == [(201, {"order": "order-1", "state": "placed"})] * 2
+    assert answers == [(201, {"order": "order-1", "state": "placed", "receipt": "R-order-1"})] * 2
     assert await customer.sees("stock") == {"melon": 5, "pear": 8}
 
 
@@ -114,6 +120,33 @@ async def test_what_nobody_can_buy_is_refused_before_anything_begins(customer: C
         with pytest.raises(aiohttp.ContentTypeError, match="400"):
             await customer.order({**PEARS, **change})
     assert await customer.sees_as_at_first()
+
+
+@pytest.mark.asyncio
+async def test_the_receipt_that_the_payment_gave_is_saved_with_the_order(
+    customer: Customer, tmp_path: Path
+) -> None:
+    _, answer = await customer.order(PEARS)
+    async with aiosqlite.connect(tmp_path / "orders.db") as connection:
+        rows = await connection.execute_fetchall("SELECT number, receipt FROM orders")
+    assert list(rows) == [(answer["order"], answer["receipt"])]
+
+
+@pytest.mark.asyncio
+async def test_with_the_coordinator_inside_it_is_the_same_shop(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'dtm.db'}"
+    order = {"order": "order-1", "state": "placed", "receipt": "R-order-1"}
+    async with open_shop(url, tmp_path) as session:
+        headers = {"Idempotency-Key": "order-1"}
+        async with session.post("/orders/", json=PEARS, headers=headers) as answer:
+            assert (answer.status, await answer.json()) == (201, order)
+        async with session.post("/orders/", json={**PEARS, "customer": "bob"}) as answer:
+            assert (answer.status, (await answer.json())["reason"]) == (409, "bob cannot pay 6")
+        async with session.post("/orders/order-1/ship") as answer:
+            assert answer.status == 200
+        for what, seen in (("orders", {"order-1": "shipped"}), ("mail", ["order order-1 is on its way"])):
+            async with session.get(f"/{what}/") as answer:
+                assert await answer.json() == seen
 
 
 def test_its_settings_come_from_the_environment() -> None:
