@@ -1,5 +1,6 @@
 """A coordinator of ours and one of the reference over one MySQL database."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -15,6 +16,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from coordinator.client import LocalCall, Ongoing, Status
+from coordinator.embedded import Coordinator
 from tests.support.under_test import CoordinatorProcess
 
 FINAL_SECONDS = 120
@@ -145,8 +148,41 @@ def a_step_that_keeps_its_result_is_left_to_ours(fleet: Fleet) -> None:
     assert "go-resty" not in fleet.state["calls"][-1], fleet.state["calls"]
 
 
+def a_function_is_left_to_the_program_that_has_it(fleet: Fleet) -> None:
+    store = fleet.ours.configuration["Store"]
+    url = f"mysql://root@{store['Host']}:{store['Port']}/{store['Db']}"
+    calls: list[str] = []
+    fleet.ours.kill()
+
+    async def pay(call: LocalCall) -> None:
+        calls.append(call.op)
+        if len(calls) == 1:
+            raise Ongoing("not yet")
+
+    async def begin() -> str:
+        async with Coordinator.embedded(url, [pay]) as inside:
+            begun = inside.client.saga(wait_result=True).add("local://pay", "local://pay")
+            with contextlib.suppress(Ongoing):
+                await begun.submit()
+            return begun.gid
+
+    async def end(gid: str) -> Status:
+        async with Coordinator.embedded(url, [pay], settings={"TransCronInterval": 1}) as inside:
+            async with asyncio.timeout(FINAL_SECONDS):
+                while True:  # the reference may be the one who takes it up
+                    await inside.client.retry(gid)
+                    with contextlib.suppress(Ongoing):
+                        return (await inside.client.wait(gid, timeout=3)).status
+
+    gid = asyncio.run(begin())
+    fleet.until_backed_off(fleet.reference, gid)
+    assert asyncio.run(end(gid)) is Status.SUCCEED
+    assert calls == ["action", "action"]
+
+
 SCENARIOS = (
     ours_is_gone_and_the_reference_finishes,
     the_reference_began_and_ours_finishes,
     a_step_that_keeps_its_result_is_left_to_ours,
+    a_function_is_left_to_the_program_that_has_it,
 )
