@@ -103,8 +103,9 @@ class Coordinator:
         """Start. Raises StartError: the message says what to do."""
         if self._running is not None:
             raise InvalidUse("this coordinator runs already: make another one for another block")
+        functions = Functions(self._functions, copy_context())  # of the program, not of the coordinator
         with written_by(self._log):
-            self._running = running = _Running(self._settings, self._functions, listens=self._listens)
+            self._running = running = _Running(self._settings, functions, listens=self._listens)
             try:
                 await running.server.start()
                 await self.client.__aenter__()
@@ -168,12 +169,12 @@ class Coordinator:
 class _Running:
     """What there is from a start to its stop."""
 
-    def __init__(self, settings: Settings, functions: Mapping[str, Function], *, listens: bool) -> None:
+    def __init__(self, settings: Settings, functions: Functions, *, listens: bool) -> None:
         self.zone = settings.time_zone
         self.context: Context = copy_context()
-        self.functions = Functions(functions, self.context)
+        self.functions = functions
         self.readiness = Readiness()
-        embedding = Embedding(functions.keys(), self._around, self.readiness, listens)
+        embedding = Embedding(functions.names, self._around, self.readiness, listens)
         self.server = Server(settings, reset=False, embedding=embedding)
 
     def _around(self, inner: Caller) -> Caller:

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextvars import Context
 from typing import Any, Final, TypeAlias
 
@@ -59,6 +59,11 @@ class Functions:
         self._functions = functions
         self._context = context
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
+
+    @property
+    def names(self) -> Collection[str]:
+        """What can be called."""
+        return self._functions.keys()
 
     def problem(self, url: str) -> str:
         """Why the url cannot be called, as the end of a sentence; empty where it can."""

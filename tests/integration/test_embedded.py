@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import aiosqlite
@@ -16,6 +17,7 @@ import fastapi
 import httpx
 import pytest
 from loguru import logger as loguru_logger
+from yarl import URL
 
 from coordinator.client import (
     Dtm,
@@ -33,6 +35,7 @@ from coordinator.client import (
     workflow,
 )
 from coordinator.embedded import Coordinator, Function, StartError
+from coordinator.telemetry.log import log
 from coordinator.testing import FakeBranches
 
 WAIT_SECONDS = 30.0
@@ -396,16 +399,21 @@ async def test_one_file_has_one_coordinator(tmp_path: Path) -> None:
 
 
 async def test_the_program_keeps_its_signals_its_logging_and_its_traces(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     caplog.set_level(logging.INFO, "coordinator.embedded")
     signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     handlers, level = list(logging.root.handlers), logging.root.level
+    told: list[str] = []
+
+    async def pay(call: LocalCall) -> None:
+        log.info("said by the program")
+        raise Failure("no")
+
+    said = loguru_logger.add(told.append, format="{message}")
     sinks = dict(loguru_logger._core.handlers)  # type: ignore[attr-defined]
-    pay = Recording("pay")
-    pay.answer("pay", Failure("no"))
-    async with Coordinator.embedded("sqlite:///:memory:", pay.functions) as coordinator:
+    async with Coordinator.embedded("sqlite:///:memory:", [pay]) as coordinator:
         with pytest.raises(Failure):
             await coordinator.client.saga("g1", wait_result=True).add("local://pay").submit()
         await coordinator.client.wait("g1")
@@ -415,7 +423,8 @@ async def test_the_program_keeps_its_signals_its_logging_and_its_traces(
     lines = [it.getMessage() for it in caplog.records if it.name == "coordinator.embedded"]
     assert "rolling back: url:local://pay return failed: no FAILURE gid=g1" in lines
     assert not any("spans go to" in line for line in lines)
-    assert capfd.readouterr().err == ""
+    loguru_logger.remove(said)
+    assert set(told) == {"said by the program\n"}
 
 
 def listening() -> set[int]:
@@ -501,3 +510,24 @@ async def test_what_is_asked_goes_on_when_nobody_waits_any_more(recording: Recor
             await waiting
         may_end.set()
         assert (await coordinator.client.wait("g1")).status is Status.SUCCEED
+
+
+async def test_a_function_is_an_endpoint_that_is_held_and_released(recording: Recording) -> None:
+    async with Coordinator.embedded(
+        "sqlite:///:memory:", recording.functions, http="127.0.0.1:0", settings=SOON
+    ) as coordinator:
+        hold = {"endpoint": "local://pay", "seconds": 60, "reason": "the bank is away"}
+        async with aiohttp.ClientSession(coordinator.http_url) as session:
+            async with session.post("/api/operate/holds", json=hold) as answer:
+                assert answer.status == 200, await answer.text()
+            saga = coordinator.client.saga(retry_interval=1).add("local://take").add("local://pay")
+            await saga.submit()
+            await recording.until(1)
+            for path in ("/endpoints", f"/endpoints/{quote('local://pay', safe='')}"):
+                async with session.get(URL(coordinator.http_url + path, encoded=True)) as page:
+                    assert "local://pay" in await page.text()
+            released = {"endpoint": "local://pay", "reason": "the bank is back"}
+            async with session.post("/api/operate/holds/release", json=released) as answer:
+                assert answer.status == 200, await answer.text()
+        assert (await coordinator.client.wait(saga.gid)).status is Status.SUCCEED
+    assert recording.ops() == [("take", "action"), ("pay", "action")]
