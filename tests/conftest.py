@@ -33,11 +33,11 @@ from tests.support.servers import (
     ThrowAwayServer,
 )
 from tests.support.under_test import BranchProcess, CoordinatorProcess, Store
-from tests.support.workers import pytest_collection_finish, pytest_xdist_auto_num_workers
+from tests.support.workers import pytest_collection, pytest_xdist_auto_num_workers
 
 __all__ = [
     "pytest_asyncio_loop_factories",
-    "pytest_collection_finish",
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_collectreport",
     "pytest_runtest_logreport",

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from functools import cached_property, partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Final
 
@@ -76,21 +76,6 @@ class Renderer:
         self._nav = sorted((page for page in pages if page.place), key=lambda page: page.place)
         self._files = files_
 
-    @cached_property
-    def _environment(self) -> Environment:
-        environment = Environment(
-            loader=FileSystemLoader(str(files(__package__).joinpath("templates"))),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["length"] = length
-        environment.filters["number"] = number
-        environment.filters["shown"] = shown
-        environment.globals.clear()
-        return environment
-
     def html(self, visit: Visit, shown: Shown) -> bytes:
         """The page as it is sent."""
         around = self._surroundings
@@ -117,10 +102,27 @@ class Renderer:
         if taken := values.keys() & shown.values.keys():
             raise ValueError(f"{shown.template}: {', '.join(taken)} is what every page has")
         values |= shown.values
-        text = self._environment.get_template(shown.template).render(values)
+        text = _environment().get_template(shown.template).render(values)
         return text.encode("utf-8", "replace")  # a lone surrogate from somebody's payload
 
 
 def headers_of(more: Mapping[str, Any]) -> dict[str, str]:
     """The guards, and these."""
     return {**GUARDS, "Server": SERVER, **more}
+
+
+@cache
+def _environment() -> Environment:
+    """The templates, each compiled when it is first wanted; every console of a process has the same."""
+    environment = Environment(
+        loader=FileSystemLoader(str(files(__package__).joinpath("templates"))),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["length"] = length
+    environment.filters["number"] = number
+    environment.filters["shown"] = shown
+    environment.globals.clear()
+    return environment

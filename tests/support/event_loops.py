@@ -2,18 +2,18 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_asyncio import is_async_test
 
+from tests.support.order import in_order
 from tests.support.patience import PATIENCE
 
 TESTS = Path(__file__).resolve().parents[1]
-# Folders whose files take longest come first, so that no process is left with a long one at the end.
-FOLDERS = ("chaos", "interop", "browser", "environments", "docs", "integration", "simulation", "unit")
+LOOP = "_asyncio_loop_factory"  # what pytest-asyncio calls the parameter
 GRACE_SECONDS = 20  # for a coroutine test that does not react to cancellation
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -36,15 +36,19 @@ def _fast_loop() -> LoopFactory:
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory]:
-    """Run coroutine tests on uvloop, those in tests/unit also in asyncio's debug mode."""
+    """Run coroutine tests on uvloop, those in tests/unit also in asyncio's debug mode; see below."""
     if item.path.is_relative_to(TESTS / "unit"):
         return {"uvloop": _fast_loop(), "debug": DebugEventLoop}
     return {"uvloop": _fast_loop()}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort by folder and bound every test."""
-    items.sort(key=_folder)  # stable: the order inside a folder stays
+    """Leave out what debug mode would only repeat, order them, and bound every test."""
+    repeated = _repeated_in_debug_mode(items)
+    if repeated:
+        config.hook.pytest_deselected(items=[item for item in items if item in repeated])
+        items[:] = [item for item in items if item not in repeated]
+    items[:] = in_order(items)
     default = float(config.getini("timeout"))
     for item in items:
         marker = item.get_closest_marker("timeout")
@@ -55,9 +59,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(seconds), append=False)
 
 
-def _folder(item: pytest.Item) -> int:
-    name = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
-    return FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
+def _repeated_in_debug_mode(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """All but the first case of each test that has a table: how a loop is used does not depend on the row."""
+    seen: set[str] = set()
+    repeated = set()
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is None or callspec.params.get(LOOP) is not DebugEventLoop:
+            continue
+        test = item.nodeid.partition("[")[0]
+        if test in seen:
+            repeated.add(item)
+        seen.add(test)
+    return repeated
 
 
 def _bound(item: pytest.Item, seconds: float) -> None:
