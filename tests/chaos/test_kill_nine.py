@@ -16,6 +16,7 @@ SAGAS = 300
 SUBMITTERS = 16
 KILLS_MIN, KILLS_MAX = 4, 8  # fewer would prove little, more take long: each costs a start
 LONGEST_LIFE_SECONDS = 0.4  # from ready to the kill: so many lives are less than the sagas need
+LONGEST_START_SECONDS = 0.5
 SUBMIT_SECONDS = 200  # more than the whole test may need: only the connection ever breaks
 
 
@@ -75,7 +76,7 @@ async def kill_while(
         kills += 1
         if random.random() < 0.25:  # and once more, while it is still starting
             await asyncio.to_thread(coordinator.launch)
-            await asyncio.sleep(random.uniform(0, 2))
+            await asyncio.sleep(random.uniform(0, LONGEST_START_SECONDS))
             await asyncio.to_thread(coordinator.kill)
             kills += 1
         await asyncio.to_thread(coordinator.start)

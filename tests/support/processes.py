@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from tests.support.patience import PATIENCE
 
@@ -22,6 +22,25 @@ def as_user(name: str | None) -> dict[str, Any]:
     import pwd  # not on Windows
 
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
+
+
+class Child(Protocol):
+    """A running program, as `subprocess.Popen` shows it."""
+
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None:
+        """Return its exit code, None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code when it has ended."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
 
 
 class ProcessFailed(Exception):
@@ -47,12 +66,14 @@ class Process:
         stop_seconds: float = 30,
         stop_signal: signal.Signals = signal.SIGTERM,
         user: str | None = None,
+        fork: Callable[[int], Child | None] = lambda _output: None,
     ) -> None:
         """Describe the program; nothing is started yet.
 
         environment: replaces the whole environment, None inherits it. folder: its working directory.
         ready: polled after the start until true. stop_seconds: from the stop_signal to SIGKILL.
         user: whom it runs as, with that user's own group; None is ourselves.
+        fork: starts it in another way where it can; given the file descriptor for what it prints.
         """
         self.name = name or Path(command[0]).name
         self._command = list(command)
@@ -63,7 +84,8 @@ class Process:
         self._stop_seconds = stop_seconds * PATIENCE
         self._stop_signal = stop_signal
         self._user = user
-        self._child: subprocess.Popen[bytes] | None = None
+        self._fork = fork
+        self._child: Child | None = None
         # A file, not a pipe: a pipe nobody reads would stop the program after 64 KiB.
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
 
@@ -88,7 +110,7 @@ class Process:
         """Start it without waiting for anything."""
         if self.is_running:
             raise ProcessFailed(f"{self.name} is already running")
-        self._child = subprocess.Popen(
+        self._child = self._fork(self._output.fileno()) or subprocess.Popen(
             self._command,
             env=None if self._environment is None else dict(self._environment),
             cwd=self._folder,
@@ -132,7 +154,8 @@ class Process:
                 after = f"{self._stop_seconds} s after {self._stop_signal.name}"
                 raise ProcessFailed(f"{self.name} still ran {after}:\n{self.output()}") from error
         self._child = None
-        return child.returncode
+        code: int = child.returncode
+        return code
 
     def kill(self) -> None:
         """Send SIGKILL and wait until it is gone. Nothing happens when it is not running."""

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from tests.support.ports import HOST, answers, free_port, is_listening
-from tests.support.processes import Process
+from tests.support.processes import Child, Process
 from tests.support.servers import Database, PostgresDatabase
+from tests.support.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,12 +73,21 @@ class CoordinatorProcess(Process):
         self.grpc_port: int = self.configuration["GrpcPort"]
         self.configuration_file = folder / "conf.yml"
         self.configuration_file.write_text(yaml.safe_dump(self.configuration), encoding="utf-8")
+        words = ["-c", str(self.configuration_file), *arguments]
+        whole = process_environment(environment)
+
+        def fork(output: int) -> Child | None:
+            if python != sys.executable or not _warm.can_start(whole):
+                return None
+            return _warm.start(words, folder, output)
+
         super().__init__(
-            [str(python), "-m", "coordinator", "-c", str(self.configuration_file), *arguments],
+            [str(python), "-m", "coordinator", *words],
             name="coordinator",
-            environment=process_environment(environment),
+            environment=whole,
             folder=folder,
             ready=lambda: answers(f"{self.http_url}/api/ready"),
+            fork=fork,
         )
 
     @property
@@ -159,3 +169,6 @@ def process_environment(added: Mapping[str, str] | None) -> dict[str, str]:
     Unbuffered, so that a kill loses no printed line.
     """
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(added or {})}
+
+
+_warm = Warm(process_environment(None))
