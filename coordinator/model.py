@@ -110,8 +110,7 @@ class Options:
 
     def headers_for(self, branch_id: str) -> Mapping[str, str]:
         """The headers that a call of this branch carries."""
-        own = self.step_headers.get(branch_id.partition("-")[0]) if self.step_headers else None
-        if not own:
+        if not self.step_headers or not (own := self.step_headers.get(branch_id.partition("-")[0])):
             return self.branch_headers
         named = {name.lower() for name in own}
         return {**{name: it for name, it in self.branch_headers.items() if name.lower() not in named}, **own}
@@ -141,6 +140,16 @@ class Step:
     from_results: tuple[Place, ...] = ()
     compensate_payload: bytes | None = None
     compensate_from_results: tuple[Place, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing in it is of this server alone."""
+        return not (
+            self.keep_result
+            or self.from_results
+            or self.compensate_payload is not None
+            or self.compensate_from_results
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ PATH_MAX: Final = 256  # characters
 # How urls begin that no other server calls: it finds no such scheme, and leaves the transaction to us.
 KEEPS: Final = "result+"
 USES: Final = "from-result+"
+MARKS: Final = (KEEPS, USES)
 
 _NAME: Final = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)")
 _INDEX: Final = re.compile(r"\[(0|[1-9][0-9]{0,5})\]")
@@ -77,7 +78,7 @@ def marked(url: str, *, keeps: bool = False, uses: bool = False) -> str:
 
 def plain_url(url: str) -> str:
     """The url to be called."""
-    if url.startswith((KEEPS, USES)):
+    if url.startswith(MARKS):
         return url.removeprefix(KEEPS).removeprefix(USES)
     return url
 

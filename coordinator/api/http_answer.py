@@ -14,6 +14,7 @@ import orjson
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest, Response
 
+from coordinator.api.branch_header import NAME as BRANCH_HEADER
 from coordinator.api.pressing import headers_of
 from coordinator.errors import FAILURE_WORD, ONGOING_WORD, DtmError
 
@@ -24,6 +25,7 @@ RETRY_AFTER_SECONDS: Final = 1  # what a 503 tells the client to wait
 # What is answered is of its moment, and what its type says, whatever a browser believes to see in it.
 FOR_BROWSERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+_ADDED: Final = frozenset({BRANCH_HEADER})  # to those of `_headers`, as one line of ASCII; others may replace
 _BY_STATUS: Final = {
     401: {"WWW-Authenticate": 'Bearer realm="dtm"'},
     503: {"Retry-After": str(RETRY_AFTER_SECONDS)},
@@ -122,11 +124,13 @@ class Answers:
         more: Mapping[str, str] = _NO_HEADERS,
     ) -> Answer:
         """The answer to this request; `kind` is its Content-Type, `more` are further headers."""
-        if more or not request.keep_alive or request.version != HttpVersion11 or request.method == "HEAD":
+        is_plain = request.keep_alive and request.version == HttpVersion11 and request.method != "HEAD"
+        if not is_plain or not more.keys() <= _ADDED:
             headers = {**_headers(status, kind), **more}
             return Response(body=body, status=status, headers=headers)
         head = self._heads.get((status, kind)) or self._make_head(status, kind)
-        data = b"%b%d\r\nDate: %b\r\n\r\n%b" % (head, len(body), self._now(), body)
+        lines = _lines(more) if more else b""
+        data = b"%b%d\r\nDate: %b\r\n%b\r\n%b" % (head, len(body), self._now(), lines, body)
         return QuickAnswer(request, status, data)
 
     def error(self, request: BaseRequest, error: DtmError) -> Answer:
@@ -147,6 +151,10 @@ class Answers:
             self._second = second
             self._date = formatdate(second, usegmt=True).encode()
         return self._date
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode("ascii")
 
 
 def _headers(status: int, kind: str) -> dict[str, str]:

@@ -35,9 +35,9 @@ def pressed(
     if ask is None or is_driven is None:
         return answer
 
-    async def answer_if_taken_in(request: Request, who: Who) -> Answer:
+    def answer_if_taken_in(request: Request, who: Who) -> Awaitable[Answer]:
         ask(address_of(request), is_driven)
-        return await answer(request, who)
+        return answer(request, who)
 
     return answer_if_taken_in
 

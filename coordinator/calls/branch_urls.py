@@ -9,6 +9,7 @@ from coordinator.calls.url import is_http, parse_grpc_url, parse_http_url
 from coordinator.discovery.local import is_local, problem_of
 from coordinator.discovery.target import host_and_port, parse_target
 from coordinator.model import PROTOCOL_GRPC
+from coordinator.results import MARKS
 
 _URLS_REMEMBERED_MAX: Final = 1024  # a service's few urls come with every transaction
 
@@ -31,6 +32,9 @@ class BranchUrls:
         protocol: the transaction's; `grpc` transactions may mix in `http://` branches. Empty when nothing
         does, as far as is known before its host is looked up, and for an empty url: success without a call.
         """
+        for mark in MARKS:
+            if url.startswith(mark):
+                return f"begins with {mark}, which is this server's own: ask for keep_result"
         if is_local(url):
             return problem_of(url, self._functions)
         problem, places = _parsed(url, protocol)

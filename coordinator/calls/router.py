@@ -66,15 +66,14 @@ class BranchCaller:
             deadlines=deadlines,
             reach=reach,
         )
-        self._http_url = lru_cache(_URLS_REMEMBERED_MAX)(parse_http_url)
-        self._grpc_url = lru_cache(_URLS_REMEMBERED_MAX)(parse_grpc_url)
+        self._read = lru_cache(_URLS_REMEMBERED_MAX)(_read)
 
     def endpoint(self, transaction: Transaction, branch: Branch) -> str:
         """See Caller."""
         if not branch.url:
             return ""
         try:
-            url = self._parsed(transaction, branch.url)
+            url = self._read(branch.url, transaction.protocol == PROTOCOL_GRPC)
         except ValueError:
             return ""
         return url.target if isinstance(url, GrpcUrl) else url.endpoint
@@ -84,7 +83,7 @@ class BranchCaller:
         if not branch.url:
             return SUCCESS
         try:
-            url = self._parsed(transaction, branch.url)
+            url = self._read(branch.url, transaction.protocol == PROTOCOL_GRPC)
         except ValueError as error:
             return unknown(f"the url '{plain_url(branch.url)}' {error}", Kind.URL)
         if isinstance(url, GrpcUrl):
@@ -93,15 +92,15 @@ class BranchCaller:
             return await call_json_rpc(self._http, transaction, branch, url, timeout)
         return await self._http.call(transaction, branch, url, timeout)
 
-    def _parsed(self, transaction: Transaction, url: str) -> HttpUrl | GrpcUrl:
-        url = plain_url(url)
-        if transaction.protocol == PROTOCOL_GRPC and not is_http(url):
-            return self._grpc_url(url)
-        return self._http_url(url)
-
     async def close(self) -> None:
         """Close the pooled connections. Calls that still run end with UNKNOWN."""
         await self._http.close()
         await self._grpc.close()
         if self._is_names_owner:
             await self._names.close()
+
+
+def _read(url: str, is_grpc: bool) -> HttpUrl | GrpcUrl:
+    """What a stored url means. is_grpc: what its transaction's protocol is. Raises ValueError."""
+    url = plain_url(url)
+    return parse_grpc_url(url) if is_grpc and not is_http(url) else parse_http_url(url)

@@ -40,6 +40,8 @@ from coordinator.store.own_rows import OwnWrite
 from coordinator.telemetry.shown import shown
 
 _URLS_REMEMBERED_MAX: Final = 1024
+_ANSWERS_REMEMBERED_MAX: Final = 256  # a service that fails says the same to each transaction
+_SHORT: Final = 512  # characters
 _LOOKED_AT: Final = 8 * ANSWER_BYTES_MAX  # characters of an answer: a secret becomes shorter
 _DIGEST: Final = 8  # hexadecimal digits
 
@@ -115,12 +117,16 @@ class _Texts:
     def __init__(self, hidden: Callable[[str], str]) -> None:
         self._hidden = hidden
         self.url = lru_cache(_URLS_REMEMBERED_MAX)(self._url)
+        self._short = lru_cache(_ANSWERS_REMEMBERED_MAX)(self._answer)
 
     def _url(self, url: str) -> str:
         return shown(self._hidden(shown_url(url)))[:TEXT_MAX]
 
     def answer(self, text: str) -> str:
         """The beginning of it."""
+        return self._short(text) if len(text) <= _SHORT else self._answer(text)
+
+    def _answer(self, text: str) -> str:
         hidden = self._hidden(text[:_LOOKED_AT])
         if len(hidden) <= ANSWER_BYTES_MAX and hidden.isascii() and hidden.isprintable():
             return hidden

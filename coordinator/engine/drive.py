@@ -116,7 +116,8 @@ class Drive:
         """Make these calls, or those that have a place; False when the row was let go for want of any."""
         if run.delay and not await self._pause(run.delay):
             return True  # a call that was in flight has ended: the pattern may think otherwise now
-        await self._results.read_for(run.branches, self._seconds_to_write)
+        if self._results.must_read(run.branches):
+            await self._results.read(self._seconds_to_write)
         await self._hold_lease(QUEUE_SECONDS + self._call_seconds)
         let_in = await self._let_in(run.branches)
         if not let_in:
@@ -212,7 +213,9 @@ class Drive:
 
     def _settle(self, branch: Branch, answer: Answer, began: float) -> None:
         transaction = self._transaction
-        answer = self._results.settled(branch, named_failure(answer, transaction.options.failure_statuses))
+        if statuses := transaction.options.failure_statuses:
+            answer = named_failure(answer, statuses)
+        answer = self._results.settled(branch, answer)
         result = answer.result
         ok = result is Result.SUCCESS
         self._tools.observer.branch_called(transaction.trans_type, branch.branch_id, branch.op, ok)
@@ -283,7 +286,7 @@ class Drive:
         expected = frozenset({transaction.status})
         change = Change(transaction.gid, expected, self._lease.owner, results, assign, by_driver=True)
         change = self._results.taken(change)
-        if self._notes is not None or has_notes(transaction.ext_data):
+        if self._notes is not None or (transaction.ext_data and has_notes(transaction.ext_data)):
             notes = self._notes or self._tools.keeping.notes()
             change = notes.taken(transaction, change, held_up)
             assign = change.assign

@@ -12,7 +12,7 @@ from coordinator.calls.base import Answer, Caller
 from coordinator.clock import Clock
 from coordinator.errors import StoreUnavailable
 from coordinator.model import Branch, Op, Place, Result, Transaction
-from coordinator.results import NoResult, filled, keeps, places_of, plain_url, problem_of, uses
+from coordinator.results import MARKS, NoResult, filled, keeps, places_of, plain_url, problem_of, uses
 from coordinator.store.base import Change, Store, Stored
 from coordinator.store.result_table import result_row
 
@@ -27,8 +27,12 @@ class StepResults(Protocol):
         """Who calls branches, with what results fill in."""
         ...
 
-    async def read_for(self, branches: Sequence[Branch], seconds: float) -> None:
-        """Have what these calls need, in so many seconds. Raises StoreUnavailable."""
+    def must_read(self, branches: Sequence[Branch]) -> bool:
+        """Whether these calls need what another driver had written: `read` it first."""
+        ...
+
+    async def read(self, seconds: float) -> None:
+        """Have what was written, in so many seconds. Raises StoreUnavailable."""
         ...
 
     def settled(self, branch: Branch, answer: Answer) -> Answer:
@@ -46,7 +50,11 @@ class Without:
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
 
-    async def read_for(self, branches: Sequence[Branch], seconds: float) -> None:
+    def must_read(self, branches: Sequence[Branch]) -> bool:
+        """See StepResults."""
+        return False
+
+    async def read(self, seconds: float) -> None:
         """See StepResults."""
 
     def settled(self, branch: Branch, answer: Answer) -> Answer:
@@ -79,10 +87,12 @@ class Filling:
         """See StepResults."""
         return self
 
-    async def read_for(self, branches: Sequence[Branch], seconds: float) -> None:
-        """See StepResults. They are read once: what comes later comes from this driver."""
-        if self._has_read or not any(uses(it.url) for it in branches):
-            return
+    def must_read(self, branches: Sequence[Branch]) -> bool:
+        """See StepResults. Once: what comes later comes from this driver."""
+        return not self._has_read and any(uses(it.url) for it in branches)
+
+    async def read(self, seconds: float) -> None:
+        """See StepResults."""
         try:
             async with asyncio.timeout(seconds):
                 stored = await self._store.kept_results(self._branches[0].gid)
@@ -144,6 +154,7 @@ class Filling:
 
 def step_results(caller: Caller, store: Store, clock: Clock, stored: Stored) -> StepResults:
     """For one round of a transaction."""
-    if any(keeps(it.url) or uses(it.url) for it in stored.branches):
-        return Filling(caller, store, clock, stored.branches)
+    for branch in stored.branches:  # no generator: most transactions have none, and pay for the look alone
+        if branch.url.startswith(MARKS):
+            return Filling(caller, store, clock, stored.branches)
     return Without(caller)

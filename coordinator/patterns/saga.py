@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -53,16 +53,17 @@ def branches_of(request: TransactionRequest) -> tuple[Branch, ...]:
     """
     rows: list[Branch] = []
     for index, (step, payload) in enumerate(zip(request.steps, request.payloads, strict=False)):
+        new = partial(Branch, request.gid, f"{index + 1:02d}")
+        if step.is_plain:
+            rows.append(new(Op.COMPENSATE, step.compensate, payload))
+            rows.append(new(Op.ACTION, step.action, payload))
+            continue
         undo_payload, undo_places = undo_of(step, payload)
         action = marked(step.action, keeps=step.keep_result, uses=bool(step.from_results))
         undo = marked(step.compensate, uses=bool(undo_places))
-        rows.append(_row(request, index, Op.COMPENSATE, undo, stored_payload(undo_payload, undo_places)))
-        rows.append(_row(request, index, Op.ACTION, action, stored_payload(payload, step.from_results)))
+        rows.append(new(Op.COMPENSATE, undo, stored_payload(undo_payload, undo_places)))
+        rows.append(new(Op.ACTION, action, stored_payload(payload, step.from_results)))
     return tuple(rows)
-
-
-def _row(request: TransactionRequest, index: int, op: Op, url: str, payload: bytes) -> Branch:
-    return Branch(request.gid, f"{index + 1:02d}", op, url, payload)
 
 
 def steps_before(order: Order) -> list[int]:

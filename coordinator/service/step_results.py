@@ -6,34 +6,22 @@ from coordinator.errors import Invalid
 from coordinator.model import Place, Step, TransactionRequest, TransType
 from coordinator.patterns import saga
 from coordinator.results import (
-    KEEPS,
     KEPT_MAX,
     PLACES_MAX,
-    USES,
     marked,
     path_of,
-    plain_url,
     template,
     undo_of,
 )
 from coordinator.store.limits import BYTES_MAX, TEXT_MAX
 
 
-def wants_results(request: TransactionRequest) -> bool:
-    """Whether a step keeps its result, or uses one."""
-    return any(it.keep_result or it.from_results or it.compensate_from_results for it in request.steps)
-
-
 def keeps_results(request: TransactionRequest) -> bool:
     """Whether a step keeps its result."""
-    return any(it.keep_result for it in request.steps)
-
-
-def check_plain_url(field: str, url: str) -> None:
-    """Raise Invalid for a url that begins as those that are stored of such steps."""
-    if plain_url(url) != url:
-        start = KEEPS if url.startswith(KEEPS) else USES
-        raise Invalid(f"{field} '{url}' begins with {start}, which is this server's own: ask for keep_result")
+    for step in request.steps:  # noqa: SIM110 - a generator costs more than all the looks
+        if step.keep_result:
+            return True
+    return False
 
 
 def check_step_results(request: TransactionRequest, *, missing: str = "") -> None:
@@ -45,7 +33,7 @@ def check_step_results(request: TransactionRequest, *, missing: str = "") -> Non
     if request.trans_type != TransType.SAGA:
         _refuse_others(steps)
         return
-    if not wants_results(request):
+    if all(step.is_plain for step in steps):
         return
     for index, step in enumerate(steps):
         if step.keep_result and missing:

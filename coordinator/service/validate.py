@@ -29,7 +29,7 @@ from coordinator.service.option_bounds import (
     require_options,
     require_seconds,
 )
-from coordinator.service.step_results import check_plain_url, check_step_results
+from coordinator.service.step_results import check_step_results
 from coordinator.store.limits import BYTES_MAX, GID_MAX, NAME_MAX, TEXT_MAX
 
 GID_LENGTH_MAX: Final = GID_MAX  # characters, as all of these but the payload
@@ -276,7 +276,6 @@ def _require_url(field: str, url: str, protocol: str, urls: BranchUrls) -> None:
     if not url:
         return
     require_length(field, url, URL_LENGTH_MAX)
-    check_plain_url(field, url)
     problem = urls.problem(url, protocol)
     if problem:
         raise Invalid(f"{field} '{url}' {problem}")

@@ -89,11 +89,19 @@ class GroupCommit(Generic[Work, Outcome]):
             self._expire_at(deadline)
         return await item.future
 
-    def backlog(self) -> tuple[int, float]:
-        """How many works are queued, and for how many seconds a new one is; 0 if the next batch takes it."""
+    @property
+    def waiting(self) -> int:
+        """How many works are queued."""
+        return len(self._waiting)
+
+    def seconds_to_wait(self) -> float:
+        """For how many seconds a new work is queued; 0 if the next batch takes it, or writes fail."""
         waiting, limits = self._waiting, self._limits
-        go_next = len(waiting) < limits.batch_items_max and waiting.bytes < limits.batch_bytes_max
-        return len(waiting), 0.0 if self._idle or go_next else waiting.waited(self._loop.time())
+        if self._idle or self.trouble.reason:
+            return 0.0
+        if len(waiting) < limits.batch_items_max and waiting.bytes < limits.batch_bytes_max:
+            return 0.0
+        return waiting.waited(self._loop.time())
 
     async def close(self, *, seconds: float) -> None:
         """Take nothing more, write what was taken for at most `seconds`, then end the writers."""

@@ -54,6 +54,7 @@ class Writes:
         self._group_commit: GroupCommit[Work, Outcome] = GroupCommit(
             self._write_batch, limits=limits, observer=observer
         )
+        self.seconds_to_wait = self._group_commit.seconds_to_wait
 
     @property
     def trouble(self) -> Trouble:
@@ -63,11 +64,7 @@ class Writes:
     @property
     def waiting(self) -> int:
         """How many writes wait for a commit."""
-        return self._group_commit.backlog()[0]
-
-    def seconds_to_wait(self) -> float:
-        """How long a new write has to wait; 0 where writes fail, which is not for their number."""
-        return 0.0 if self.trouble.reason else self._group_commit.backlog()[1]
+        return self._group_commit.waiting
 
     async def insert(self, transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
         """See coordinator.store.base.Store."""

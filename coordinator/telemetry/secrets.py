@@ -43,6 +43,13 @@ _PATTERNS: Final = (
 )
 
 
+# One of them is in all that the patterns find; most texts have none, and pay for the look alone.
+_SIGNS: Final = (
+    *("@", "bearer", "basic", "password", "passwd", "pwd", "secret", "token", "api", "authorization"),
+    "cookie",
+)
+
+
 class Secrets:
     """Hides secrets in what is about to be written. known: their exact values."""
 
@@ -54,6 +61,8 @@ class Secrets:
         """The text, with `…` in the place of each secret."""
         for value in self._known:
             text = text.replace(value, HIDDEN)
+        if not _may_have_one(text):
+            return text
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return text
@@ -65,3 +74,13 @@ class Secrets:
         if value is None or isinstance(value, int | float):
             return value
         return self.hidden(value if isinstance(value, str) else str(value))
+
+
+def _may_have_one(text: str) -> bool:
+    if not text.isascii():  # other alphabets have letters that are `s` and `k` to a pattern, and not here
+        return True
+    lowered = text.lower()
+    for sign in _SIGNS:  # noqa: SIM110 - a generator costs more than all the looks
+        if sign in lowered:
+            return True
+    return False

@@ -34,6 +34,9 @@ async def test_over_http_it_is_a_header_and_the_body_is_as_ever(http: Http, erro
     async with http.session.post(f"{http.url}/api/dtmsvr/submit", data="{}") as answer:
         assert json.loads(answer.headers["Dtm-Branch"]) == SHOWN
         assert (answer.status, answer.headers["Content-Type"], await answer.text()) == plain
+        assert answer.headers["Cache-Control"] == "no-store"
+    async with http.session.post(f"{http.url}/api/dtmsvr/submit", data="{}") as answer:
+        assert json.loads(answer.headers["Dtm-Branch"]) == SHOWN  # one connection, many of them
 
 
 async def refusal(channel: Channel) -> tuple[str, str]:

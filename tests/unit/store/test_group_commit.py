@@ -79,20 +79,24 @@ async def test_new_works_have_to_wait_only_where_there_is_more_than_a_batch_and_
     played.held = {"a:1"}
     async with group_commit(played, limits=Limits(writers=1, batch_items_max=2)) as commit:
         tasks = start(commit, "a:1", "a:2", "a:3")
-        await until(lambda: bool(played.batches) and commit.backlog() == (2, 0.0))  # held up by their own key
+        await until(lambda: bool(played.batches) and commit.waiting == 2)  # held up by their own key
+        assert commit.seconds_to_wait() == 0
         played.held = set()
         await asyncio.gather(*tasks)
         played.open.clear()
         tasks = start(commit, "b:1")
         await until(lambda: played.batches[-1] == ["b:1"])
         tasks += start(commit, "c:1")
-        await until(lambda: commit.backlog()[0] == 1)
-        assert commit.backlog() == (1, 0.0)  # it is in the next batch, and so would be another
+        await until(lambda: commit.waiting == 1)
+        assert (commit.waiting, commit.seconds_to_wait()) == (
+            1,
+            0.0,
+        )  # in the next batch, as another would be
         tasks += start(commit, "d:1")
-        await until(lambda: commit.backlog()[1] > 0)
+        await until(lambda: commit.seconds_to_wait() > 0)
         played.open.set()
         await asyncio.gather(*tasks)
-        assert commit.backlog() == (0, 0.0)
+        assert (commit.waiting, commit.seconds_to_wait()) == (0, 0.0)
 
 
 async def test_one_work_is_written_at_once() -> None:

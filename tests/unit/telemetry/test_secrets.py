@@ -1,8 +1,10 @@
 """No password, token or configured secret stands in a line."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from coordinator.telemetry.secrets import Secrets
+from coordinator.telemetry.secrets import _PATTERNS, Secrets
 
 SECRET = "hun:ter/2@x"
 
@@ -39,6 +41,42 @@ def test_a_secret_is_recognised_by_what_stands_around_it(text: str, shown: str) 
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert Secrets().hidden(text) == text
+
+
+_PIECES = (
+    "password",
+    "PassWd",
+    "pa\u017f\u017fword",
+    "pwd",
+    "TOKEN",
+    "to\u212aen",
+    "api_key",
+    "api-key",
+    "Secret",
+)
+_OTHERS = (
+    "authorization",
+    "Cookie",
+    "bearer ",
+    "Basic ",
+    "://",
+    ":",
+    "@",
+    "@tcp(",
+    "=",
+    '"',
+    " ",
+    "hunter2",
+    "é",
+)
+
+
+@given(st.lists(st.sampled_from(_PIECES + _OTHERS), max_size=8).map("".join))
+def test_a_text_is_never_taken_for_one_without_secrets_where_a_pattern_would_find_one(text: str) -> None:
+    shown = text
+    for pattern, replacement in _PATTERNS:
+        shown = pattern.sub(replacement, shown)
+    assert Secrets().hidden(text) == shown
 
 
 def test_what_the_configuration_says_is_secret_is_hidden_wherever_it_stands() -> None:
