@@ -20,6 +20,7 @@ _TOGETHER_MAX: Final = 16  # rows read at once, which holds the event loop for s
 # what is at hand here needs no time that comes to be claimed.
 _PATIENT_FROM: Final = 2000
 _PATIENCE_MAX: Final = 6
+_STARTED_TOGETHER: Final = 8  # then others have their turn: the first call of each is worked out at once
 _PAUSE_SECONDS: Final = 0.02  # between two pages of what mostly finds no place
 _SPREAD_SECONDS: Final = 0.25  # of coordinators that look for the same rows
 _AGAIN_SECONDS: Final = 3.0  # after a look that failed
@@ -205,9 +206,11 @@ class Recovery:
         before = clock.monotonic()
         claims = [claim for claim, _ in page.claims.values()]
         claimed = await engine.tools.store.claim(claims, page.deferrals, owner=owner, now=page.now)
-        for stored in claimed:
+        for number, stored in enumerate(claimed, 1):
             lease = engine.lease(owner, stored.transaction.options, since=before)
             engine.start(stored, lease, page.claims.pop(stored.transaction.id)[1])
+            if number % _STARTED_TOGETHER == 0:
+                await asyncio.sleep(0)
 
     async def _rest(self, seconds: float) -> None:
         """So long, until the alarm's first moment, or until woken."""

@@ -77,6 +77,32 @@ async def test_a_healthy_service_is_kept_busy_by_all_that_is_due_for_it() -> Non
 
 
 @virtually
+async def test_of_what_is_claimed_together_few_begin_in_one_turn() -> None:
+    """Others have theirs in between, however many are due."""
+    begun: list[int] = []  # by turn of the loop
+
+    async def count(_: Branch) -> Answer:
+        begun[-1] += 1
+        return SUCCESS
+
+    bench = Bench(count, bounds=Bounds())
+    gids = [f"m{number}" for number in range(120)]
+    for gid in gids:
+        put_due(bench, gid, "http://shop/do")
+
+    async def turn() -> None:
+        while True:
+            begun.append(0)
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    await bench.recovery.look()
+    turning.cancel()
+    assert sum(begun) == 120
+    assert max(begun) <= 8
+
+
+@virtually
 async def test_services_that_hang_do_not_hold_up_the_others() -> None:
     """Right after a start, too, when everything is due at once, and for as long as they hang."""
     bench = Bench(seconds_of, bounds=Bounds())
