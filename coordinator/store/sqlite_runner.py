@@ -16,10 +16,12 @@ from typing import Any, Final, TypeVar, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from coordinator.store.one_thread import OneThread
 from coordinator.store.sqlite_files import NoFiles, SqliteFiles, make_private
 from coordinator.store.statements import Cursor
 
 T = TypeVar("T")
+_Threads = OneThread | ThreadPoolExecutor
 
 MEMORY: Final = ":memory:"
 # One text that is not UTF-8 would fail every statement that meets its row.
@@ -42,10 +44,11 @@ class SqliteRunner:
         self._files = NoFiles() if beside or path == MEMORY else SqliteFiles(path)
         url = URL.create("sqlite", database=None if path == MEMORY else path)
         self._writer_engine = _engine(url, "BEGIN IMMEDIATE", StaticPool)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self._writer = OneThread("sqlite-writer")
         self._driver: sqlite3.Connection | None = None  # the writer's connection, once it is open
         self._reader_engine: Engine | None = None
-        self._readers = self._readers_at_leisure = self._writer
+        self._readers: _Threads = self._writer
+        self._readers_at_leisure: _Threads = self._writer
         if path != MEMORY:
             size = _READERS + _READERS_AT_LEISURE
             self._reader_engine = _engine(url, "BEGIN", QueuePool, pool_size=size, max_overflow=0)
@@ -116,12 +119,14 @@ class SqliteRunner:
         self._files.look()
         return result
 
-    async def _in_thread(self, executor: ThreadPoolExecutor, function: Callable[[], T], seconds: float) -> T:
+    async def _in_thread(self, threads: _Threads, function: Callable[[], T], seconds: float) -> T:
         try:
             async with asyncio.timeout(seconds):
-                return await asyncio.get_running_loop().run_in_executor(executor, function)
+                if isinstance(threads, OneThread):
+                    return await threads.run(function)
+                return await asyncio.get_running_loop().run_in_executor(threads, function)
         except TimeoutError:
-            if executor is self._writer and self._driver is not None:
+            if threads is self._writer and self._driver is not None:
                 self._driver.interrupt()  # what comes next should not wait for it as well
             raise
 
@@ -134,13 +139,13 @@ class SqliteRunner:
 
     async def close(self) -> None:
         """See Runner."""
-        loop = asyncio.get_running_loop()
-        if self._reader_engine is not None:
-            for readers in (self._readers, self._readers_at_leisure):
+        for readers in (self._readers, self._readers_at_leisure):
+            if isinstance(readers, ThreadPoolExecutor):
                 readers.shutdown(wait=False, cancel_futures=True)
+        if self._reader_engine is not None:
             self._reader_engine.dispose()
-        await loop.run_in_executor(self._writer, self._writer_engine.dispose)
-        self._writer.shutdown(wait=False)
+        await self._writer.run(self._writer_engine.dispose)
+        self._writer.close()
         self._files.release()
 
 

@@ -7,6 +7,8 @@ import math
 import re
 from calendar import month_name
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Final
 
 from coordinator.model import EARLIEST, LATEST
 
@@ -15,6 +17,7 @@ SQL_FORMAT = "%Y-%m-%d %H:%M:%S"
 # What every kind of database holds in a datetime column, in every zone.
 _SECOND_MIN = int(datetime(1000, 1, 2, tzinfo=UTC).timestamp())
 _SECOND_MAX = int(datetime(9999, 12, 30, tzinfo=UTC).timestamp())
+_SECONDS_REMEMBERED: Final = 64  # rows written together share a few: now, and the ends of their leases
 _YEARS = re.compile(r"([0-9]{4,})-")
 
 
@@ -29,7 +32,7 @@ class WallClock:
     def __init__(self, zone: tzinfo | None = None, *, offsets: bool = False) -> None:
         self._zone = zone
         self.offsets = offsets
-        self._last: tuple[int, str] = (-1, "")  # neighbours in a batch mostly share their second
+        self._of_second = lru_cache(_SECONDS_REMEMBERED)(self._text_of)
 
     def text(self, time: datetime) -> str:
         """The second that the aware time lies in, as `YYYY-MM-DD HH:MM:SS`, perhaps with `+HH:MM`."""
@@ -43,15 +46,10 @@ class WallClock:
         """The zone, as that of another program is compared with it; see offsets_of."""
         return offsets_of(self._zone, year)
 
-    def _of_second(self, second: int) -> str:
-        last_second, last_text = self._last
-        if second == last_second:
-            return last_text
+    def _text_of(self, second: int) -> str:
         kept = min(max(second, _SECOND_MIN), _SECOND_MAX)
         local = datetime.fromtimestamp(kept, UTC).astimezone(self._zone)
-        text = local.isoformat(" ") if self.offsets else local.strftime(SQL_FORMAT)
-        self._last = (second, text)
-        return text
+        return local.isoformat(" ") if self.offsets else local.strftime(SQL_FORMAT)
 
     def time(self, stored: object) -> datetime | None:
         """The aware UTC time of a column's value; None for NULL and for what is no time.
