@@ -149,10 +149,10 @@ class Purger:
         self._not_before = self._clock.monotonic() + _REST_SECONDS
         if self._since_told.transactions:
             log.info(
-                "deleted {} transactions with {} branches that ended more than {} ago",
+                "deleted {} transactions with {} branches that ended more than {:g} days ago",
                 self._since_told.transactions,
                 self._since_told.branches,
-                self._kept,
+                self._kept / timedelta(days=1),
             )
             self._since_told = Purged()
         while await self._rows.give_back() and self._clock.monotonic() < until:  # noqa: ASYNC110 - paced

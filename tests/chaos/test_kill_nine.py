@@ -36,7 +36,7 @@ async def test_nothing_is_lost_or_done_twice_when_the_coordinator_is_killed(
     async with clients(coordinator, timeout=SUBMIT_SECONDS) as (http, grpc):
         waiting = deque(made)
         submitters = [
-            asyncio.create_task(_submit_all(waiting, http, grpc, branch_service, seen))
+            asyncio.create_task(submit_all(waiting, http, grpc, branch_service, seen))
             for _ in range(SUBMITTERS)
         ]
         kills = await kill_while(coordinator, submitters, random)
@@ -48,7 +48,8 @@ async def test_nothing_is_lost_or_done_twice_when_the_coordinator_is_killed(
     assert kills >= KILLS_MIN
 
 
-async def _submit_all(waiting: deque[Plan], http: Dtm, grpc: Dtm, service: BranchService, seen: Seen) -> None:
+async def submit_all(waiting: deque[Plan], http: Dtm, grpc: Dtm, service: BranchService, seen: Seen) -> None:
+    """Submit what waits, one after the other, again while the connection breaks; note what is told."""
     while waiting:
         plan = waiting.popleft()
         saga = saga_of(grpc if plan.grpc else http, plan, service)

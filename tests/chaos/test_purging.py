@@ -54,7 +54,8 @@ def count(database: Database, like: str, table: str = "trans_global") -> int:
     return found
 
 
-def check(database: Database) -> None:
+def check_purged(database: Database) -> None:
+    """What has not ended and what is young are there with their branches, and no branch is left alone."""
     assert database.execute(_ALONE) == [(0,)]
     for name in ("waits", "young"):
         assert count(database, f"{name}-%") == UNFINISHED
@@ -98,13 +99,13 @@ async def test_a_purge_that_is_killed_half_way_harms_nothing(
             await asyncio.sleep(random.uniform(0, 0.1))
             await asyncio.to_thread(coordinator.kill)
             before = await asyncio.to_thread(count, mariadb_database, "old-%")
-            await asyncio.to_thread(check, mariadb_database)
+            await asyncio.to_thread(check_purged, mariadb_database)
         await asyncio.to_thread(coordinator.start)
         await at_most(0, mariadb_database)
         for task in load:
             task.cancel()
         await asyncio.gather(*load, return_exceptions=True)
-    await asyncio.to_thread(check, mariadb_database)
+    await asyncio.to_thread(check_purged, mariadb_database)
     stored = await asyncio.to_thread(
         mariadb_database.execute,
         "SELECT gid FROM trans_global WHERE gid LIKE 'load-%'",

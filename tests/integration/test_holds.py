@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -132,6 +133,26 @@ def test_what_one_holds_no_other_calls_and_what_one_releases_every_one_does(
     release, held = told(one, "audit", "--limit", "2")
     assert (held["action"], held["target"], held["reason"]) == ("hold", bank.url, "its rack is moved")
     assert (release["action"], release["coordinator"], release["became"]) == ("release", "two", "not held")
+
+
+def test_what_one_of_several_processes_holds_none_of_them_calls(
+    tmp_path: Path, mariadb_database: Database, bank: Bank
+) -> None:
+    several = CoordinatorProcess(tmp_path / "several", store=mariadb_database, settings={"Workers": 2})
+    count = 12  # each on a connection of its own: both have some
+    try:
+        several.start()
+        assert dtm(several, "hold", bank.url, "--for", "30m", "--reason", "moved").exit_code == 0
+        time.sleep(KNOWN_SECONDS)  # until then the other may call; it has no way to say that it knows
+        for number in range(count):
+            submit(several, f"waits-{number}", bank)
+        assert {told(several, "why", f"waits-{number}")["code"] for number in range(count)} == {"W06"}
+        assert bank.called == []
+        assert dtm(several, "release", bank.url, "--reason", "it is back").exit_code == 0
+        until(lambda: sorted(bank.called) == sorted(f"waits-{number}" for number in range(count)), 3 * SOON)
+    finally:
+        print(several.output())
+        several.close()
 
 
 def test_a_hold_outlives_its_coordinator(alone: CoordinatorProcess, bank: Bank) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.branch_server import branch_server
 from tests.support.ports import is_listening
+from tests.support.processes import children_of, is_alive
 from tests.support.servers import Database
 from tests.support.under_test import CoordinatorProcess
 
@@ -27,17 +28,6 @@ def until(is_so: Callable[[], bool], seconds: float = SOON) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.02)
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.fixture

@@ -198,3 +198,18 @@ class Process:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def children_of(pid: int) -> list[int]:
+    """The pids of the processes that this one has started and that are there still."""
+    return [
+        int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    ]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and is not waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
