@@ -61,21 +61,25 @@ class Archive:
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(
-        {**row, "branches": [_with_text(it) for it in row["branches"]]}, option=orjson.OPT_APPEND_NEWLINE
-    )
+    readable = {**row, "branches": [_with_text(it, "bin_data") for it in row["branches"]]}
+    if results := row.get("results"):
+        readable["results"] = [
+            _with_text({"branch_id": branch_id, "content": content}, "content")
+            for branch_id, content in results.items()
+        ]
+    return orjson.dumps(readable, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _with_text(branch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row with its payload as text, or in base64, by another name, where it is none."""
-    values, payload = dict(branch), branch.get("bin_data")
-    if isinstance(payload, bytes | memoryview):
-        payload = bytes(payload)
+def _with_text(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The row with the bytes of this name as text, or in base64, by another name, where they are none."""
+    values, content = dict(row), row.get(name)
+    if isinstance(content, bytes | memoryview):
+        content = bytes(content)
         try:
-            values["bin_data"] = payload.decode()
+            values[name] = content.decode()
         except UnicodeDecodeError:
-            values["bin_data"] = None
-            values["bin_data_base64"] = base64.b64encode(payload).decode()
+            values[name] = None
+            values[f"{name}_base64"] = base64.b64encode(content).decode()
     return values
 
 

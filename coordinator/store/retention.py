@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, fun
 from coordinator.model import Status
 from coordinator.store.access_tables import Run
 from coordinator.store.column_types import TIME
-from coordinator.store.own_tables import OF_TRANSACTIONS, OWN_METADATA
+from coordinator.store.own_tables import DTM_RESULT, OF_TRANSACTIONS, OWN_METADATA
 from coordinator.store.queries import pieces
 from coordinator.store.rows import text_of
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
@@ -126,7 +126,9 @@ class RetentionTables:
         return ended
 
     async def whole(self, old: Sequence[Old]) -> Sequence[Mapping[str, Any]]:
-        """Their rows as they are stored, `{"transaction": …, "branches": […]}`. old: WHOLE_MAX at most."""
+        """Their rows as they are stored, `{"transaction": …, "branches": […]}`, and with `"results"`, by
+        branch_id, where steps kept some. old: WHOLE_MAX at most.
+        """
 
         def read(connection: Connection) -> Sequence[Mapping[str, Any]]:
             ids, gids = [it.id for it in old], [it.gid for it in old]
@@ -136,9 +138,24 @@ class RetentionTables:
             of_them = select(TRANS_BRANCH_OP).where(_BRANCH.gid.in_(gids)).order_by(_BRANCH.id)
             for row in connection.execute(of_them):
                 branches.setdefault(row.gid, []).append(self._readable(row))
-            return [{"transaction": it, "branches": branches[it["gid"]]} for it in transactions]
+            kept = self._results(connection, gids)
+            of_gids = {gid: {"results": results} for gid, results in kept.items()}
+            return [
+                {"transaction": it, "branches": branches[it["gid"]], **of_gids.get(it["gid"], {})}
+                for it in transactions
+            ]
 
         return await self._read(read)
+
+    def _results(self, connection: Connection, gids: Sequence[str]) -> Mapping[str, Mapping[str, bytes]]:
+        """What their steps answered that kept it, by gid and branch_id."""
+        if DTM_RESULT.name not in self._of_transactions:
+            return {}
+        kept: dict[str, dict[str, bytes]] = {}
+        wanted = select(DTM_RESULT).where(DTM_RESULT.c.gid.in_(gids)).order_by(DTM_RESULT.c.branch_id)
+        for row in connection.execute(wanted):
+            kept.setdefault(row.gid, {})[row.branch_id] = bytes(row.content)
+        return kept
 
     def _readable(self, row: Row[Any]) -> Mapping[str, Any]:
         values = {str(name): value for name, value in row._mapping.items()}

@@ -22,6 +22,7 @@ from coordinator.store.attempt_rows import attempt_row
 from coordinator.store.base import Change, Changed
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.own_tables import KEPT_BY_OTHERS, OF_TRANSACTIONS, OWN_METADATA
+from coordinator.store.result_table import result_row
 from coordinator.store.retention import Old, Purged
 from coordinator.store.sql import SqlStore
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
@@ -195,6 +196,9 @@ async def test_it_is_archived_before(planted_store: SqlStore, tmp_path: Path) ->
     path = tmp_path / "ended.jsonl"
     row = transaction("payload", status=Status.SUBMITTED)
     await planted_store.insert(row, [*branches("payload", 1)], timeout=TIMEOUT)
+    kept = (result_row("payload", "01", b'{"id":7}', NOW),)
+    change = Change("payload", UNFINISHED, None, own_rows=kept)
+    assert await planted_store.change(change, timeout=TIMEOUT) is Changed.APPLIED
     then = planted_store._wall_clock.text(BEFORE - timedelta(days=1))
     await planted_store._transact(
         lambda it: it.execute(
@@ -209,6 +213,9 @@ async def test_it_is_archived_before(planted_store: SqlStore, tmp_path: Path) ->
     last = next(line for line in lines if line["transaction"]["gid"] == "payload")
     assert last["transaction"]["finish_time"] == "2026-05-24T00:00:00+00:00"
     assert [branch["bin_data"] for branch in last["branches"]] == ['{"amount":30}'] * 2
+    assert last["results"] == [{"branch_id": "01", "content": '{"id":7}'}]
+    assert ["results" in line for line in lines].count(True) == 1
+    assert await planted_store.kept_results("payload") == {}
     assert path.stat().st_mode & 0o777 == 0o600
 
 

@@ -33,6 +33,16 @@ def test_a_line_for_each(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_what_steps_answered_that_keep_it_is_in_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "ended.jsonl"
+    Archive(path).add([row("a") | {"results": {"01": b'{"id":7}', "02": b"\xff"}}], NOW)
+    [line] = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    assert line["results"] == [
+        {"branch_id": "01", "content": '{"id":7}'},
+        {"branch_id": "02", "content": None, "content_base64": "/w=="},
+    ]
+
+
 def test_a_full_file_is_put_aside(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "ended.jsonl", bytes_max=100)
     for gid in "abc":
