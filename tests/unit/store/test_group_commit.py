@@ -79,8 +79,8 @@ async def test_new_works_have_to_wait_only_where_there_is_more_than_a_batch_and_
     played.held = {"a:1"}
     async with group_commit(played, limits=Limits(writers=1, batch_items_max=2)) as commit:
         tasks = start(commit, "a:1", "a:2", "a:3")
-        await until(lambda: bool(played.batches) and commit.waiting == 2)  # held up by their own key
-        assert commit.seconds_to_wait() == 0
+        # Two are held up by their own key, and the writer is free.
+        await until(lambda: bool(played.batches) and (commit.waiting, commit.seconds_to_wait()) == (2, 0.0))
         played.held = set()
         await asyncio.gather(*tasks)
         played.open.clear()
