@@ -16,6 +16,7 @@ from coordinator.explain.preview import Effect, Preview
 from coordinator.explain.why import Why, code_of
 from coordinator.model import BranchKey
 from coordinator.service.operate import Explained
+from coordinator.service.recorded import in_words
 from coordinator.store.fleet import Roll
 from coordinator.store.operate_tables import Group, Inbox
 from coordinator.store.search import Found, Page
@@ -99,7 +100,7 @@ class OperateRenderer:
 
     def record(self, row: Mapping[str, Any]) -> Json:
         """One record of who did what."""
-        return {**row, "at": self._time(row["at"])}
+        return {**row, "at": self._time(row["at"]), "what": in_words(row["action"]).told()}
 
     def explained(self, it: Explained) -> Json:
         """All that is said of one transaction beside its rows."""

@@ -51,11 +51,12 @@ def audit_command(asking: Asking, limit: int) -> None:
             break
     if asking.told(found):
         return
-    columns = ("who", "action", "target", "was", "became", "outcome", "reason")
-    rows = [
-        (clock(datetime.fromisoformat(it["at"])), *(safe(it.get(name) or "")[:60] for name in columns))
-        for it in found
-    ]
+    columns = ("who", "what", "target", "was", "became", "outcome", "reason")
+    rows = []
+    for it in found:
+        told = {"what": it["action"], **it}  # an older coordinator has no words for it
+        at = clock(datetime.fromisoformat(it["at"]))
+        rows.append((at, *(safe(told.get(name) or "")[:60] for name in columns)))
     table(("at", *columns), rows)
 
 

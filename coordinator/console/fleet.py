@@ -7,6 +7,7 @@ from coordinator.access.permissions import Permission, looks
 from coordinator.api.listing import position
 from coordinator.console.page import Content, Page, Shown, Visit
 from coordinator.service.operate import Operate
+from coordinator.service.recorded import in_words
 from coordinator.store.operate_tables import AUDIT_WINDOW
 
 _RECORDS: Final = 100
@@ -50,6 +51,7 @@ class FleetPages:
                 "records": rows[:_RECORDS],
                 "after": after,
                 "wanted": wanted,
+                "words_of": in_words,
                 "looked_at": AUDIT_WINDOW if is_part else 0,
             },
         )

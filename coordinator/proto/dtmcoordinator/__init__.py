@@ -213,6 +213,11 @@ class AuditRecord(betterproto2.Message):
 
     outcome: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
 
+    what: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
+    """
+    the action in words
+    """
+
 
 default_message_pool.register_message("dtmcoordinator", "AuditRecord", AuditRecord)
 

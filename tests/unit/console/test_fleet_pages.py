@@ -48,7 +48,7 @@ async def test_an_endpoint_is_held_after_a_look_at_what_it_means_and_released(pe
     assert "Held by" not in text
     status, text = await person.see("/audit")
     assert status == 200
-    for words in ("hold", "release", "http://bank:8080", "it is back"):
+    for words in ("Hold an endpoint", "Release an endpoint", "http://bank:8080", "it is back"):
         assert words in text
 
 
