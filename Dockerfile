@@ -8,7 +8,8 @@ RUN python -m venv /opt/dtm
 # The libraries first: they change seldom, and their layer is kept.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" > needed.txt \
+        extras = project['optional-dependencies']; needed = extras['console'] + extras['server']; \
+        print(*project['dependencies'], *(it for it in needed if project['name'] not in it), sep='\n')" > needed.txt \
     && /opt/dtm/bin/pip install --no-cache-dir --quiet --constraint constraints.txt --requirement needed.txt
 COPY README.md LICENSE ./
 COPY coordinator ./coordinator

@@ -15,10 +15,10 @@ from coordinator.api.room import Room
 from coordinator.api.serve import Listener, start_grpc, start_http
 from coordinator.calls.places import Places
 from coordinator.config.settings import Settings
-from coordinator.console.console import Console
 from coordinator.engine.pressure import Pressure
 from coordinator.server.admitting import own_hosts
 from coordinator.server.certificates import Certificates
+from coordinator.server.looking import Shown
 from coordinator.server.observing import Observing
 from coordinator.service import Operations
 from coordinator.watching.readiness import Readiness
@@ -50,7 +50,7 @@ class Listening:
         certificates: Certificates,
         places: Places,
         opened: AsyncExitStack,
-        console: Callable[[Room], Console] | None = None,
+        console: Callable[[Room], Shown] | None = None,
         siblings: Siblings | None = None,
         pressure: Pressure | None = None,
     ) -> None:
