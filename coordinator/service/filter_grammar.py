@@ -69,7 +69,15 @@ def parse_filter(text: str) -> Search:
             raise Invalid(f"filter: there is no key {key!r}; there are {_KEYS}")
         at = term.end()
     terms = {name: Terms(tuple(any_of), tuple(none_of)) for name, (any_of, none_of) in found.items()}
+    if "status" in terms and terms["status"].none_of:
+        terms["status"] = _named(terms["status"])
     return Search(**terms, older_than=ages.get(">"), younger_than=ages.get("<"))
+
+
+def _named(status: Terms) -> Terms:
+    """The same statuses by their names where nothing that has ended is wanted: to those a key leads."""
+    left = [it for it in Status if status.holds(it, part=False)]
+    return status if not left or any(it.is_final for it in left) else Terms(tuple(it.value for it in left))
 
 
 def _take_age(ages: dict[str, timedelta], value: str, *, is_not: bool) -> None:

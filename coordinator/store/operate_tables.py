@@ -30,6 +30,7 @@ Cause = tuple[str, str, str]  # endpoint, op, fingerprint
 _STUCK: Final = DTM_STUCK.c
 _AUDIT: Final = DTM_AUDIT.c
 _GLOBAL: Final = TRANS_GLOBAL.c
+_TIME_LIMIT: Final = "timeout_to_fail"  # its key in the JSON of the options
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,9 @@ class OperateTables:
         is_part = sum(row.many for row in rows) > OUTLOOK_MAX
         forward = select(TRANS_GLOBAL, _STUCK.endpoint, _STUCK.op, _STUCK.fingerprint)
         forward = forward.join(DTM_STUCK, _GLOBAL.gid == _STUCK.gid).where(
-            _STUCK.trans_type == TransType.SAGA.value, _STUCK.status == Status.SUBMITTED.value
+            _STUCK.trans_type == TransType.SAGA.value,
+            _STUCK.status == Status.SUBMITTED.value,
+            _GLOBAL.options.contains(_TIME_LIMIT),  # of most there is none, and none is read for nothing
         )
         limited: dict[Cause, list[Transaction]] = {}
         for row in connection.execute(forward.limit(LIMITED_MAX)).all():

@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.attempt import Kind, Notes, with_notes
 from coordinator.errors import Invalid
-from coordinator.model import Status
+from coordinator.model import Options, Status
 from coordinator.service.filter_grammar import parse_filter
 from coordinator.store import search
 from coordinator.store.attempt_rows import attempt_row, stuck_row
@@ -187,3 +187,12 @@ async def test_the_inbox_groups_by_cause(store: SqlStore) -> None:
 
 async def test_records_page_by_page(store: SqlStore) -> None:
     assert await store.operate.audit(limit=10, before_id=None) == []
+
+
+async def test_what_comes_of_a_group_is_known_with_those_that_end_at_a_time_limit(store: SqlStore) -> None:
+    for gid, limit in (("limited", 60), ("waits", 0)):
+        await put(store, gid, options=Options(timeout_to_fail=limit, retry_interval=10))
+        await hold_up(store, gid, endpoint="http://ledger:80")
+    [outlook] = (await store.operate.outlooks()).values()
+    assert [it.gid for it in outlook.limited] == ["limited"]
+    assert outlook.next_call is not None and not outlook.is_part
