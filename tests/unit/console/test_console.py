@@ -113,6 +113,17 @@ async def test_who_looks_at_what_has_not_moved_since_is_told_the_mark_that_the_p
     assert told[2].decode() == f"data: {shown}\n"
 
 
+async def test_what_is_wrong_with_a_request_is_told_in_chinese_on_a_chinese_page(url: str) -> None:
+    async with ClientSession(headers={"Accept-Language": "zh-CN"}) as session:
+        for path, says in (
+            ("/transactions?filter=state:x", "过滤条件：没有键 &#39;state&#39;"),
+            ("/transactions/nobody", "没有 gid 为 nobody 的事务"),
+            ("/bulk/x", "id：必须是 0 到"),
+        ):
+            async with session.get(url + path) as answer:
+                assert says in await answer.text(), path
+
+
 async def test_a_stream_tells_the_state_and_ends_when_the_server_stops(tmp_path: Path) -> None:
     settings = Settings(
         host=HOST,
