@@ -139,7 +139,8 @@ key leads, so that it looks through all that is stored, {WINDOW:,} ids at a time
 ## Pages that are open
 
 {given.pages} of them, every second one the inbox, the others each about a transaction: the coordinator's
-processor time in {given.seconds:.0f} s, as shares of one core.
+processor time in {given.seconds:.0f} s, as shares of one core. What is less than nothing tells
+how much is noise.
 
 {markdown(shares, words=1)}
 """

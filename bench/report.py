@@ -61,7 +61,8 @@ Written by `make bench` on {findings.date}. What is measured, and how: [bench/RE
 The servers took turns, {matrix.rounds} runs of {matrix.seconds} s each; every figure is a median of these.
 Others used {findings.busy:.0%} of the machine before the start. Rates say as much about the machine as
 about the program; the ratios can be compared. What operators wait for in a store of a million
-transactions: [performance/operate.md](performance/operate.md).
+transactions: [performance/operate.md](performance/operate.md); what the console costs in it:
+[performance/console.md](performance/console.md).
 
 {markdown(machine, words=2)}
 
