@@ -17,14 +17,16 @@ CROWD: Final = 20  # at an endpoint that hangs and has fewer places
 PLACES: Final = 6  # that each endpoint has
 _FAX_SECONDS: Final = 120  # that one of them keeps its place
 _BULK_RETRY: Final = "/api/operate/bulk/retry"
+_MAKE_DUE: Final = "/api/dtmsvr/resetNextCronTime"
 _PAYLOAD: Final = {"customer": "c-2041"}
+_URL_OF_OTHERS: Final = "url-of-another-program"
 _OTHERS: Final = {
     "leased-elsewhere": (
         "UPDATE trans_global SET owner = 'gone-36789/1/1', next_cron_time = '2099-01-01 00:00:00'"
         " WHERE gid = ?"
     ),
     "rows-of-another-program": "DELETE FROM trans_branch_op WHERE gid = ? AND op = 'action'",
-    "url-of-another-program": "UPDATE trans_branch_op SET url = 'http://[shop' WHERE gid = ?",
+    _URL_OF_OTHERS: "UPDATE trans_branch_op SET url = 'http://[shop' WHERE gid = ?",
 }
 
 
@@ -67,7 +69,7 @@ BEGUN: Final[Sequence[Begun]] = (
     Begun("fax-last", "W05", "one of many at an endpoint with few places", _crowd),
     Begun("leased-elsewhere", "W02", "a coordinator that has gone without a word", _refused),
     Begun("rows-of-another-program", "W33", "rows that no rule explains", _refused),
-    Begun("url-of-another-program", "W34", "a url that cannot be called", _refused),
+    Begun(_URL_OF_OTHERS, "W34", "a url that cannot be called", _refused),
 )
 
 
@@ -78,6 +80,8 @@ async def begin(dtm: Dtm, services: Services, file: Path, token: str) -> None:
     await asyncio.to_thread(_write_as_others, file)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with ClientSession(dtm.url, headers=headers, raise_for_status=True) as session:
+        async with session.post(_MAKE_DUE, json={"gid": _URL_OF_OTHERS}):  # or it is seen after two intervals
+            pass
         few = {"filter": _gids("order-{:03}", 9), "reason": "is the database back?"}
         async with session.post(_BULK_RETRY, json=few):
             pass
