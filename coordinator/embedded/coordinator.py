@@ -8,7 +8,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 from coordinator.calls.base import Caller
-from coordinator.client import Dtm, External, InvalidUse, LocalCall, WorkflowFunction, Workflows
+from coordinator.client import Dtm, External, InvalidUse, LocalCall, Ongoing, WorkflowFunction, Workflows
 from coordinator.client.transport.base import Transport
 from coordinator.client.transport.branch_calls import Branches
 from coordinator.config.settings import Settings
@@ -148,11 +148,19 @@ class Coordinator:
         return self._running.readiness.problems()
 
     async def _resume(self, call: LocalCall) -> bytes:
-        """Go on with a workflow, however long it takes: its steps have time-outs of their own."""
+        """Go on with a workflow, however long it takes: its steps have time-outs of their own.
+
+        Raises Ongoing where the time of the call is over first.
+        """
         task = asyncio.create_task(self.workflows.resume(call.branch, call.payload))
         self._resumed.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.done():
+                raise
+            raise Ongoing(f"workflow {call.op!r} runs on in this process", gid=call.gid) from None
 
     def _ended(self, task: asyncio.Task[bytes]) -> None:
         self._resumed.discard(task)
