@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from coordinator.client import DtmError, Ongoing
+from coordinator.client import Dtm, DtmError, Ongoing
 from tests.chaos.business import BranchService, Plan, check, clients, plans, saga_of, until, until_final
 from tests.conftest import StartCoordinator
 from tests.support.under_test import Store
@@ -26,7 +26,10 @@ async def test_sigterm_under_load(
     coordinator = await asyncio.to_thread(start_coordinator, store=store)
     made = plans(SAGAS, Random(seed), "stop")
     acknowledged: list[Plan] = []
-    async with clients(coordinator, timeout=2) as (http, grpc):
+    async with (
+        clients(coordinator, timeout=2) as (http, grpc),
+        Dtm(coordinator.http_url, timeout=60) as patient,
+    ):
 
         async def submit(plan: Plan) -> None:
             try:
@@ -43,7 +46,7 @@ async def test_sigterm_under_load(
 
         submitting = asyncio.gather(*(submit(plan) for plan in made))
         # One call that never ends must not keep it from stopping.
-        hang = http.saga("hangs", retry_interval=1)
+        hang = patient.saga("hangs", retry_interval=1)
         url = branch_service.http_url
         await hang.add(f"{url}/saveUser", f"{url}/deleteUser", {"id": 0, "gender": "hang"}).submit()
         await until(some_taken, seconds=20, what="some sagas acknowledged")
@@ -56,10 +59,10 @@ async def test_sigterm_under_load(
         assert "Traceback" not in coordinator.output()
 
         await asyncio.to_thread(coordinator.start)
-        found = {plan.gid: await http.query(plan.gid) for plan in made}
+        found = {plan.gid: await patient.query(plan.gid) for plan in made}
         stored = [plan for plan in made if found[plan.gid] is not None]
         assert {plan.gid for plan in acknowledged} <= {plan.gid for plan in stored}
-        views = await until_final(http, [plan.gid for plan in stored], seconds=20)
+        views = await until_final(patient, [plan.gid for plan in stored], seconds=20)
     check(stored, views, branch_service)
     coordinator.kill()  # the hanging one would hold up a second orderly stop
     with capsys.disabled():

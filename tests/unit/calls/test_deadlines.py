@@ -19,9 +19,9 @@ async def test_a_body_that_takes_longer_ends_with_timeout_error() -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     with pytest.raises(TimeoutError), deadlines.within(0.1) as deadline:
-        await asyncio.sleep(10)
+        await asyncio.sleep(3600)
     assert deadline.expired
-    assert 0.1 <= round(loop.time() - began, 3) < 0.1 + 2 * TICK_SECONDS + 1
+    assert 0.1 <= round(loop.time() - began, 3) < 0.1 + 2 * TICK_SECONDS + 30
     task = asyncio.current_task()
     assert task is not None and task.cancelling() == 0
 
