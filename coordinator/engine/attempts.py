@@ -47,7 +47,7 @@ _DIGEST: Final = 8  # hexadecimal digits
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FailedCall:
     """A call that gave no success. ended: aware. seconds: that it took."""
 
     branch: Branch
@@ -60,7 +60,7 @@ class Call:
 class RoundNotes(Protocol):
     """What one round has to tell of what went wrong in it."""
 
-    def failed(self, transaction: Transaction, call: Call, *, again: bool) -> None:
+    def failed(self, transaction: Transaction, call: FailedCall, *, again: bool) -> None:
         """Take note of a call. again: whether the branch will be called again."""
         ...
 
@@ -101,7 +101,7 @@ class NotKept:
         """See Keeping."""
         return self
 
-    def failed(self, transaction: Transaction, call: Call, *, again: bool) -> None:
+    def failed(self, transaction: Transaction, call: FailedCall, *, again: bool) -> None:
         """See RoundNotes."""
 
     def taken(
@@ -142,7 +142,7 @@ class _Notes:
         self._waiting: dict[tuple[BranchKey, int], Attempt] = {}  # by place, so that it is bounded
         self._latest: dict[BranchKey, Attempt] = {}
 
-    def failed(self, transaction: Transaction, call: Call, *, again: bool) -> None:
+    def failed(self, transaction: Transaction, call: FailedCall, *, again: bool) -> None:
         if call.answer.kind is Kind.STOPPING:
             return
         key = call.branch.key
@@ -217,7 +217,7 @@ class _Notes:
         )
         return replace(notes, since=since, cause=_cause(transaction, attempt)), [stuck_row(stuck)]
 
-    def _attempt(self, call: Call, tried: Tried, text: str, alike: str) -> Attempt:
+    def _attempt(self, call: FailedCall, tried: Tried, text: str, alike: str) -> Attempt:
         branch, answer = call.branch, call.answer
         began = call.ended - timedelta(seconds=call.seconds)
         if tried.times > 1:

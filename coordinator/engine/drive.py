@@ -11,8 +11,7 @@ from coordinator.attempt import has_notes
 from coordinator.backoff import failed_rounds, noted, pause_after
 from coordinator.calls.answers import named_failure
 from coordinator.calls.base import Answer
-from coordinator.engine.attempts import Call as FailedCall
-from coordinator.engine.attempts import RoundNotes
+from coordinator.engine.attempts import FailedCall, RoundNotes
 from coordinator.engine.lease import Ended, Fenced, Lease
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
 from coordinator.engine.step_results import step_results

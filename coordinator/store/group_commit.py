@@ -21,7 +21,7 @@ from operator import attrgetter
 from time import perf_counter
 from typing import Final, Generic
 
-from coordinator.errors import DtmError, StoreUnavailable
+from coordinator.errors import StoreUnavailable
 from coordinator.store.commits import Observer, Rejected, TryAgain
 from coordinator.store.waiting import Item, Limits, Outcome, Room, Trouble, WaitingLine, Work
 from coordinator.telemetry.log import log
@@ -96,12 +96,9 @@ class GroupCommit(Generic[Work, Outcome]):
 
     def seconds_to_wait(self) -> float:
         """For how many seconds a new work is queued; 0 if the next batch takes it, or writes fail."""
-        waiting, limits = self._waiting, self._limits
-        if self._idle or self.trouble.reason:
+        if self._idle or self.trouble.reason or not self._waiting.is_more_than(self._limits):
             return 0.0
-        if len(waiting) < limits.batch_items_max and waiting.bytes < limits.batch_bytes_max:
-            return 0.0
-        return waiting.waited(self._loop.time())
+        return self._waiting.waited(self._loop.time())
 
     async def close(self, *, seconds: float) -> None:
         """Take nothing more, write what was taken for at most `seconds`, then end the writers."""
@@ -111,7 +108,7 @@ class GroupCommit(Generic[Work, Outcome]):
         if unanswered:
             await asyncio.wait(unanswered, timeout=seconds)
         for item in self._items():
-            _fail(item, StoreUnavailable("the store was closed before it confirmed"))
+            item.fail(StoreUnavailable("the store was closed before it confirmed"))
         writers = list(self._writers)
         for writer in writers:
             writer.cancel()
@@ -139,7 +136,7 @@ class GroupCommit(Generic[Work, Outcome]):
             if item.deadline <= now:
                 trouble = item.trouble or self.trouble.reason
                 reason = f": {trouble}" if trouble else ""
-                _fail(item, StoreUnavailable(f"the store did not confirm in time{reason}"))
+                item.fail(StoreUnavailable(f"the store did not confirm in time{reason}"))
         self._waiting.drop_done()
         self._room.give()
         deadlines = [item.deadline for item in self._items() if not item.future.done()]
@@ -207,7 +204,7 @@ class GroupCommit(Generic[Work, Outcome]):
             finally:
                 for item in batch:
                     if item not in put_back:
-                        _fail(item, StoreUnavailable("the store did not confirm"))
+                        item.fail(StoreUnavailable("the store did not confirm"))
                         self._release(item)
 
     def _release(self, item: Item[Work, Outcome]) -> None:
@@ -248,7 +245,7 @@ class GroupCommit(Generic[Work, Outcome]):
                 elif len(part) == 1:
                     if error.always and self.trouble.failed(error.error.message, self._loop.time()):
                         log.error("{}", error.error)
-                    _fail(part[0], error.error)
+                    part[0].fail(error.error)
                 else:
                     parts += _halves(part)
             except TryAgain as error:
@@ -300,9 +297,3 @@ def _halves(part: list[Item[Work, Outcome]]) -> list[tuple[list[Item[Work, Outco
     """The parts to write next, the last one first."""
     middle = len(part) // 2
     return [(part[middle:], False), (part[:middle], False)]
-
-
-def _fail(item: Item[Work, Outcome], error: DtmError) -> None:
-    """Give the error to whoever still waits."""
-    if not item.future.done():
-        item.future.set_exception(error)

@@ -70,13 +70,9 @@ class SqlStore:
         self._runner, self._database, self._clock = runner, database, clock
         self._wall_clock = wall_clock
         self._closed = False
+        told = observer or SilentObserver()
         self._writes = Writes(
-            runner,
-            database,
-            clock=clock,
-            wall_clock=wall_clock,
-            limits=limits,
-            observer=observer or SilentObserver(),
+            runner, database, clock=clock, wall_clock=wall_clock, limits=limits, observer=told
         )
         read_time = partial(queries.read_time, statement=database.utc_now)
         ask_time = read_time if database.utc_now else lambda _: clock.now()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from coordinator.errors import Busy
+from coordinator.errors import Busy, DtmError
 
 _LASTING_SECONDS: Final = 1.0
 _FORGOTTEN_SECONDS: Final = 10.0
@@ -28,6 +28,11 @@ class Item(Generic[Work, Outcome]):
     alone: bool = False  # a batch of its own: it broke the connection before
     trouble: str = ""  # why it was not written
     since: float = 0.0  # seconds on the loop's clock: when it began to wait
+
+    def fail(self, error: DtmError) -> None:
+        """Give the error to whoever still waits."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class WaitingLine(Generic[Work, Outcome]):
@@ -90,6 +95,10 @@ class WaitingLine(Generic[Work, Outcome]):
             self._taken_at = batch[-1].future.get_loop().time()
             self._last_wait = self._taken_at - batch[-1].since if items else 0.0
         return batch
+
+    def is_more_than(self, limits: "Limits") -> bool:
+        """Whether it fills a batch already."""
+        return len(self._items) >= limits.batch_items_max or self.bytes >= limits.batch_bytes_max
 
     def waited(self, now: float) -> float:
         """How many seconds new items wait for a batch while none is idle; 0 where nothing waits.
