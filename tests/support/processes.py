@@ -211,5 +211,5 @@ def is_alive(pid: int) -> bool:
     """Whether it runs; one that has ended and is not waited for yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return False

@@ -29,7 +29,7 @@ from pymysql.constants import CLIENT
 
 from tests.support import programs
 from tests.support.ports import HOST, answers, free_port, is_listening
-from tests.support.processes import Process, as_user
+from tests.support.processes import Process, as_user, children_of, is_alive
 
 
 class ThrowAwayServer:
@@ -333,7 +333,7 @@ class PostgresServer(ThrowAwayServer):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         for child in children:
-            while _lives(child):
+            while is_alive(child):
                 time.sleep(0.005)  # there is no event for the end of a process that is not our child
 
     def freeze(self) -> None:
@@ -355,10 +355,7 @@ class PostgresServer(ThrowAwayServer):
 
     def _children(self) -> list[int]:
         """The processes that serve one connection each, and those behind them."""
-        if not self.is_running:
-            return []
-        pid = self.process().pid
-        return [int(it) for it in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+        return children_of(self.process().pid) if self.is_running else []
 
     def _prepare(self) -> Process:
         data, sockets = self.folder / "data", self.folder / "sockets"
@@ -421,14 +418,6 @@ def _unprivileged_user() -> str | None:
     import pwd  # not on Windows
 
     return "postgres" if any(it.pw_name == "postgres" for it in pwd.getpwall()) else "nobody"
-
-
-def _lives(pid: int) -> bool:
-    """Whether it still runs; one that only waits to be noticed by its parent does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class EtcdServer(ThrowAwayServer):
