@@ -15,6 +15,7 @@ from coordinator.calls.base import SUCCESS, Answer
 from coordinator.calls.router import BranchCaller
 from coordinator.discovery.default import PlainResolver
 from coordinator.model import Branch, Options, Result, Status, Transaction
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -230,7 +231,7 @@ async def test_a_10_mb_answer_is_not_kept(caller: BranchCaller, serve: Serve, ch
     for answer in await asyncio.gather(*(call(caller, base) for _ in range(8))):
         assert answer.result is Result.FAILURE
         assert len(answer.text) == 1 << 20
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 5 * PATIENCE
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000, "KiB; the bodies are 80 MiB"
 
 
@@ -438,7 +439,7 @@ async def test_the_deadline_covers_redirects_and_the_body(caller: BranchCaller, 
     base = await serve(handler)
     began = asyncio.get_running_loop().time()
     answer = await call(caller, base, timeout=0.5)
-    assert asyncio.get_running_loop().time() - began < 2
+    assert asyncio.get_running_loop().time() - began < 4  # the server goes on for 5
     assert answer.result is Result.UNKNOWN
 
 
