@@ -14,7 +14,7 @@ from coordinator.client.transport.branch_calls import Branches
 from coordinator.config.settings import Settings
 from coordinator.discovery.local import LOCAL
 from coordinator.embedded.calling import LocalBranches, LocalCaller
-from coordinator.embedded.functions import CANCEL_SECONDS, Function, Functions, by_name
+from coordinator.embedded.functions import Function, Functions, by_name, end
 from coordinator.embedded.settings import settings_of
 from coordinator.embedded.transport import ADDRESS, LocalTransport
 from coordinator.server.embedding import Embedding
@@ -130,7 +130,7 @@ class Coordinator:
             finally:
                 self._running = None
                 await self.client.__aexit__(kind, error, traceback)
-                await self._end_resumed()
+                await end(list(self._resumed))
                 await running.functions.close()
 
     @property
@@ -166,12 +166,6 @@ class Coordinator:
         self._resumed.discard(task)
         if not task.cancelled():
             task.exception()  # has been told, or will be when it is called back again
-
-    async def _end_resumed(self) -> None:
-        for task in self._resumed:
-            task.cancel()
-        if self._resumed:
-            await asyncio.wait(self._resumed, timeout=CANCEL_SECONDS)
 
 
 class _Running:

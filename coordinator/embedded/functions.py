@@ -83,9 +83,9 @@ class Functions:
         task.add_done_callback(lambda _: self._running.pop(key, None))
         try:
             if not (await asyncio.wait({task}, timeout=timeout))[0]:
-                await _cancel(task)
+                await end([task])
         except asyncio.CancelledError:
-            await _cancel(task)
+            await end([task])
             raise
         if not task.done() or task.cancelled():
             return unknown(f"{LOCAL}{name} gave no answer within {timeout:g} s", Kind.TIMEOUT)
@@ -93,20 +93,19 @@ class Functions:
 
     async def close(self) -> None:
         """End what was cancelled and runs on."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+        await end(list(self._running.values()))
 
     async def _called(self, name: str, call: LocalCall) -> Any:
         with as_current(call.branch):
             return await self._functions[name](call)
 
 
-async def _cancel(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait({task}, timeout=CANCEL_SECONDS)
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel them; return when they have ended, or had their time for it."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
 
 
 def _answer_of(name: str, task: asyncio.Task[Any], *, keep: bool) -> Answer:

@@ -60,11 +60,8 @@ class _Window:
         return self.taken.get(self._name(address), 0)
 
     def note(self, address: str, count: int) -> None:
-        before = self.taken.get(address)
-        if before is None:
-            address = self._name(address)
-            before = self.taken.get(address, 0)
-        self.taken[address] = before + count
+        name = self._name(address)
+        self.taken[name] = self.taken.get(name, 0) + count
         self.total += count
 
     def _name(self, address: str) -> str:
@@ -99,9 +96,7 @@ class Pressure:
         is_driven: whether it needs a place in the house at once; one that is only prepared does not.
         Raises Busy, which says in how many seconds to ask again.
         """
-        now = self._monotonic()
-        if now - self._since >= WINDOW_SECONDS:
-            self._turn(now)
+        self._turn()
         why = self._why_not(address, is_driven=is_driven)
         self._now.note(address, 0 if why else 1)
         if why:
@@ -109,17 +104,19 @@ class Pressure:
             raise Busy(why, _HINT, seconds=self._retry_seconds())
 
     def _why_not(self, address: str, *, is_driven: bool) -> str:
-        house, bounds, fullness, waited = self._house, self._bounds, 0.0, self._commit_seconds()
-        if is_driven:
-            fullness = max(house.inside / bounds.transactions_max, house.bytes_inside / bounds.bytes_max)
+        fullness, waited = self._fullness() if is_driven else 0.0, self._commit_seconds()
         if fullness >= 1:
-            return f"the coordinator is full: it drives {house.fill}"
+            return f"the coordinator is full: it drives {self._house.fill}"
         if waited > COMMIT_SECONDS_MAX:
             return f"the store is behind: a write waits {waited:.1f} s for its turn"
         is_crowded = fullness >= _CROWDED_HOUSE or waited > _CROWDED_STORE
         if is_crowded and self._has_more_than_its_share(address):
             return "the coordinator is nearly full, and this address has more than its share"
         return ""
+
+    def _fullness(self) -> float:
+        house, bounds = self._house, self._bounds
+        return max(house.inside / bounds.transactions_max, house.bytes_inside / bounds.bytes_max)
 
     def _has_more_than_its_share(self, address: str) -> bool:
         now, before = self._now, self._before
@@ -131,9 +128,12 @@ class Pressure:
         refused = self._now.refused + self._before.refused
         return min(max(ceil(refused / max(self.rate, 1.0)), 1), RETRY_SECONDS_MAX)
 
-    def _turn(self, now: float) -> None:
-        """Begin a new window."""
+    def _turn(self) -> None:
+        """Begin a new window where this one is over."""
+        now = self._monotonic()
         passed = now - self._since
+        if passed < WINDOW_SECONDS:
+            return
         self.rate = (self._house.left - self._left) / passed
         self._before = self._now if passed < 2 * WINDOW_SECONDS else _Window()
         self._now, self._since, self._left = _Window(), now, self._house.left

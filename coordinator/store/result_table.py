@@ -20,6 +20,15 @@ def result_row(gid: str, branch_id: str, content: bytes, at: datetime) -> OwnRow
     return OwnRow(DTM_RESULT.name, _COLUMNS, (gid, branch_id, content, at), replaces=True, must_stand=True)
 
 
+def results_of(connection: Connection, gids: Collection[str]) -> Mapping[str, Mapping[str, bytes]]:
+    """What their steps answered that keep it, by gid and branch_id; the table must be there."""
+    kept: dict[str, dict[str, bytes]] = {}
+    wanted = select(_RESULT.gid, _RESULT.branch_id, _RESULT.content).where(_RESULT.gid.in_(gids))
+    for row in connection.execute(wanted.order_by(_RESULT.branch_id)):
+        kept.setdefault(row.gid, {})[row.branch_id] = bytes(row.content)
+    return kept
+
+
 class ResultTable:
     """What is asked of kept results. missing: tables of our own that there are not."""
 
@@ -29,11 +38,7 @@ class ResultTable:
 
     def of(self, connection: Connection, gid: str) -> Mapping[str, bytes]:
         """Those of this transaction, by branch_id; none where there is no table."""
-        if not self._is_there:
-            return {}
-        wanted = select(_RESULT.gid, _RESULT.branch_id, _RESULT.content).where(_RESULT.gid == gid)
-        rows = connection.execute(wanted.order_by(_RESULT.branch_id))
-        return {row.branch_id: bytes(row.content) for row in rows if row.gid == gid}
+        return results_of(connection, [gid]).get(gid, {}) if self._is_there else {}
 
     async def sweep(self, after: str, *, limit: int) -> str:
         """Delete those of transactions that are gone: another program may have deleted them.

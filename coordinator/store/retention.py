@@ -19,6 +19,7 @@ from coordinator.store.access_tables import Run
 from coordinator.store.column_types import TIME
 from coordinator.store.own_tables import DTM_RESULT, OF_TRANSACTIONS, OWN_METADATA
 from coordinator.store.queries import pieces
+from coordinator.store.result_table import results_of
 from coordinator.store.rows import text_of
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock
@@ -138,7 +139,7 @@ class RetentionTables:
             of_them = select(TRANS_BRANCH_OP).where(_BRANCH.gid.in_(gids)).order_by(_BRANCH.id)
             for row in connection.execute(of_them):
                 branches.setdefault(row.gid, []).append(self._readable(row))
-            kept = self._results(connection, gids)
+            kept = results_of(connection, gids) if DTM_RESULT.name in self._of_transactions else {}
             of_gids = {gid: {"results": results} for gid, results in kept.items()}
             return [
                 {"transaction": it, "branches": branches[it["gid"]], **of_gids.get(it["gid"], {})}
@@ -146,16 +147,6 @@ class RetentionTables:
             ]
 
         return await self._read(read)
-
-    def _results(self, connection: Connection, gids: Sequence[str]) -> Mapping[str, Mapping[str, bytes]]:
-        """What their steps answered that kept it, by gid and branch_id."""
-        if DTM_RESULT.name not in self._of_transactions:
-            return {}
-        kept: dict[str, dict[str, bytes]] = {}
-        wanted = select(DTM_RESULT).where(DTM_RESULT.c.gid.in_(gids)).order_by(DTM_RESULT.c.branch_id)
-        for row in connection.execute(wanted):
-            kept.setdefault(row.gid, {})[row.branch_id] = bytes(row.content)
-        return kept
 
     def _readable(self, row: Row[Any]) -> Mapping[str, Any]:
         values = {str(name): value for name, value in row._mapping.items()}

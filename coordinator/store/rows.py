@@ -9,7 +9,7 @@ from coordinator.model import EPOCH, Branch, BranchStatus, Status, Transaction
 from coordinator.store.base import Assign, Change, Move, Stored
 from coordinator.store.fence import assigned
 from coordinator.store.gathered import Insertion, Update
-from coordinator.store.limits import GID_MAX, check_branches, check_texts, check_transaction
+from coordinator.store.limits import check_branches, check_texts, check_transaction
 from coordinator.store.options import decode_options, encode_options
 from coordinator.store.statements import BRANCH_COLUMNS, GLOBAL_COLUMNS, AssignedValues, Values
 from coordinator.store.takeovers import Recalled, Takeover
@@ -103,17 +103,15 @@ def assigned_values(assign: Assign, clock: WallClock) -> AssignedValues:
     )
     if values.count(None) == len(values):
         return ()
-    has_words = assign.rollback_reason or assign.result or assign.options or assign.custom_data
-    if has_words or len(assign.owner or "") > GID_MAX:
-        check_texts(
-            {
-                "owner": assign.owner,
-                "rollback_reason": assign.rollback_reason,
-                "result": assign.result,
-                "options": options,
-                "custom_data": assign.custom_data,
-            }
-        )
+    check_texts(
+        {
+            "owner": assign.owner,
+            "rollback_reason": assign.rollback_reason,
+            "result": assign.result,
+            "options": options,
+            "custom_data": assign.custom_data,
+        }
+    )
     return values
 
 
