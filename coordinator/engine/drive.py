@@ -212,9 +212,7 @@ class Drive:
 
     def _settle(self, branch: Branch, answer: Answer, began: float) -> None:
         transaction = self._transaction
-        if statuses := transaction.options.failure_statuses:
-            answer = named_failure(answer, statuses)
-        answer = self._results.settled(branch, answer)
+        answer = self._results.settled(branch, named_failure(answer, transaction.options.failure_statuses))
         result = answer.result
         ok = result is Result.SUCCESS
         self._tools.observer.branch_called(transaction.trans_type, branch.branch_id, branch.op, ok)
@@ -285,7 +283,7 @@ class Drive:
         expected = frozenset({transaction.status})
         change = Change(transaction.gid, expected, self._lease.owner, results, assign, by_driver=True)
         change = self._results.taken(change)
-        if self._notes is not None or (transaction.ext_data and has_notes(transaction.ext_data)):
+        if self._notes is not None or has_notes(transaction.ext_data):
             notes = self._notes or self._tools.keeping.notes()
             change = notes.taken(transaction, change, held_up)
             assign = change.assign

@@ -154,7 +154,6 @@ class Filling:
 
 def step_results(caller: Caller, store: Store, clock: Clock, stored: Stored) -> StepResults:
     """For one round of a transaction."""
-    for branch in stored.branches:  # no generator: most transactions have none, and pay for the look alone
-        if branch.url.startswith(MARKS):
-            return Filling(caller, store, clock, stored.branches)
+    if any(branch.url.startswith(MARKS) for branch in stored.branches):
+        return Filling(caller, store, clock, stored.branches)
     return Without(caller)

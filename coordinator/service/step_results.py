@@ -18,10 +18,7 @@ from coordinator.store.limits import BYTES_MAX, TEXT_MAX
 
 def keeps_results(request: TransactionRequest) -> bool:
     """Whether a step keeps its result."""
-    for step in request.steps:  # noqa: SIM110 - a generator costs more than all the looks
-        if step.keep_result:
-            return True
-    return False
+    return any(step.keep_result for step in request.steps)
 
 
 def check_step_results(request: TransactionRequest, *, missing: str = "") -> None:

@@ -45,9 +45,8 @@ _PATTERNS: Final = (
 
 # One of them is in all that the patterns find; most texts have none, and pay for the look alone.
 _SIGNS: Final = (
-    *("@", "bearer", "basic", "password", "passwd", "pwd", "secret", "token", "api", "authorization"),
-    "cookie",
-)
+    "@", "bearer", "basic", "password", "passwd", "pwd", "secret", "token", "api", "authorization", "cookie",
+)  # fmt: skip
 
 
 class Secrets:
@@ -80,7 +79,4 @@ def _may_have_one(text: str) -> bool:
     if not text.isascii():  # other alphabets have letters that are `s` and `k` to a pattern, and not here
         return True
     lowered = text.lower()
-    for sign in _SIGNS:  # noqa: SIM110 - a generator costs more than all the looks
-        if sign in lowered:
-            return True
-    return False
+    return any(sign in lowered for sign in _SIGNS)
