@@ -11,9 +11,9 @@ from typing import Final, Protocol, Self
 TICK_SECONDS: Final = 0.05  # how late a deadline may be noticed
 # Calls to a service that hangs begin and end together, and the end of each is work. Of those whose time
 # has passed so many are ended at once, or this share of them; then others have their turn.
-_AT_ONCE: Final = 4
-_SHARES: Final = 64
-_PAUSE_SECONDS: Final = 0.006
+_AT_ONCE: Final = 2
+_SHARES: Final = 128
+_PAUSE_SECONDS: Final = 0.008
 
 
 class Expires(Protocol):

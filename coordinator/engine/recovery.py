@@ -129,7 +129,7 @@ class Recovery:
         store = self._engine.tools.store
         self._take_from_shelf(page)
         found = await store.find_due(now=page.now, limit=self._page)
-        unknown = [due for due in found if due.id not in page.claims and not self._defer_known(due, page)]
+        unknown = [due for due in found if due.id not in page.claims and not self._judge_known(due, page)]
         for start in range(0, len(unknown), _TOGETHER_MAX):
             for candidate in await store.look_at(unknown[start : start + _TOGETHER_MAX]):
                 self._judge(candidate, page)
@@ -164,14 +164,18 @@ class Recovery:
                 if not known.is_over(page.now):
                     self._admit(known, page)
 
-    def _defer_known(self, due: Due, page: _Page) -> bool:
-        """Defer once more what was deferred here, if it is as it was left and its endpoint is still full."""
+    def _judge_known(self, due: Due, page: _Page) -> bool:
+        """Decide about what was deferred here, if it is as it was left; False where its row must be read."""
         known = self._shelf.known(due)
-        if known is None or known.is_over(page.now) or self._has_room(known.endpoint, page):
+        if known is None or known.is_over(page.now):
             self._shelf.forget(due)
             return False
-        self._defer(known, page)
-        page.again += 1
+        if self._has_room(known.endpoint, page):
+            self._shelf.forget(due)
+            self._admit(known, page)
+        else:
+            self._defer(known, page)
+            page.again += 1
         return True
 
     def _defer(self, known: Known, page: _Page) -> None:

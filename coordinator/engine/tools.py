@@ -84,19 +84,19 @@ class Tools:
         endpoints = (self.caller.endpoint(stored.transaction, branch) for branch in branches)
         return next((one for one in endpoints if self.admission.is_for_new(one)), first)
 
-    def may_start(self, stored: Stored) -> bool:
-        """Whether there is a place for its next call. Raises ValueError as next_branches does."""
-        return self.admission.is_calm or self.admission.is_for_new(self.next_endpoint(stored))
+    def crowded_endpoint(self, stored: Stored) -> str:
+        """The endpoint of its next call where that finds no place; empty where it may start.
 
-    def let_go_if_crowded(self, stored: Stored) -> Transaction:
-        """The transaction as it should be written now: driven by its owner, or by nobody and due later.
-
-        The latter where its first call would find no place. Raises ValueError as next_branches does.
+        Raises ValueError as next_branches does.
         """
-        transaction = stored.transaction
-        if self.may_start(stored):
-            return transaction
-        seconds = self.admission.defer(self.next_endpoint(stored))
+        if self.admission.is_calm:
+            return ""
+        endpoint = self.next_endpoint(stored)
+        return "" if self.admission.is_for_new(endpoint) else endpoint
+
+    def let_go(self, transaction: Transaction, endpoint: str) -> Transaction:
+        """The transaction as it is written where the endpoint has no place: due later, driven by nobody."""
+        seconds = self.admission.defer(endpoint)
         until = self.timing.deferred_until(transaction, seconds, self.clock.now())
         return replace(transaction, owner="", next_cron_time=until)
 
@@ -118,14 +118,16 @@ class Tools:
         """What was just stored, owned by nobody, is to be taken up when it is due."""
         self.alarm.note(transaction.next_cron_time, self.clock.now())
 
-    def remember(self, stored: Stored) -> None:
-        """What was just stored to be driven later, so that its row need not be read when it is due."""
+    def remember(self, stored: Stored, endpoint: str) -> None:
+        """What was just stored to be driven later, so that its row need not be read when it is due.
+
+        endpoint: of its next call.
+        """
         created = stored.transaction.create_time.replace(microsecond=0)  # as it is stored
         transaction = replace(stored.transaction, create_time=created)
         due = Due(0, transaction.gid, transaction.status, "", rounded_up(transaction.next_cron_time))
         self.expect(transaction)
-        size, endpoint = payload_bytes(stored.branches), self.next_endpoint(stored)
-        self.shelf.expect(self.known(due, transaction, size, endpoint))
+        self.shelf.expect(self.known(due, transaction, payload_bytes(stored.branches), endpoint))
 
     def ended(self, transaction: Transaction, status: Status) -> None:
         """Tell those who count and those who watch that the transaction reached this final status."""

@@ -46,7 +46,7 @@ class Rounds:
         recovery rather than refused.
         """
         engine = self._engine
-        if not engine.tools.may_start(stored):
+        if engine.tools.crowded_endpoint(stored):
             return True
         try:
             with engine.entry(stored.branches) as entry:

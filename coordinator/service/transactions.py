@@ -15,6 +15,7 @@ from coordinator.service.lookup import RACES_MAX, Lookup, lost_races, refuse_oth
 from coordinator.service.new_transaction import new_transaction, submission
 from coordinator.service.rounds import Rounds
 from coordinator.service.step_results import keeps_results
+from coordinator.service.together import Together
 from coordinator.service.topics import Topics
 from coordinator.service.validate import (
     require_gid,
@@ -58,6 +59,7 @@ class Transactions:
         self._urls = urls
         self._random = random
         self._write_seconds = write_seconds
+        self._together = Together()
 
     def new_gid(self) -> str:
         """A gid that nobody has: a random short UUID (PROTOCOL §3)."""
@@ -161,14 +163,17 @@ class Transactions:
             owner = engine.new_owner()
             lease = engine.lease(owner, request.options)
             wanted = new_transaction(engine.tools, request, Status.SUBMITTED, owner)
-            transaction = engine.tools.let_go_if_crowded(Stored(wanted, branches))
+            crowded = engine.tools.crowded_endpoint(Stored(wanted, branches))
+            transaction = engine.tools.let_go(wanted, crowded) if crowded else wanted
+            if crowded:
+                await self._together.turn()
             if not await self._store.insert(transaction, branches, timeout=self._write_seconds):
                 return False
             stored = Stored(transaction, branches)
-            if transaction.owner:
-                engine.start(stored, lease, entry)
+            if crowded:
+                engine.tools.remember(stored, crowded)
             else:
-                engine.tools.remember(stored)
+                engine.start(stored, lease, entry)
             return True
 
     async def _join_running(self, request: TransactionRequest) -> bool:
@@ -254,7 +259,8 @@ class Transactions:
         with engine.entry(stored.branches) as entry:
             moved = replace(stored, transaction=assigned(stored.transaction, assign))
             lease = engine.lease(moved.transaction.owner, moved.transaction.options)
-            written = engine.tools.let_go_if_crowded(moved)
+            crowded = engine.tools.crowded_endpoint(moved)
+            written = engine.tools.let_go(moved.transaction, crowded) if crowded else moved.transaction
             assign = replace(assign, owner=written.owner, next_cron_time=written.next_cron_time)
             change = Change(gid, expected, None, assign=assign)
             if await self._store.change(change, timeout=self._write_seconds) is not Changed.APPLIED:

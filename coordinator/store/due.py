@@ -34,11 +34,16 @@ _LIGHT_BRANCHES: Final = select(
 )
 COUNTED_MAX: Final = 100_000  # rows of a status that are counted; more are said to be so many
 SAMPLED_MAX: Final = 1_000  # rows of a status that are looked at for the oldest
+_CLAIMED_TOGETHER: Final = 16  # rows in one statement: others have their turn between two
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
-# A prepared saga waits for its client; nobody drives it.
-_TO_BE_DRIVEN: Final = or_(
-    _GLOBAL.status != Status.PREPARED.value, _GLOBAL.trans_type != TransType.SAGA.value
-)
+
+
+def _to_be_driven(row: Any) -> ColumnElement[bool]:
+    """All but a prepared saga, which waits for its client. row: columns of a table or of a subquery."""
+    return or_(row.status != Status.PREPARED.value, row.trans_type != TransType.SAGA.value)
+
+
+_TO_BE_DRIVEN: Final = _to_be_driven(_GLOBAL)
 
 
 def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock) -> list[Due]:
@@ -114,7 +119,7 @@ def claim(
     statement = select(TRANS_GLOBAL).with_for_update(skip_locked=skip_locked)
     rows = {
         row.id: row
-        for some in pieces([one.due.id for one in claims])
+        for some in pieces([one.due.id for one in claims], _CLAIMED_TOGETHER)
         for row in connection.execute(statement.where(_GLOBAL.id.in_(some)))
     }
     won = [
@@ -133,7 +138,7 @@ def claim(
         )
         for one in won
     ]
-    branches = branches_of(connection, [it.gid for it in transactions], clock)
+    branches = branches_of(connection, [it.gid for it in transactions], clock, together=_CLAIMED_TOGETHER)
     return [Stored(it, tuple(branches.get(it.gid, ()))) for it in transactions]
 
 
@@ -245,11 +250,14 @@ def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Ba
         # A prepared saga is due only where another program has stored it, and only until it was found.
         driven = (_TO_BE_DRIVEN,) if status == Status.PREPARED.value else ()
         all_due += _counted(connection, (*due, *driven))
-        first = select(_GLOBAL.next_cron_time, _GLOBAL.create_time, _TO_BE_DRIVEN.label("driven"))
-        first = first.where(*of_status).order_by(_GLOBAL.next_cron_time).limit(SAMPLED_MAX)
-        rows = [row for row in connection.execute(first) if row.driven]
-        first_due = _earliest(first_due, *(clock.time(row.next_cron_time) for row in rows[:1]))
-        first_created = _earliest(first_created, *(clock.time(row.create_time) for row in rows))
+        of_key = select(_GLOBAL.next_cron_time, _GLOBAL.create_time, _GLOBAL.trans_type, _GLOBAL.status)
+        first = of_key.where(*of_status).order_by(_GLOBAL.next_cron_time).limit(SAMPLED_MAX).subquery()
+        oldest = select(func.min(first.c.next_cron_time), func.min(first.c.create_time)).where(
+            _to_be_driven(first.c)
+        )
+        [(earliest_due, earliest_created)] = connection.execute(oldest)
+        first_due = _earliest(first_due, clock.time(earliest_due))
+        first_created = _earliest(first_created, clock.time(earliest_created))
     oldest_due = first_due if first_due is not None and first_due <= now else None
     return Backlog(by_status, all_due, oldest_due=oldest_due, oldest_created=first_created)
 

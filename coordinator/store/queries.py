@@ -17,7 +17,7 @@ from coordinator.telemetry.log import log
 _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
 _UTC_COLUMN: Final = WallClock(UTC)
-_IDS_MAX: Final = 500  # in one statement
+IDS_MAX: Final = 500  # in one statement
 
 # In a fixed order, so that statements are the same text every time.
 UNFINISHED_STATUSES: Final = tuple(sorted(status.value for status in UNFINISHED))
@@ -32,11 +32,14 @@ def find(connection: Connection, gid: str, clock: WallClock) -> Stored | None:
 
 
 def branches_of(
-    connection: Connection, gids: Sequence[str], clock: WallClock
+    connection: Connection, gids: Sequence[str], clock: WallClock, *, together: int = IDS_MAX
 ) -> Mapping[str, Sequence[Branch]]:
-    """The branches of these transactions, first registered first; raises Invalid as branch_of does."""
+    """The branches of these transactions, first registered first; raises Invalid as branch_of does.
+
+    together: of how many in one statement.
+    """
     rows: list[Row[Any]] = []
-    for some in pieces(gids):
+    for some in pieces(gids, together):
         rows += connection.execute(select(TRANS_BRANCH_OP).where(_BRANCH.gid.in_(some)).order_by(_BRANCH.id))
     found: dict[str, list[Branch]] = {}
     for row in rows:
@@ -54,9 +57,9 @@ def understood(rows: Iterable[Row[Any]], clock: WallClock) -> Iterable[Transacti
             log.warning("left out of the list: {}", error)
 
 
-def pieces(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """The values in portions that one statement may hold."""
-    return (values[start : start + _IDS_MAX] for start in range(0, len(values), _IDS_MAX))
+def pieces(values: Sequence[Any], together: int = IDS_MAX) -> Iterable[Sequence[Any]]:
+    """The values in portions, by default the largest that one statement may hold."""
+    return (values[start : start + together] for start in range(0, len(values), together))
 
 
 def read_time(connection: Connection, statement: str) -> datetime:

@@ -50,6 +50,19 @@ def put_due(
     bench.rows.commit(replace(row, **values), (Branch(gid, "01", "action", url, b"x" * size),))
 
 
+def read_by(bench: Bench) -> list[str]:
+    """The gids whose rows recovery reads from now on."""
+    read: list[str] = []
+    look_at = bench.store.look_at
+
+    async def watched(due: Sequence[Due]) -> Sequence[Candidate]:
+        read.extend(one.gid for one in due)
+        return await look_at(due)
+
+    bench.store.look_at = watched  # type: ignore[method-assign]
+    return read
+
+
 async def ended(bench: Bench, gids: list[str], within: float) -> float:
     """Wait until all of these have ended; returns the seconds that took."""
     loop = asyncio.get_running_loop()
@@ -159,7 +172,7 @@ async def test_a_submit_to_a_full_endpoint_is_stored_and_not_driven() -> None:
     assert len(waiting) >= 6
     for row in waiting:
         assert row.status is Status.SUBMITTED
-        assert timedelta(seconds=0.5) <= row.next_cron_time - virtual_now() <= timedelta(seconds=11)
+        assert timedelta(seconds=0.4) <= row.next_cron_time - virtual_now() <= timedelta(seconds=11)
 
 
 @virtually
@@ -298,14 +311,7 @@ async def test_a_time_limit_holds_for_what_is_deferred() -> None:
 @virtually
 async def test_what_was_submitted_to_a_full_endpoint_is_not_read_again_before_it_has_a_place() -> None:
     bench = Bench(seconds_of, bounds=Bounds(window_max=4))
-    read: list[str] = []
-    look_at = bench.store.look_at
-
-    async def watched(due: Sequence[Due]) -> Sequence[Candidate]:
-        read.extend(one.gid for one in due)
-        return await look_at(due)
-
-    bench.store.look_at = watched  # type: ignore[method-assign]
+    read = read_by(bench)
     looking = asyncio.create_task(bench.recovery.run())
     hangs = replace(request(steps=1), steps=(Step("http://hangs/do", "http://hangs/undo"),))
     for number in range(40):
@@ -315,6 +321,51 @@ async def test_what_was_submitted_to_a_full_endpoint_is_not_read_again_before_it
     await asyncio.sleep(15)  # each came due, and was deferred once more
     assert deferred.isdisjoint(read)
     looking.cancel()
+
+
+@virtually
+async def test_what_was_deferred_and_comes_due_when_there_is_room_is_claimed_without_being_read_again() -> (
+    None
+):
+    bench = Bench(seconds_of, bounds=Bounds(window_max=4))
+    read = read_by(bench)
+    busy = replace(request(steps=1), steps=(Step("http://30s-busy/do", "http://30s-busy/undo"),))
+    for number in range(12):
+        await bench.transactions.submit(replace(busy, gid=f"b{number}"))
+    gids = [gid for gid, row in bench.rows.transactions.items() if not row.owner]
+    assert len(gids) >= 6
+    await asyncio.sleep(60)  # those that ran have ended, and nobody has looked
+    looking = asyncio.create_task(bench.recovery.run())
+    await ended(bench, gids, within=400)
+    looking.cancel()
+    assert read == []
+
+
+@virtually
+async def test_submits_that_find_no_place_are_stored_by_one_commit_and_soon() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=1))
+    busy = replace(request(steps=1), steps=(Step("http://30s-busy/do"),))
+    for number in range(4):  # until its door is known to be full
+        await bench.transactions.submit(replace(busy, gid=f"first{number}"))
+    loop = asyncio.get_running_loop()
+    asked: list[float] = []
+    insert = bench.store.insert
+
+    async def watched(transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
+        asked.append(loop.time())
+        return await insert(transaction, branches, timeout=timeout)
+
+    bench.store.insert = watched  # type: ignore[method-assign]
+    began = loop.time()
+
+    async def submit(number: int) -> None:
+        await asyncio.sleep(number / 1000)
+        await bench.transactions.submit(replace(busy, gid=f"g{number}"))
+
+    await asyncio.gather(*(submit(number) for number in range(4)))
+    assert len(asked) == 4
+    assert len(set(asked)) == 1
+    assert asked[0] - began <= 0.01
 
 
 @virtually
