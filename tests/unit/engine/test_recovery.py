@@ -329,14 +329,14 @@ async def test_what_was_deferred_and_comes_due_when_there_is_room_is_claimed_wit
 ):
     bench = Bench(seconds_of, bounds=Bounds(window_max=4))
     read = read_by(bench)
-    busy = replace(request(steps=1), steps=(Step("http://30s-busy/do", "http://30s-busy/undo"),))
+    busy = replace(request(steps=1), steps=(Step("http://2s-busy/do", "http://2s-busy/undo"),))
     for number in range(12):
         await bench.transactions.submit(replace(busy, gid=f"b{number}"))
     gids = [gid for gid, row in bench.rows.transactions.items() if not row.owner]
     assert len(gids) >= 6
-    await asyncio.sleep(60)  # those that ran have ended, and nobody has looked
+    await asyncio.sleep(20)  # those that ran have ended, and nobody has looked
     looking = asyncio.create_task(bench.recovery.run())
-    await ended(bench, gids, within=400)
+    await ended(bench, gids, within=20)
     looking.cancel()
     assert read == []
 
