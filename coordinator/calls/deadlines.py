@@ -36,8 +36,8 @@ class Deadlines:
     def within(self, seconds: float) -> "Deadline":
         """Return a context manager that raises TimeoutError when its body takes longer.
 
-        Like `asyncio.timeout`: absolute, whatever the body awaits. Up to TICK_SECONDS late, and some
-        tenths of a second more where very many end in one tick.
+        Like `asyncio.timeout`: absolute, whatever the body awaits. Up to TICK_SECONDS late, and where
+        hundreds end in one tick a second more.
         """
         return Deadline(self, seconds)
 

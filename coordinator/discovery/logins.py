@@ -7,6 +7,7 @@ makes them send UTF-8.
 import base64
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "…"
 
+_URLS_REMEMBERED_MAX: Final = 1024
 _PARAMETERS: Final = re.compile(r"[\w.\[\]-]+=[^&]*(&[\w.\[\]-]+=[^&]*)*")
 _SECRET_PARAMETER: Final = re.compile(
     r"([?&;](?:pass(?:word|wd)?|pwd|secret|(?:access_?)?token|api_?key)=)[^&;#\s]+", re.IGNORECASE
@@ -108,6 +110,7 @@ def basic_login(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(login).decode('ascii')}"
 
 
+@lru_cache(_URLS_REMEMBERED_MAX)
 def shown_url(url: str) -> str:
     """The url for people: `…` for the password, and for parameters that are called like a secret."""
     scheme, separator, rest = url.partition("://")

@@ -20,6 +20,7 @@ from coordinator.attempt import (
     Tried,
     after,
     fingerprint,
+    has_notes,
     is_beyond_memory,
     notes_of,
     place_of,
@@ -31,7 +32,7 @@ from coordinator.calls.answers import said
 from coordinator.calls.base import Answer
 from coordinator.discovery.logins import shown_url
 from coordinator.engine.endpoint import name_of
-from coordinator.model import Branch, BranchKey, Transaction
+from coordinator.model import Branch, BranchKey, Status, Transaction
 from coordinator.results import plain_url
 from coordinator.store.attempt_rows import attempt_row, not_stuck, stuck_row
 from coordinator.store.base import Change
@@ -118,6 +119,7 @@ class _Texts:
         self._hidden = hidden
         self.url = lru_cache(_URLS_REMEMBERED_MAX)(self._url)
         self._short = lru_cache(_ANSWERS_REMEMBERED_MAX)(self._answer)
+        self._alike = lru_cache(_ANSWERS_REMEMBERED_MAX)(fingerprint)
 
     def _url(self, url: str) -> str:
         return shown(self._hidden(shown_url(url)))[:TEXT_MAX]
@@ -125,6 +127,12 @@ class _Texts:
     def answer(self, text: str) -> str:
         """The beginning of it."""
         return self._short(text) if len(text) <= _SHORT else self._answer(text)
+
+    def alike(self, answer: Answer, text: str, gid: str) -> str:
+        """Its fingerprint; gid: of the transaction, which an answer seldom names."""
+        if gid in text or len(text) > _SHORT:
+            return fingerprint(answer.kind, answer.status, text, gid)
+        return self._alike(answer.kind, answer.status, text, "")
 
     def _answer(self, text: str) -> str:
         hidden = self._hidden(text[:_LOOKED_AT])
@@ -148,9 +156,9 @@ class _Notes:
         key = call.branch.key
         before = self._tried.get(key) or notes_of(transaction.ext_data).tried.get(key)
         text = self._texts.answer(said(call.answer))
-        alike = fingerprint(call.answer.kind, call.answer.status, text, transaction.gid)
-        began = round((call.ended - timedelta(seconds=call.seconds)).timestamp())
-        tried, is_written = after(before, digest(alike), began, round(call.ended.timestamp()))
+        alike = self._texts.alike(call.answer, text, transaction.gid)
+        now = call.ended.timestamp()
+        tried, is_written = after(before, digest(alike), round(now - call.seconds), round(now))
         attempt = self._attempt(call, tried, text, alike)
         self._latest[key] = attempt
         if again:
@@ -164,6 +172,8 @@ class _Notes:
     ) -> Change:
         assign = change.assign
         ext_data = transaction.ext_data if assign.ext_data is None else assign.ext_data
+        if not (self._waiting or self._tried or held_up or has_notes(ext_data)):
+            return change
         before = notes = notes_of(ext_data)
         if is_beyond_memory(before.tried, self._tried):  # what is not remembered would be told anew each time
             unknown = self._tried.keys() - before.tried.keys()
@@ -174,7 +184,7 @@ class _Notes:
         status = transaction.status if assign.status is None else assign.status
         # What could not be remembered would never be taken back.
         if (status.is_final or held_up is not None) and takes_notes(ext_data):
-            notes, more = self._judged(replace(transaction, status=status), notes, held_up or ())
+            notes, more = self._judged(transaction, status, notes, held_up or ())
             rows += more
         self._waiting.clear()
         self._tried.clear()
@@ -183,16 +193,16 @@ class _Notes:
         return replace(change, assign=assign, own_rows=(*change.own_rows, *rows))
 
     def _judged(
-        self, transaction: Transaction, notes: Notes, held_up: Collection[BranchKey]
+        self, transaction: Transaction, status: Status, notes: Notes, held_up: Collection[BranchKey]
     ) -> tuple[Notes, list[OwnWrite]]:
-        """What its row in `dtm_stuck` should say, and what makes it say so."""
+        """What its row in `dtm_stuck` should say, and what makes it say so. status: from now on."""
         failing = [self._latest[key] for key in sorted(held_up) if key in self._latest]
-        if transaction.status.is_final or not failing:
+        if status.is_final or not failing:
             if not notes.since:
                 return notes, []
             return replace(notes, since=0, cause=""), [not_stuck(transaction.gid)]
         attempt = max(failing, key=lambda it: it.times)
-        is_known = notes.cause in [_cause(transaction, it) for it in failing]
+        is_known = notes.cause in [_cause(status, it) for it in failing]
         # Where two errors take turns, neither is written each time: what repeats itself is the cause.
         if notes.since and (is_known or (attempt.times == 1 and attempt.number > 1)):
             return notes, []
@@ -205,7 +215,7 @@ class _Notes:
         stuck = Stuck(
             transaction.gid,
             transaction.trans_type,
-            transaction.status,
+            status,
             attempt.branch_id,
             attempt.op,
             attempt.endpoint,
@@ -215,7 +225,7 @@ class _Notes:
             self._coordinator,
             datetime.fromtimestamp(since, UTC),
         )
-        return replace(notes, since=since, cause=_cause(transaction, attempt)), [stuck_row(stuck)]
+        return replace(notes, since=since, cause=_cause(status, attempt)), [stuck_row(stuck)]
 
     def _attempt(self, call: FailedCall, tried: Tried, text: str, alike: str) -> Attempt:
         branch, answer = call.branch, call.answer
@@ -248,5 +258,5 @@ def digest(fingerprint: str) -> str:
     return hashlib.blake2s(fingerprint.encode(), digest_size=_DIGEST // 2).hexdigest()
 
 
-def _cause(transaction: Transaction, attempt: Attempt) -> str:
-    return digest(f"{transaction.status}/{attempt.branch_id}/{attempt.op}/{attempt.fingerprint}")
+def _cause(status: Status, attempt: Attempt) -> str:
+    return digest(f"{status}/{attempt.branch_id}/{attempt.op}/{attempt.fingerprint}")

@@ -60,7 +60,7 @@ async def open_retention(
         readiness.note("retention", lambda: keeping.remark)
         return
     archive = Archive(Path(settings.store.archive_path)) if settings.store.archive_path else None
-    log.info("what has ended is deleted after {}: Store.Retention", keeping.kept)
+    log.info("what has ended is deleted after {:g} days: Store.Retention", keeping.kept / timedelta(days=1))
     purger = Purger(
         store.retention,
         clock,

@@ -34,7 +34,7 @@ _LIGHT_BRANCHES: Final = select(
 )
 COUNTED_MAX: Final = 100_000  # rows of a status that are counted; more are said to be so many
 SAMPLED_MAX: Final = 1_000  # rows of a status that are looked at for the oldest
-_CLAIMED_TOGETHER: Final = 16  # rows in one statement: others have their turn between two
+_CLAIMED_TOGETHER: Final = 32  # rows in one statement: others have their turn between two
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
 
 

@@ -1,6 +1,7 @@
 """The front of the shop: takes orders, shows them, ships them."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from coordinator.client import (
     Ongoing,
     Saga,
     Unreachable,
+    Workflows,
     branch_middleware,
     branch_of,
     from_result,
@@ -21,6 +23,7 @@ from coordinator.client import (
     with_barrier,
 )
 from examples.shop.database import Database
+from examples.shop.follow_up import follow_up
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
@@ -87,7 +90,7 @@ def over_http(step: Step) -> Callable[[web.Request], Awaitable[web.Response]]:
 
 
 def orders_service(
-    database: Database, steps: Mapping[str, Step], dtm: Dtm, shop: str, own: str
+    database: Database, steps: Mapping[str, Step], dtm: Dtm, workflows: Workflows, shop: str, own: str
 ) -> web.Application:
     async def place(request: web.Request) -> web.Response:
         number = request.headers.get("Idempotency-Key") or uuid4().hex
@@ -117,17 +120,31 @@ def orders_service(
 
         msg = dtm.msg(query_prepared=f"{shop}/orders/query-prepared", wait_result=True)
         msg.add(f"{shop}/mail/branch/send", {"text": f"order {number} is on its way"})
+        msg.add(f"{shop}/orders/branch/follow", {"number": number})
         async with database.lend() as connection:
             await msg.do_and_submit(connection, mark_shipped)
         return web.json_response({"order": number, "state": "shipped"})
 
+    async def follow(request: web.Request) -> web.Response:
+        number = (await request.json())["number"]
+        async with database.lend() as connection:
+            rows = await connection.execute_fetchall(
+                "SELECT customer FROM orders WHERE number = ?", (number,)
+            )
+        parcel = {"shop": shop, "number": number, "customer": next(iter(rows))[0]}
+        with suppress(Ongoing):  # it sleeps
+            await workflows.execute(follow_up, parcel, gid=f"follow-up-of-{number}")
+        return web.Response()
+
     branches = web.Application(middlewares=[branch_middleware])
     for name, step in steps.items():
         branches.router.add_post(f"/{name}", over_http(step))
+    branches.router.add_post("/follow", follow)
     service = web.Application()
     service.add_subapp("/branch/", branches)
     service.router.add_post("/", place)
     service.router.add_get("/", show)
     service.router.add_post("/{number}/ship", ship)
+    service.router.add_route("*", "/workflow", workflows.handler)
     service.router.add_get("/query-prepared", query_prepared_handler(database.lend))
     return service

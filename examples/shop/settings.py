@@ -1,7 +1,8 @@
-"""Where the shop finds its coordinator, where it listens, and where it keeps its rows."""
+"""Where the shop finds its coordinator, where it listens, where it keeps its rows; and its clock."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -37,3 +38,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         port=int(environment.get("SHOP_PORT", usual.port)),
         folder=Path(environment.get("SHOP_DATA", usual.folder)),
     )
+
+
+def utc_now() -> datetime:
+    """The clock by which its workflows sleep, unless a test has another."""
+    return datetime.now(UTC)

@@ -21,6 +21,7 @@ from tests.simulation.world import Place, World
 ALL_TYPES = "saga saga saga tcc tcc xa msg msg workflow workflow"
 Endpoints = dict[str, Endpoint]
 _STORM_SECONDS = 120.0
+_KEPT_SECONDS = 200.0  # longer than any client repeats what it asked
 _HEALING_SECONDS = 900.0  # the longest back-off, three times
 
 
@@ -55,6 +56,7 @@ def run_history(seed: int, *, transactions: int = 14, trans_types: str = ALL_TYP
 def _mark(world: World) -> None:
     marks = world.seen.marks
     marks["fenced"] += world.rows.refused
+    marks["purged"] += len(world.rows.gone)
     for write in world.rows.history:
         marks["deferred"] += write.by == "defer" and write.after.gid not in world.strangers
         if write.by == "claim" and write.before is not None:
@@ -72,6 +74,7 @@ async def _live(world: World, random: Random, stories: list[Story]) -> None:
     chance, holder = Random(f"{world.seed}/holder"), None
     if chance.random() < 0.5:
         holder = asyncio.create_task(hold(world, chance))
+    world.kept_seconds = Random(f"{world.seed}/purge").choice([0, _KEPT_SECONDS])
     write_strangers(world, Random(f"{world.seed}/strangers"))
     for story in stories:
         await asyncio.sleep(random.random() * world.pressure.arrival_seconds / len(stories))

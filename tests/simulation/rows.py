@@ -37,6 +37,16 @@ class Write:
     after: Transaction
 
 
+@dataclass(frozen=True)
+class Gone:
+    """A transaction that was purged. at, ended_at: virtual seconds."""
+
+    at: float
+    ended_at: float
+    transaction: Transaction
+    branches: tuple[Branch, ...]
+
+
 @dataclass
 class Rows:
     """The database: what has been committed. Outlives coordinators."""
@@ -47,6 +57,7 @@ class Rows:
     history: list[Write] = field(default_factory=list)  # everything that was ever committed
     unreadable: set[str] = field(default_factory=set)  # gids of rows that the store cannot make sense of
     own: dict[str, dict[tuple[object, ...], OwnRow]] = field(default_factory=dict)  # by table and primary key
+    gone: dict[str, Gone] = field(default_factory=dict)  # by gid, what was purged
     own_history: list[OwnRow] = field(default_factory=list)  # every row that was ever written there
     next_id: int = 1
     refused: int = 0  # changes that found the row somebody else's
@@ -75,6 +86,22 @@ class Rows:
             dict(zip(it.columns, it.values, strict=True)) for it in self.own.get("dtm_result", {}).values()
         ]
         return {row["branch_id"]: row["content"] for row in rows if row["gid"] == gid}
+
+    def changed_at(self, gid: str) -> float:
+        """When it was last written."""
+        return next(write.at for write in reversed(self.history) if write.after.gid == gid)
+
+    def purge(self, gid: str) -> int:
+        """Delete a transaction, its branches and what is told of it; returns how many branches."""
+        now = asyncio.get_running_loop().time()
+        branches = self.branches.pop(gid)
+        self.gone[gid] = Gone(now, self.changed_at(gid), self.transactions.pop(gid), branches)
+        self.write_own([OwnRowGone(table, gid) for table in self.own])
+        return len(branches)
+
+    def branches_of(self, gid: str) -> tuple[Branch, ...]:
+        """As they are, or were when they were purged."""
+        return self.gone[gid].branches if gid in self.gone else self.branches[gid]
 
     def add(self, transaction: Transaction, branches: Sequence[Branch], *, by: str) -> None:
         """Store a row that is new, as a database does it."""

@@ -30,6 +30,7 @@ REACHED = (
     "held",
     "released",
     "stranger left alone",
+    "purged",
     *(f"{wish}: success" for wish in ("prepare", "submit", "abort")),
     *(f"{kind} client died" for kind in ("msg", "tcc", "xa", "workflow")),
     *(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from coordinator.errors import DtmError, StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Status, Transaction, TransType
@@ -31,6 +31,7 @@ from coordinator.store.base import (
 from coordinator.store.fence import Verdict, verdict
 from coordinator.store.limits import check_key_value
 from coordinator.store.listed import Filter, Listed
+from coordinator.store.retention import Old, OldPage, Purged
 from tests.simulation.rows import START, Rows, ceil, floor, virtual_now
 
 __all__ = ["START", "Faults", "Rows", "TwinStore", "virtual_now"]
@@ -156,13 +157,13 @@ class TwinStore:
         def claim() -> Sequence[Stored]:
             by_id = {row.id: row for row in self.rows.transactions.values()}
             for deferral in deferrals:
-                row = by_id[deferral.due.id]
-                if row.status in UNFINISHED and row.next_cron_time <= now:
+                row = by_id.get(deferral.due.id)
+                if row is not None and row.status in UNFINISHED and row.next_cron_time <= now:
                     self._put(row, Assign(owner="", next_cron_time=deferral.until), by="defer")
             claimed = []
             for one in claims:
-                row = by_id[one.due.id]
-                if _found(row) == one.due:
+                row = by_id.get(one.due.id)
+                if row is not None and _found(row) == one.due:
                     mine = self._put(row, Assign(owner=owner, next_cron_time=one.until), by="claim")
                     claimed.append(Stored(mine, self.rows.branches[mine.gid]))
             return claimed
@@ -196,6 +197,34 @@ class TwinStore:
             return len(changed), more
 
         return await self._write(reset, CLAIM_SECONDS)
+
+    # --- what ended long ago, as coordinator.store.retention deletes it ---
+
+    async def look(self, after: int, before: datetime, *, limit: int) -> OldPage:
+        await self._read()
+        rows = sorted(
+            (row for row in self.rows.transactions.values() if row.id > after), key=lambda it: it.id
+        )
+        page = rows[:limit]
+        found = [Old(row.id, row.gid) for row in page if self._is_old(row.gid, before)]
+        return OldPage(found, len(page), page[-1].id if len(rows) > limit else None)
+
+    async def whole(self, old: Sequence[Old]) -> Sequence[Mapping[str, Any]]:
+        raise AssertionError("nothing is archived here")
+
+    async def purge(self, old: Sequence[Old], before: datetime) -> Purged:
+        def purge() -> Purged:
+            gids = [it.gid for it in old if self._is_old(it.gid, before)]
+            return Purged(len(gids), sum(self.rows.purge(gid) for gid in gids))
+
+        return await self._write(purge, CLAIM_SECONDS)
+
+    async def give_back(self) -> int:
+        return 0
+
+    def _is_old(self, gid: str, before: datetime) -> bool:
+        row = self.rows.transactions.get(gid)
+        return row is not None and row.status.is_final and row.update_time < before
 
     async def find_value(self, category: str, key: str) -> KeyValue | None:
         await self._delay()

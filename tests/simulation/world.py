@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from coordinator.engine.admission import Admission
 from coordinator.engine.attempts import Kept
 from coordinator.engine.drives import Engine
 from coordinator.engine.holding import BEAT_SECONDS, Holding
+from coordinator.engine.purging import Purger
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Tools
 from coordinator.errors import Busy, DtmError
@@ -32,6 +33,7 @@ __all__ = ["Coordinator", "CountingObserver", "Lost", "Place", "Seen", "VirtualC
 
 T = TypeVar("T")
 _RESTART_SECONDS = 5.0
+PURGE_BEAT_SECONDS = 5.0
 HEALTHY = Faults(slowest=0.05)
 
 
@@ -87,6 +89,7 @@ class World:
     strangers: set[str] = field(default_factory=set)  # gids of rows that nobody can drive
     questions: int = 0  # asked so far
     healed_at: float = 0.0  # virtual seconds
+    kept_seconds: float = 0.0  # how long what has ended stays; 0: for ever
     holds: HoldRows = field(default_factory=HoldRows)
     held: list["HeldFor"] = field(default_factory=list)
     clients: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -145,6 +148,8 @@ class Coordinator:
         self._prefixes = (f"{instance}/", f"{instance}/{start}/")
 
     def run(self) -> None:
+        if self._world.kept_seconds:
+            self._keep(self._purge())
         self._keep(self._obey_holds())
         self._keep(self._recover())
 
@@ -191,6 +196,22 @@ class Coordinator:
         while True:
             await self.holding.beat()
             await asyncio.sleep(BEAT_SECONDS)
+
+    async def _purge(self) -> None:
+        async def always() -> bool:
+            return True
+
+        purger = Purger(
+            self.store,
+            self.tools.clock,
+            kept=timedelta(seconds=self._world.kept_seconds),
+            keep=None,
+            turn=always,
+            waiting=lambda: 0,
+        )
+        while True:
+            await purger.beat()
+            await asyncio.sleep(PURGE_BEAT_SECONDS)
 
     async def _recover(self) -> None:
         while True:

@@ -1,8 +1,9 @@
 """The shop and a coordinator in one process: `python -m pytest examples/shop`, no server needed."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from aiohttp import web
 
 from coordinator.testing import Kit
 from examples.shop.application import shop
+from examples.shop.follow_up import RETURN_SECONDS
 from examples.shop.orders import FIRST_REPEAT_SECONDS
-from examples.shop.settings import Settings, settings_from
+from examples.shop.settings import Settings, settings_from, utc_now
 
 PEARS = {"customer": "ann", "item": "pear", "count": 2}
 MELONS = {"customer": "ann", "item": "melon", "count": 4}  # 80: the bank has to approve
@@ -47,10 +49,12 @@ class Customer:
 
 
 @asynccontextmanager
-async def open_shop(dtm_url: str, folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
+async def open_shop(
+    dtm_url: str, folder: Path, now: Callable[[], datetime] = utc_now
+) -> AsyncIterator[aiohttp.ClientSession]:
     listening = socket.create_server(("127.0.0.1", 0))
     settings = Settings(dtm_url=dtm_url, port=listening.getsockname()[1], folder=folder)
-    runner = web.AppRunner(shop(settings), shutdown_timeout=1)
+    runner = web.AppRunner(shop(settings, now), shutdown_timeout=1)
     await runner.setup()
     await web.SockSite(runner, listening).start()
     async with aiohttp.ClientSession(settings.url) as session:
@@ -60,7 +64,7 @@ async def open_shop(dtm_url: str, folder: Path) -> AsyncIterator[aiohttp.ClientS
 
 @pytest_asyncio.fixture
 async def customer(tmp_path: Path) -> AsyncIterator[Customer]:
-    async with Kit() as kit, open_shop(kit.http_url, tmp_path) as session:
+    async with Kit() as kit, open_shop(kit.http_url, tmp_path, kit.clock.now) as session:
         yield Customer(session, kit)
 
 
@@ -112,6 +116,17 @@ async def test_what_is_shipped_is_told_once(customer: Customer) -> None:
     assert [await customer.post(f"/orders/{number}/ship") for _ in range(2)] == [200, 409]
     assert await customer.sees("orders") == {number: "shipped"}
     assert await customer.sees("mail") == [f"order {number} is on its way"]
+
+
+@pytest.mark.asyncio
+async def test_two_weeks_later_the_customer_is_asked_and_gets_a_coin(customer: Customer) -> None:
+    _, answer = await customer.order(PEARS)
+    assert await customer.post(f"/orders/{answer['order']}/ship") == 200
+    await customer.kit.advance(RETURN_SECONDS - 3600)
+    assert await customer.sees("payment") == {"ann": 94, "bob": 5}
+    await customer.kit.advance(2 * 3600)
+    assert await customer.sees("payment") == {"ann": 95, "bob": 5}
+    assert (await customer.sees("mail"))[1:] == [f"how was order {answer['order']}?"]
 
 
 @pytest.mark.asyncio

@@ -4,7 +4,17 @@ from collections import defaultdict
 from itertools import pairwise
 
 from coordinator.model import Result, Status, TransType
-from tests.simulation.invariants import admission, attempts, confirming, holds, msg, saga, strangers, workflow
+from tests.simulation.invariants import (
+    admission,
+    attempts,
+    confirming,
+    holds,
+    msg,
+    purged,
+    saga,
+    strangers,
+    workflow,
+)
 from tests.simulation.invariants.record import CALLED_BACK, LEASE_SECONDS, Record
 from tests.simulation.seen import Call, Seen
 from tests.simulation.world import World
@@ -50,6 +60,7 @@ def check(world: World) -> None:
         assert gid == record.gid
     admission.check(world, records)
     holds.check(world)
+    purged.check(world)
     attempts.check(world, records)
 
 
@@ -72,7 +83,7 @@ def _records(world: World) -> dict[str, Record]:
         calls[call.gid].append(call)
     for gid, record in records.items():
         record.calls = calls[gid]
-        record.branches = world.rows.branches[gid]
+        record.branches = world.rows.branches_of(gid)
     return records
 
 

@@ -338,7 +338,7 @@ async def test_what_was_deferred_and_comes_due_when_there_is_room_is_claimed_wit
     looking = asyncio.create_task(bench.recovery.run())
     await ended(bench, gids, within=20)
     looking.cancel()
-    assert read == []
+    assert set(gids).isdisjoint(read)
 
 
 @virtually
