@@ -62,7 +62,8 @@ The servers took turns, {matrix.rounds} runs of {matrix.seconds} s each; every f
 Others used {findings.busy:.0%} of the machine before the start. Rates say as much about the machine as
 about the program; the ratios can be compared. What operators wait for in a store of a million
 transactions: [performance/operate.md](performance/operate.md); what the console costs in it:
-[performance/console.md](performance/console.md).
+[performance/console.md](performance/console.md). Full tables, a crowd of due rows, overload, more
+processes: [performance/scenes.md](performance/scenes.md).
 
 {markdown(machine, words=2)}
 

@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 TICK_SECONDS: Final = 0.05  # how late a deadline may be noticed
-# Calls to a service that hangs begin and end together, and the end of each is work. Of those whose time
-# has passed so many are ended at once, or this share of them; then others have their turn.
+# Calls to services that hang begin and end together, and the end of each is work. Of those whose time has
+# passed so many are ended at once, or this share of the most that there were; then others have their turn.
 _AT_ONCE: Final = 2
 _SHARES: Final = 128
 _PAUSE_SECONDS: Final = 0.008
+LATE_SECONDS: Final = 1.5  # TICK_SECONDS, and all shares with their pauses and some work
 
 
 class Expires(Protocol):
@@ -32,12 +33,13 @@ class Deadlines:
         self._buckets: dict[int, set[Expires]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._ticked = 0  # the last tick whose bucket is done
+        self._at_once = _AT_ONCE
 
     def within(self, seconds: float) -> "Deadline":
         """Return a context manager that raises TimeoutError when its body takes longer.
 
-        Like `asyncio.timeout`: absolute, whatever the body awaits. Up to TICK_SECONDS late, and where
-        hundreds end in one tick a second more.
+        Like `asyncio.timeout`: absolute, whatever the body awaits. Up to TICK_SECONDS late, and up to
+        LATE_SECONDS where hundreds end in one tick.
         """
         return Deadline(self, seconds)
 
@@ -65,7 +67,7 @@ class Deadlines:
     def _expire(self) -> None:
         now = int(self._loop.time() / TICK_SECONDS)
         due = [tick for tick in range(self._ticked + 1, now + 1) if tick in self._buckets]
-        left = max(_AT_ONCE, sum(len(self._buckets[tick]) for tick in due) // _SHARES)
+        left = self._at_once = max(self._at_once, sum(len(self._buckets[tick]) for tick in due) // _SHARES)
         for tick in due:
             bucket = self._buckets.pop(tick)
             while bucket and left:
@@ -76,7 +78,7 @@ class Deadlines:
                 self._ticked = tick - 1
                 self._timer = self._loop.call_later(_PAUSE_SECONDS, self._expire)
                 return
-        self._ticked = now
+        self._ticked, self._at_once = now, _AT_ONCE
         self._timer = self._loop.call_later(TICK_SECONDS, self._expire) if self._buckets else None
 
 

@@ -11,6 +11,7 @@ from coordinator.attempt import has_notes
 from coordinator.backoff import failed_rounds, noted, pause_after
 from coordinator.calls.answers import named_failure
 from coordinator.calls.base import Answer
+from coordinator.calls.deadlines import LATE_SECONDS
 from coordinator.engine.attempts import FailedCall, RoundNotes
 from coordinator.engine.lease import Ended, Fenced, Lease
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn
@@ -40,9 +41,10 @@ class Drive:
         self._lease = lease
         self._pattern = tools.patterns[stored.transaction.trans_type]
         self._round = Round(timeout_to_fail=tools.timing.timeout_to_fail)
-        self._call_seconds = tools.timing.call_timeout(stored.transaction.options)
+        call_seconds = tools.timing.call_timeout(stored.transaction.options)
+        self._longest_call = call_seconds + LATE_SECONDS
         self._results = step_results(tools.caller, tools.store, tools.clock, stored)
-        self._calls = Calls(self._results.caller, tools.admission, self._call_seconds)
+        self._calls = Calls(self._results.caller, tools.admission, call_seconds)
         self._unwritten: list[tuple[BranchKey, BranchStatus]] = []
         self._unhappy: tuple[Branch, Answer] | None = None  # the last that was no success
         self._refused: tuple[Branch, Answer] | None = None  # the first action that said FAILURE
@@ -117,7 +119,7 @@ class Drive:
             return True  # a call that was in flight has ended: the pattern may think otherwise now
         if self._results.must_read(run.branches):
             await self._results.read(self._seconds_to_write)
-        await self._hold_lease(QUEUE_SECONDS + self._call_seconds)
+        await self._hold_lease(QUEUE_SECONDS + self._longest_call)
         let_in = await self._let_in(run.branches)
         if not let_in:
             if self._calls:
@@ -186,7 +188,7 @@ class Drive:
             return let_in
         try:
             await self._write(_NOTHING)
-            await self._hold_lease(self._call_seconds)  # the store may have taken its time
+            await self._hold_lease(self._longest_call)  # the store may have taken its time
         except BaseException:
             self._calls.give_back(let_in)
             raise

@@ -29,9 +29,10 @@ _DEFERRED_LOOK_SECONDS: Final = 1.0  # columns hold whole seconds
 
 @dataclass(slots=True)
 class _Page:
-    """What one look decided, at one moment."""
+    """What one look decided, at one moment. began: the same moment, monotonic."""
 
     now: datetime
+    began: float
     claims: dict[int, tuple[Claim, Entry]] = field(default_factory=dict)  # by row id
     deferrals: list[Deferral] = field(default_factory=list)
     expected: dict[str, int] = field(default_factory=dict)  # claims by endpoint
@@ -98,7 +99,7 @@ class Recovery:
         0 when there may be more. Raises DtmError.
         """
         tools = self._engine.tools
-        page = _Page(tools.clock.now())
+        page = _Page(tools.clock.now(), tools.clock.monotonic())
         self._alarm.looked(page.now)
         if self._engine.why_no_work():
             return self._interval
@@ -138,6 +139,8 @@ class Recovery:
     def _judge(self, candidate: Candidate, page: _Page) -> None:
         """Decide about one row that is due."""
         tools, stored = self._engine.tools, candidate.stored
+        if candidate.due.id in page.claims:  # found twice: it got another status between two reads
+            return None
         if stored is None:  # the store has said why
             return self._put_off(candidate, _UNDRIVEABLE, page)
         transaction = stored.transaction
@@ -167,10 +170,12 @@ class Recovery:
     def _judge_known(self, due: Due, page: _Page) -> bool:
         """Decide about what was deferred here, if it is as it was left; False where its row must be read."""
         known = self._shelf.known(due)
-        if known is None or known.is_over(page.now):
+        has_room = known is not None and self._has_room(known.endpoint, page)
+        # What is prepared may have grown by branches since.
+        if known is None or known.is_over(page.now) or (has_room and due.status == Status.PREPARED):
             self._shelf.forget(due)
             return False
-        if self._has_room(known.endpoint, page):
+        if has_room:
             self._shelf.forget(due)
             self._admit(known, page)
         else:
@@ -205,13 +210,12 @@ class Recovery:
         """Claim and defer in one commit, then drive what was claimed."""
         if not (page.claims or page.deferrals):
             return
-        engine, clock = self._engine, self._engine.tools.clock
+        engine = self._engine
         owner = engine.new_owner()
-        before = clock.monotonic()
         claims = [claim for claim, _ in page.claims.values()]
         claimed = await engine.tools.store.claim(claims, page.deferrals, owner=owner, now=page.now)
         for number, stored in enumerate(claimed, 1):
-            lease = engine.lease(owner, stored.transaction.options, since=before)
+            lease = engine.lease(owner, stored.transaction.options, since=page.began)
             engine.start(stored, lease, page.claims.pop(stored.transaction.id)[1])
             if number % _STARTED_TOGETHER == 0:
                 await asyncio.sleep(0)

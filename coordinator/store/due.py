@@ -10,7 +10,7 @@ from datetime import datetime
 from heapq import nsmallest
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, func, not_, null, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, not_, null, or_, select, union_all, update
 
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Status, TransType
@@ -119,7 +119,7 @@ def claim(
     statement = select(TRANS_GLOBAL).with_for_update(skip_locked=skip_locked)
     rows = {
         row.id: row
-        for some in pieces([one.due.id for one in claims], _CLAIMED_TOGETHER)
+        for some in pieces(sorted(one.due.id for one in claims), _CLAIMED_TOGETHER)
         for row in connection.execute(statement.where(_GLOBAL.id.in_(some)))
     }
     won = [
@@ -252,9 +252,8 @@ def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Ba
         all_due += _counted(connection, (*due, *driven))
         of_key = select(_GLOBAL.next_cron_time, _GLOBAL.create_time, _GLOBAL.trans_type, _GLOBAL.status)
         first = of_key.where(*of_status).order_by(_GLOBAL.next_cron_time).limit(SAMPLED_MAX).subquery()
-        oldest = select(func.min(first.c.next_cron_time), func.min(first.c.create_time)).where(
-            _to_be_driven(first.c)
-        )
+        created = case((first.c.create_time > clock.text(EPOCH), first.c.create_time))  # not year 0
+        oldest = select(func.min(first.c.next_cron_time), func.min(created)).where(_to_be_driven(first.c))
         [(earliest_due, earliest_created)] = connection.execute(oldest)
         first_due = _earliest(first_due, clock.time(earliest_due))
         first_created = _earliest(first_created, clock.time(earliest_created))

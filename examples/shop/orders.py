@@ -32,12 +32,15 @@ CREATE TABLE IF NOT EXISTS orders (
 """
 PRICES = {"pear": 3, "melon": 20}
 FIRST_REPEAT_SECONDS = 2
+NUMBER_MAX = 100  # characters: gids, of at most 128, are made of it
 
 Step: TypeAlias = Callable[[LocalCall], Awaitable[None]]
 
 
 def priced(wanted: dict[str, Any], number: str) -> dict[str, Any]:
     """Return the order that every service gets: number, customer, item, count, amount."""
+    if len(number) > NUMBER_MAX:
+        raise web.HTTPBadRequest(text=f"Idempotency-Key: at most {NUMBER_MAX} characters")
     item, count = wanted["item"], wanted["count"]
     if item not in PRICES or not 0 < count <= 100:
         raise web.HTTPBadRequest(text=f"nobody can buy {count} {item}")

@@ -2,7 +2,7 @@
 
 Faults it draws from its seed, at every write: a delay; a stall longer than any lease, after which the commit
 is still tried; a crash of the writing coordinator before the commit; a crash after it, so that the commit
-stands and nobody was told; StoreUnavailable before or after the commit. And StoreUnavailable at a read.
+stands and nobody was told; StoreUnavailable before or after the commit. At a read: StoreUnavailable, a stall.
 """
 
 import asyncio
@@ -52,6 +52,7 @@ class Faults:
 
 _KEPT = ("dtm_attempt", "dtm_stuck", "dtm_result")
 STALL_SECONDS = 40.0
+READ_STALL_SECONDS = 9.0  # as long as a read may take
 CLAIM_SECONDS = 10.0  # as long as a claim may take
 W = TypeVar("W")
 
@@ -333,6 +334,8 @@ class TwinStore:
 
     async def _read(self) -> None:
         await self._delay()
+        if self._random.random() < self.faults.stall:
+            await asyncio.sleep(READ_STALL_SECONDS * self._random.random())
         if self._random.random() < self.faults.unavailable_reads:
             raise StoreUnavailable("the simulated store did not answer")
 

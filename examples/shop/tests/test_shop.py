@@ -134,6 +134,8 @@ async def test_what_nobody_can_buy_is_refused_before_anything_begins(customer: C
     for change in ({"item": "gold"}, {"count": 0}):
         with pytest.raises(aiohttp.ContentTypeError, match="400"):
             await customer.order({**PEARS, **change})
+    with pytest.raises(aiohttp.ContentTypeError, match="400"):
+        await customer.order(PEARS, key="k" * 101)
     assert await customer.sees_as_at_first()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +11,12 @@ from loguru import logger
 
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.engine.admission import Bounds
+from coordinator.engine.entry import Entry
+from coordinator.engine.lease import Lease
 from coordinator.errors import Failure
 from coordinator.model import Branch, Options, Result, Status, Step, Transaction
-from coordinator.store.base import Candidate, Due
+from coordinator.store.base import Candidate, Due, Stored
+from tests.simulation.rows import virtual_time
 from tests.simulation.twin import virtual_now
 from tests.unit.service.bench import Bench, Told, branch, request, succeed, virtually
 
@@ -113,6 +116,28 @@ async def test_of_what_is_claimed_together_few_begin_in_one_turn() -> None:
     turning.cancel()
     assert sum(begun) == 120
     assert max(begun) <= 8
+
+
+@virtually
+async def test_a_lease_ends_when_its_row_says_however_long_it_took_to_claim_it(monkeypatch: Any) -> None:
+    bench = Bench(seconds_of)
+    put_due(bench, "m1", "http://5s-each/do")
+    find_due, start = bench.store.find_due, bench.first.engine.start
+    leases: list[tuple[datetime, float]] = []
+
+    async def slow(*, now: datetime, limit: int) -> Sequence[Due]:
+        await asyncio.sleep(7)
+        return await find_due(now=now, limit=limit)
+
+    def watched(stored: Stored, lease: Lease, entry: Entry) -> None:
+        leases.append((stored.transaction.next_cron_time, lease.expires_at))
+        start(stored, lease, entry)
+
+    monkeypatch.setattr(bench.store, "find_due", slow)
+    monkeypatch.setattr(bench.first.engine, "start", watched)
+    await bench.recovery.look()
+    [(of_row, of_driver)] = leases
+    assert virtual_time(of_driver) <= of_row
 
 
 @virtually
@@ -339,6 +364,28 @@ async def test_what_was_deferred_and_comes_due_when_there_is_room_is_claimed_wit
     await ended(bench, gids, within=20)
     looking.cancel()
     assert set(gids).isdisjoint(read)
+
+
+@virtually
+async def test_a_time_limit_that_passes_while_it_is_stored_is_kept() -> None:
+    """Its endpoint is held: nothing is looked at again before that is over, unless its limit asks for it."""
+    bench = Bench(seconds_of, bounds=Bounds(window_max=1))
+    for number in range(4):
+        put_due(bench, f"h{number}", "http://60s-busy/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(0.95)
+    insert = bench.store.insert
+
+    async def slow(transaction: Transaction, branches: Sequence[Branch], *, timeout: float) -> bool:
+        await asyncio.sleep(1.2)
+        return await insert(transaction, branches, timeout=timeout)
+
+    bench.store.insert = slow  # type: ignore[method-assign]
+    asked = replace(request(steps=1, timeout_to_fail=1), gid="limited")
+    await bench.transactions.submit(replace(asked, steps=(Step("http://60s-busy/do", "http://other/undo"),)))
+    await asyncio.sleep(12)
+    looking.cancel()
+    assert bench.rows.transactions["limited"].rollback_reason == "Timeout after 1 seconds"
 
 
 @virtually
