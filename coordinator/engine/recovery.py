@@ -15,7 +15,7 @@ from coordinator.store.base import Candidate, Claim, Deferral, Due
 from coordinator.telemetry.log import log
 
 _UNDRIVEABLE: Final = timedelta(seconds=300)  # until a row that nobody can drive is looked at again
-_TOGETHER_MAX: Final = 16  # rows read at once, which holds the event loop for some 0.2 ms each
+_TOGETHER_MAX: Final = 32  # rows read at once, which holds the event loop for some 0.2 ms each
 # Each of so many rows of one endpoint comes as much later: to defer them again is work that helps nobody, and
 # what is at hand here needs no time that comes to be claimed.
 _PATIENT_FROM: Final = 2000

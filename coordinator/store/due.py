@@ -10,7 +10,20 @@ from datetime import datetime
 from heapq import nsmallest
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, not_, null, or_, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    case,
+    func,
+    not_,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Status, TransType
@@ -24,13 +37,18 @@ from coordinator.telemetry.log import log
 
 _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
-_LIGHT_BRANCHES: Final = select(
-    *(column for column in _BRANCH if column.name not in {"bin_data", "data"}),
-    null().label("bin_data"),
-    null().label("data"),
-    (func.coalesce(func.length(_BRANCH.bin_data), 0) + func.coalesce(func.length(_BRANCH.data), 0)).label(
-        "payload_bytes"
-    ),
+_OF_IDS: Final = select(TRANS_GLOBAL).where(_GLOBAL.id.in_(bindparam("ids", expanding=True)))
+_LIGHT_BRANCHES: Final = (
+    select(
+        *(column for column in _BRANCH if column.name not in {"bin_data", "data"}),
+        null().label("bin_data"),
+        null().label("data"),
+        (func.coalesce(func.length(_BRANCH.bin_data), 0) + func.coalesce(func.length(_BRANCH.data), 0)).label(
+            "payload_bytes"
+        ),
+    )
+    .where(_BRANCH.gid.in_(bindparam("gids", expanding=True)))
+    .order_by(_BRANCH.id)
 )
 COUNTED_MAX: Final = 100_000  # rows of a status that are counted; more are said to be so many
 SAMPLED_MAX: Final = 1_000  # rows of a status that are looked at for the oldest
@@ -89,11 +107,11 @@ def look_at(connection: Connection, due: Sequence[Due], clock: WallClock) -> lis
     by_id = {one.id: one for one in due}
     found: dict[int, Row[Any]] = {}
     for some in pieces(list(by_id)):
-        for row in connection.execute(select(TRANS_GLOBAL).where(_GLOBAL.id.in_(some))):
+        for row in connection.execute(_OF_IDS, {"ids": some}):
             found[row.id] = row
     branches: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     for gids in pieces([row.gid for row in found.values()]):
-        for row in connection.execute(_LIGHT_BRANCHES.where(_BRANCH.gid.in_(gids)).order_by(_BRANCH.id)):
+        for row in connection.execute(_LIGHT_BRANCHES, {"gids": gids}):
             branches[row.gid].append(row)
     rows = [(one, found[one.id]) for one in due if one.id in found]
     return [_candidate(one, row, branches[row.gid], clock) for one, row in rows]
@@ -116,11 +134,11 @@ def claim(
     _write_times(connection, deferrals, "", now, clock, only_due=True)
     if not claims:
         return []
-    statement = select(TRANS_GLOBAL).with_for_update(skip_locked=skip_locked)
+    locked = _OF_IDS.with_for_update(skip_locked=skip_locked)
     rows = {
         row.id: row
         for some in pieces(sorted(one.due.id for one in claims), _CLAIMED_TOGETHER)
-        for row in connection.execute(statement.where(_GLOBAL.id.in_(some)))
+        for row in connection.execute(locked, {"ids": some})
     }
     won = [
         one

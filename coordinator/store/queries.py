@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from coordinator.errors import Invalid, StoreUnavailable
 from coordinator.model import UNFINISHED, Branch, Transaction
@@ -18,6 +18,9 @@ _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
 _UTC_COLUMN: Final = WallClock(UTC)
 IDS_MAX: Final = 500  # in one statement
+_BRANCHES_OF: Final = (
+    select(TRANS_BRANCH_OP).where(_BRANCH.gid.in_(bindparam("gids", expanding=True))).order_by(_BRANCH.id)
+)
 
 # In a fixed order, so that statements are the same text every time.
 UNFINISHED_STATUSES: Final = tuple(sorted(status.value for status in UNFINISHED))
@@ -40,7 +43,7 @@ def branches_of(
     """
     rows: list[Row[Any]] = []
     for some in pieces(gids, together):
-        rows += connection.execute(select(TRANS_BRANCH_OP).where(_BRANCH.gid.in_(some)).order_by(_BRANCH.id))
+        rows += connection.execute(_BRANCHES_OF, {"gids": some})
     found: dict[str, list[Branch]] = {}
     for row in rows:
         branch = branch_of(row, clock)
