@@ -122,7 +122,7 @@ def document(pages: Mapping[str, Answers], costs: Mapping[str, Cost], given: arg
 # What the console costs
 
 Written by `.venv/bin/python -m bench.console --write` on {today}, on MariaDB, by somebody
-who is logged in. {given.remark}
+who is logged in.{f" {given.remark}" if given.remark else ""}
 
 {markdown(machine, words=2)}
 
