@@ -15,7 +15,7 @@ from coordinator.store.base import Candidate, Claim, Deferral, Due
 from coordinator.telemetry.log import log
 
 _UNDRIVEABLE: Final = timedelta(seconds=300)  # until a row that nobody can drive is looked at again
-_TOGETHER_MAX: Final = 32  # rows read at once, which holds the event loop for some 0.2 ms each
+_JUDGED_TOGETHER: Final = 32  # then others have their turn
 # Each of so many rows of one endpoint comes as much later: to defer them again is work that helps nobody, and
 # what is at hand here needs no time that comes to be claimed.
 _PATIENT_FROM: Final = 2000
@@ -131,9 +131,11 @@ class Recovery:
         self._take_from_shelf(page)
         found = await store.find_due(now=page.now, limit=self._page)
         unknown = [due for due in found if due.id not in page.claims and not self._judge_known(due, page)]
-        for start in range(0, len(unknown), _TOGETHER_MAX):
-            for candidate in await store.look_at(unknown[start : start + _TOGETHER_MAX]):
-                self._judge(candidate, page)
+        candidates = await store.look_at(unknown) if unknown else ()
+        for number, candidate in enumerate(candidates, 1):
+            self._judge(candidate, page)
+            if number % _JUDGED_TOGETHER == 0:
+                await asyncio.sleep(0)
         return len(found)
 
     def _judge(self, candidate: Candidate, page: _Page) -> None:

@@ -59,7 +59,11 @@ class SqliteRunner:
 
     async def write(self, function: Callable[[Cursor], T], *, seconds: float) -> T:
         """See Runner."""
-        result = await self._in_thread(self._writer, partial(self._run_and_commit, function), seconds)
+        try:
+            result = await self._in_thread(self._writer, partial(self._run_and_commit, function), seconds)
+        except sqlite3.Error:
+            self._files.look()  # which may be why
+            raise
         # Only what is in a file that others can open is acknowledged. Here, since in the writer's thread each
         # look would wait until the busy loop lets the interpreter go.
         self._files.look()
@@ -92,10 +96,11 @@ class SqliteRunner:
         return await self._in_thread(self._writer, partial(self._run_transaction, function), seconds)
 
     def _run_transaction(self, function: Callable[[Connection], T]) -> T:
-        with self._writer_engine.begin() as connection:
-            result = function(connection)
-        self._files.look()
-        return result
+        try:
+            with self._writer_engine.begin() as connection:
+                return function(connection)
+        finally:
+            self._files.look()
 
     async def read(
         self, function: Callable[[Connection], T], *, seconds: float, at_leisure: bool = False
@@ -109,15 +114,16 @@ class SqliteRunner:
             is_over.set()
 
     def _run_reading(self, function: Callable[[Connection], T], is_over: threading.Event) -> T:
-        with (self._reader_engine or self._writer_engine).connect() as connection:
-            driver = cast(sqlite3.Connection, connection.connection.driver_connection)
-            driver.set_progress_handler(is_over.is_set, _LOOK_EVERY)
-            try:
-                result = function(connection)
-            finally:
-                driver.set_progress_handler(None, 0)
-        self._files.look()
-        return result
+        try:
+            with (self._reader_engine or self._writer_engine).connect() as connection:
+                driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+                driver.set_progress_handler(is_over.is_set, _LOOK_EVERY)
+                try:
+                    return function(connection)
+                finally:
+                    driver.set_progress_handler(None, 0)
+        finally:
+            self._files.look()  # also where it failed: a new connection has another file, without tables
 
     async def _in_thread(self, threads: _Threads, function: Callable[[], T], seconds: float) -> T:
         try:

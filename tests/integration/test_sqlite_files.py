@@ -1,5 +1,6 @@
 """A SQLite file that is taken away under an open store: nothing is acknowledged into nowhere."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -50,6 +51,14 @@ async def test_nothing_is_written_or_read_once_a_file_is_another(
         await store.put_value("topics", "t", "[]", replaces=None)
     with pytest.raises(StoreUnavailable, match=words):  # which is what readiness asks
         await store.utc_now()
+
+
+async def test_connections_that_are_opened_later_say_so_too(store: SqlStore, tmp_path: Path) -> None:
+    """They find a file without tables, which is not what is wrong."""
+    remove(tmp_path / "dtm.db")
+    reads = await asyncio.gather(*(store.find("before") for _ in range(20)), return_exceptions=True)
+    assert {type(read) for read in reads} == {StoreUnavailable}
+    assert [str(read) for read in reads if "was deleted or replaced" not in str(read)] == []
 
 
 async def test_a_file_that_is_put_back_is_used_again(store: SqlStore, tmp_path: Path) -> None:
