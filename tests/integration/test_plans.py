@@ -127,5 +127,7 @@ async def test_a_claim_touches_what_is_due_and_nothing_else(database: Database) 
         for crowd in CROWDS:
             for status, count, days in crowd:
                 database.execute(planted(kind, f"{status}{days}", status, count, days))
+            # As the database does by itself, at a moment of its own: half of a crowd is no base for plans.
+            database.execute("ANALYZE trans_global" if kind == "postgres" else "ANALYZE TABLE trans_global")
             cost = await costs(store, watched)
             assert max(cost.values()) <= 6 * LIMIT, cost
