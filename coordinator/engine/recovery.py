@@ -172,17 +172,17 @@ class Recovery:
     def _judge_known(self, due: Due, page: _Page) -> bool:
         """Decide about what was deferred here, if it is as it was left; False where its row must be read."""
         known = self._shelf.known(due)
-        has_room = known is not None and self._has_room(known.endpoint, page)
-        # What is prepared may have grown by branches since.
-        if known is None or known.is_over(page.now) or (has_room and due.status == Status.PREPARED):
+        if known is None or known.is_over(page.now):
             self._shelf.forget(due)
             return False
-        if has_room:
-            self._shelf.forget(due)
-            self._admit(known, page)
-        else:
+        if not self._has_room(known.endpoint, page):
             self._defer(known, page)
             page.again += 1
+            return True
+        self._shelf.forget(due)
+        if due.status == Status.PREPARED:  # it may have grown by branches since
+            return False
+        self._admit(known, page)
         return True
 
     def _defer(self, known: Known, page: _Page) -> None:

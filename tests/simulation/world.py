@@ -14,6 +14,7 @@ from coordinator.engine.admission import Admission
 from coordinator.engine.attempts import Kept
 from coordinator.engine.drives import Engine
 from coordinator.engine.holding import BEAT_SECONDS, Holding
+from coordinator.engine.purging import BEAT_SECONDS as PURGE_BEAT_SECONDS
 from coordinator.engine.purging import Purger
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Tools
@@ -33,7 +34,6 @@ __all__ = ["Coordinator", "CountingObserver", "Lost", "Place", "Seen", "VirtualC
 
 T = TypeVar("T")
 _RESTART_SECONDS = 5.0
-PURGE_BEAT_SECONDS = 5.0
 HEALTHY = Faults(slowest=0.05)
 
 

@@ -191,13 +191,13 @@ async def test_a_submit_to_a_full_endpoint_is_stored_and_not_driven() -> None:
     for number in range(10):
         step = Step("http://30s-busy/do")
         await bench.transactions.submit(replace(request(steps=1), gid=f"g{number}", steps=(step,)))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.4)  # each that found no place has taken a moment
     assert bench.first.engine.running <= 4
     waiting = [row for row in bench.rows.transactions.values() if row.owner == ""]
     assert len(waiting) >= 6
     for row in waiting:
         assert row.status is Status.SUBMITTED
-        assert timedelta(seconds=0.4) <= row.next_cron_time - virtual_now() <= timedelta(seconds=11)
+        assert timedelta(seconds=0.5) <= row.next_cron_time - virtual_now() <= timedelta(seconds=11)
 
 
 @virtually
@@ -368,7 +368,7 @@ async def test_what_was_deferred_and_comes_due_when_there_is_room_is_claimed_wit
 
 @virtually
 async def test_a_time_limit_that_passes_while_it_is_stored_is_kept() -> None:
-    """Its endpoint is held: nothing is looked at again before that is over, unless its limit asks for it."""
+    """Its endpoint stays full: it is deferred again and again, unless its limit asks for something else."""
     bench = Bench(seconds_of, bounds=Bounds(window_max=1))
     for number in range(4):
         put_due(bench, f"h{number}", "http://60s-busy/do")
