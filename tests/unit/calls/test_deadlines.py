@@ -1,10 +1,12 @@
 """PROTOCOL §10: a time-out is an absolute deadline. The same contract as `asyncio.timeout`."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
-from coordinator.calls.deadlines import TICK_SECONDS, Deadlines
+from coordinator.calls.deadlines import LATE_SECONDS, TICK_SECONDS, Deadlines
+from tests.simulation.virtual_loop import run_virtually
 
 
 async def test_a_body_in_time_is_left_alone() -> None:
@@ -42,31 +44,23 @@ async def test_many_deadlines_each_expire_at_their_own_time() -> None:
 
 
 @pytest.mark.parametrize(("count", "at_once_max"), [(256, 2), (4000, 31)])
-async def test_many_that_end_in_one_tick_end_a_few_at_a_time_and_soon(count: int, at_once_max: int) -> None:
-    deadlines = Deadlines()
-    ended: list[int] = []  # by turn of the loop
-    late = asyncio.Event()
+def test_many_that_end_in_one_tick_end_a_few_at_a_time_and_soon(count: int, at_once_max: int) -> None:
+    ended: Counter[float] = Counter()  # by moment: between two of them others have their turn
 
-    async def hang(seconds: float) -> None:
+    async def hang(deadlines: Deadlines, seconds: float) -> None:
         with pytest.raises(TimeoutError), deadlines.within(seconds):
             await asyncio.sleep(60)
-        ended[-1] += 1
+        ended[asyncio.get_running_loop().time()] += 1
 
-    async def turn() -> None:
-        while not late.is_set():
-            ended.append(0)
-            await asyncio.sleep(0)
+    async def all_hang() -> None:
+        deadlines = Deadlines()
+        with deadlines.within(30):  # is not kept from its own time
+            await asyncio.gather(hang(deadlines, 0.3), *[hang(deadlines, 0.1) for _ in range(count)])
 
-    calls = [asyncio.create_task(hang(0.1)) for _ in range(count)]
-    turning = asyncio.create_task(turn())
-    with deadlines.within(30):
-        await hang(0.3)  # is not kept from its own time
-        await asyncio.gather(*calls)
-    late.set()
-    await turning
-    assert max(ended) <= at_once_max
-    assert sum(ended) == count + 1
-    assert sum(map(bool, ended)) <= 140  # portions, however many there are
+    run_virtually(all_hang())
+    assert max(ended.values()) <= at_once_max
+    assert ended.total() == count + 1
+    assert max(ended) <= 0.3 + LATE_SECONDS
 
 
 async def test_one_that_ends_by_itself_while_others_of_its_tick_are_ended_is_left_alone() -> None:
