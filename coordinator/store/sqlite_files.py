@@ -67,12 +67,12 @@ class NoFiles:
 
 
 def make_private(path: str) -> None:
-    """Make the file, for its owner's eyes alone, unless it is there. Raises OSError.
+    """Make the file, for its owner's eyes alone, unless it is there; a link is followed. Raises OSError.
 
     One that is there is not even opened: to close it would end the locks that this process has on it.
     """
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _identity(path: str) -> _Identity:

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from coordinator.store.one_thread import OneThread
@@ -42,8 +43,8 @@ class SqliteRunner:
         if beside:
             make_private(path)
         self._files = NoFiles() if beside or path == MEMORY else SqliteFiles(path)
-        url = URL.create("sqlite", database=None if path == MEMORY else path)
-        self._writer_engine = _engine(url, "BEGIN IMMEDIATE", StaticPool)
+        connect = partial(_connect, path, self._files)
+        self._writer_engine = _engine(connect, "BEGIN IMMEDIATE", StaticPool)
         self._writer = OneThread("sqlite-writer")
         self._driver: sqlite3.Connection | None = None  # the writer's connection, once it is open
         self._reader_engine: Engine | None = None
@@ -51,7 +52,7 @@ class SqliteRunner:
         self._readers_at_leisure: _Threads = self._writer
         if path != MEMORY:
             size = _READERS + _READERS_AT_LEISURE
-            self._reader_engine = _engine(url, "BEGIN", QueuePool, pool_size=size, max_overflow=0)
+            self._reader_engine = _engine(connect, "BEGIN", QueuePool, pool_size=size, max_overflow=0)
             self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
             self._readers_at_leisure = ThreadPoolExecutor(
                 _READERS_AT_LEISURE, thread_name_prefix="sqlite-leisure"
@@ -155,22 +156,34 @@ class SqliteRunner:
         self._files.release()
 
 
-def _engine(url: URL, begin: str, pool: type[StaticPool] | type[QueuePool], **pool_options: int) -> Engine:
-    engine = create_engine(
-        url,
-        poolclass=pool,
-        # No transactions begun by the driver: a SELECT alone would open none.
-        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _BUSY_SECONDS},
-        **pool_options,
+def _connect(path: str, files: SqliteFiles | NoFiles) -> sqlite3.Connection:
+    """Open the file that the store has, and no other: a new one would take the other's log from its place."""
+    files.look()
+    name = path if path == MEMORY else f"{Path(path).absolute().as_uri()}?mode=rw"
+    # No transactions begun by the driver: a SELECT alone would open none.
+    connection = sqlite3.connect(
+        name, uri=path != MEMORY, check_same_thread=False, isolation_level=None, timeout=_BUSY_SECONDS
     )
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, record: Any) -> None:
+    try:
+        files.look()  # of the file nothing has been read
         connection.text_factory = _LENIENT
         # Of a file that has no tables yet; of another it is what a VACUUM would make of it.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk before it is acknowledged
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _engine(
+    connect: Callable[[], sqlite3.Connection],
+    begin: str,
+    pool: type[StaticPool] | type[QueuePool],
+    **pool_options: int,
+) -> Engine:
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool, **pool_options)
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:

@@ -61,6 +61,36 @@ async def test_connections_that_are_opened_later_say_so_too(store: SqlStore, tmp
     assert [str(read) for read in reads if "was deleted or replaced" not in str(read)] == []
 
 
+async def test_connections_that_are_opened_later_leave_alone_what_they_find(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    """A new file would come with a new log, in the place of the one that has what was acknowledged."""
+    file, log = tmp_path / "dtm.db", tmp_path / "dtm.db-wal"
+    file.rename(tmp_path / "away.db")
+    before = log.stat()
+    await asyncio.gather(*(store.find("before") for _ in range(20)), return_exceptions=True)
+    assert not file.exists()
+    assert (log.stat().st_ino, log.stat().st_size) == (before.st_ino, before.st_size)
+    file.write_bytes(b"")
+    await asyncio.gather(*(store.find("before") for _ in range(20)), return_exceptions=True)
+    assert (file.stat().st_size, log.stat().st_ino) == (0, before.st_ino)
+    (tmp_path / "away.db").rename(file)
+    await asyncio.gather(*(stored(store, "before") for _ in range(20)))
+    await insert(store, "after")
+
+
+@pytest.mark.parametrize("name", ["a b?c#d%41.db", "ä.db"])
+async def test_any_name_of_a_file_is_its_name(tmp_path: Path, name: str) -> None:
+    store = await open_store(
+        StoreConfig(path=str(tmp_path / name)), clock=SystemClock(), zone=None, wait_seconds=1.0
+    )
+    await insert(store, "one")
+    made = {each.name for each in tmp_path.iterdir()}
+    assert made >= {name, f"{name}-wal", f"{name}-shm", f"{name}.lock"}
+    assert all(each.startswith(name) for each in made)
+    await store.close()
+
+
 async def test_a_file_that_is_put_back_is_used_again(store: SqlStore, tmp_path: Path) -> None:
     file = tmp_path / "dtm.db"
     file.rename(tmp_path / "away.db")
