@@ -25,7 +25,7 @@ from coordinator.api.grpc_operator import OPERATOR, OperatorMethod, operator_met
 from coordinator.api.grpc_reflection import REFLECTIONS, reflection
 from coordinator.api.grpc_server import GrpcServer
 from coordinator.api.masking import progress_shown_to
-from coordinator.api.pressing import Ask, metadata_of, pressed
+from coordinator.api.pressing import Pressure, metadata_of, pressed
 from coordinator.api.room import BODY_BYTES_MAX, Room
 from coordinator.errors import INTERNAL_ERROR, DtmError, NoResult
 from coordinator.model import BranchRequest, TransactionRequest
@@ -77,7 +77,7 @@ class GrpcApi:
         gate: Gate | None = None,
         serves: Callable[[Needs], bool] = lambda _: True,
         connections_at_most: int | None = None,
-        pressure: Ask | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         """version: told to who asks. zone: of times shown. room: for requests' bytes; None: its own.
 

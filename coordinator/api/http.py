@@ -24,7 +24,7 @@ from coordinator.api.http_server import HttpServer
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.operate_calls import OperateCalls
 from coordinator.api.paths import PathTemplates
-from coordinator.api.pressing import Ask, pressed
+from coordinator.api.pressing import Pressure, pressed
 from coordinator.api.room import BODY_BYTES_MAX, Room
 from coordinator.api.turns import Handler
 from coordinator.errors import INTERNAL_ERROR, DtmError
@@ -69,7 +69,7 @@ class HttpApi:
         connections_at_most: int | None = None,
         pages: Sequence[HttpCall] = (),
         siblings: Siblings | None = None,
-        pressure: Ask | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         """version: what that call answers. zone: of times shown. room: of requests' bytes; None: its own.
 

@@ -1,7 +1,7 @@
 """What is asked of the engine before a request is read, and how a refusal says when to come again."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from coordinator.api.branch_header import branch_header
 from coordinator.errors import Busy, DtmError
@@ -21,23 +21,36 @@ BEGINS: Final[Mapping[str, bool]] = {
     "PrepareWorkflow": False,
 }
 
-Ask = Callable[[str, bool], None]  # an address, and whether it is driven; raises Busy
+
+class Pressure(Protocol):
+    """What is asked of coordinator.engine.pressure.Pressure."""
+
+    def ask(self, address: str, is_driven: bool) -> None:
+        """Take in a request from there. Raises Busy."""
+        ...
+
+    def answered(self) -> None:
+        """What was taken in has its answer."""
+        ...
 
 
 def pressed(
     name: str,
-    ask: Ask | None,
+    pressure: Pressure | None,
     address_of: Callable[[Request], str],
     answer: Callable[[Request, Who], Awaitable[Answer]],
 ) -> Callable[[Request, Who], Awaitable[Answer]]:
-    """The answer to calls of that name, once the engine takes them in. ask: None: it takes in all."""
+    """The answer to calls of that name, once the engine takes them in. pressure: None: it takes in all."""
     is_driven = BEGINS.get(name)
-    if ask is None or is_driven is None:
+    if pressure is None or is_driven is None:
         return answer
 
-    def answer_if_taken_in(request: Request, who: Who) -> Awaitable[Answer]:
-        ask(address_of(request), is_driven)
-        return answer(request, who)
+    async def answer_if_taken_in(request: Request, who: Who) -> Answer:
+        pressure.ask(address_of(request), is_driven)
+        try:
+            return await answer(request, who)
+        finally:
+            pressure.answered()
 
     return answer_if_taken_in
 

@@ -1,9 +1,10 @@
 """Whether a new transaction is taken in, decided before its request is read (promise 5).
 
-Not while the house is full; nor while new writes would wait long for their commit, as what is accepted
-already would be late with them; nor, where either is near, from an address that had more than its share. Who
-is refused is told when to come again: once what was refused lately can have been done, at the rate at which
-transactions end. No await; house, store and clock are handed in.
+Not while the house is full; nor while new writes would wait long for their commit, or the process is behind
+with those it works on, as what is accepted already would be late with them; nor, where any is near, from an
+address that had more than its share. Who is refused is told when to come again: once what was refused lately
+can have been done, at the rate at which transactions end. No await; house, store, throttle and clock are
+handed in.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from math import ceil
 from typing import Final, Protocol
 
 from coordinator.engine.admission import Bounds
+from coordinator.engine.overload import Throttle
 from coordinator.errors import Busy
 
 WINDOW_SECONDS: Final = 1.0
@@ -18,7 +20,7 @@ COMMIT_SECONDS_MAX: Final = 1.0  # that a new write may have to wait
 RETRY_SECONDS_MAX: Final = 30
 SHARE_LEAST: Final = 10  # of one address in two windows, however many others ask
 ADDRESSES_MAX: Final = 4096  # told apart in a window; whoever comes later counts as one
-_CROWDED_HOUSE: Final = 7 / 8  # of its places, or bytes
+_CROWDED: Final = 7 / 8  # of the house's places, or bytes; of those that are worked on at once
 _CROWDED_STORE: Final = COMMIT_SECONDS_MAX / 2
 
 _HINT: Final = "ask again later, or add a coordinator"
@@ -79,11 +81,13 @@ class Pressure:
         house: House,
         bounds: Bounds,
         commit_seconds: Callable[[], float],
+        throttle: Throttle,
         monotonic: Callable[[], float],
     ) -> None:
         self._house = house
         self._bounds = bounds
         self._commit_seconds = commit_seconds
+        self._throttle = throttle
         self._monotonic = monotonic
         self._since = monotonic()
         self._left = house.left
@@ -91,7 +95,7 @@ class Pressure:
         self.rate = 0.0  # transactions that ended in a second, lately
 
     def ask(self, address: str, is_driven: bool) -> None:
-        """Take in a request from there that begins a transaction.
+        """Take in a request from there that begins a transaction; `answered` once it is.
 
         is_driven: whether it needs a place in the house at once; one that is only prepared does not.
         Raises Busy, which says in how many seconds to ask again.
@@ -101,7 +105,13 @@ class Pressure:
         self._now.note(address, 0 if why else 1)
         if why:
             self._now.refused += 1
+            self._throttle.refuse()
             raise Busy(why, _HINT, seconds=self._retry_seconds())
+        self._throttle.enter()
+
+    def answered(self) -> None:
+        """What was taken in has its answer."""
+        self._throttle.leave()
 
     def _why_not(self, address: str, *, is_driven: bool) -> str:
         fullness, waited = self._fullness() if is_driven else 0.0, self._commit_seconds()
@@ -109,7 +119,10 @@ class Pressure:
             return f"the coordinator is full: it drives {self._house.fill}"
         if waited > COMMIT_SECONDS_MAX:
             return f"the store is behind: a write waits {waited:.1f} s for its turn"
-        is_crowded = fullness >= _CROWDED_HOUSE or waited > _CROWDED_STORE
+        working = self._throttle.fullness(self.rate)
+        if working >= 1:
+            return f"the coordinator is behind: it works on {self._throttle.open} requests at once"
+        is_crowded = max(fullness, working) >= _CROWDED or waited > _CROWDED_STORE
         if is_crowded and self._has_more_than_its_share(address):
             return "the coordinator is nearly full, and this address has more than its share"
         return ""

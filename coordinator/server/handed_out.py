@@ -1,6 +1,8 @@
 """What each room is handed of the settings."""
 
+import asyncio
 import math
+from collections.abc import Callable
 from typing import Final
 
 from yarl import URL
@@ -13,8 +15,10 @@ from coordinator.config.settings import Settings
 from coordinator.discovery.names import Names
 from coordinator.discovery.place_rules import parse_place_rules, rule_of
 from coordinator.discovery.target import host_and_port
-from coordinator.engine.admission import Bounds
+from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.hook import WebHookAlerts
+from coordinator.engine.overload import Throttle
+from coordinator.engine.pressure import Pressure
 from coordinator.store.open import StoreConfig
 from coordinator.tls import ClientTls
 
@@ -49,6 +53,17 @@ def bounds(settings: Settings) -> Bounds:
         window_max=settings.endpoint_concurrency_max,
         deferred_seconds_max=settings.retry_interval,
     )
+
+
+def pressure(
+    settings: Settings,
+    admission: Admission,
+    commit_seconds: Callable[[], float],
+    monotonic: Callable[[], float],
+) -> Pressure:
+    """What says whether a new transaction is taken in. Needs a running loop."""
+    throttle = Throttle(asyncio.get_running_loop().call_soon, monotonic)
+    return Pressure(admission, bounds(settings), commit_seconds, throttle, monotonic)
 
 
 def timing(settings: Settings) -> Timing:

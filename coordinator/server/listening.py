@@ -73,7 +73,7 @@ class Listening:
             "body_bytes_max": settings.body_bytes_max,
             "tracing": observing.tracing,
             "room": room,
-            "pressure": pressure.ask if pressure else None,
+            "pressure": pressure,
         }
         self._siblings = siblings
 

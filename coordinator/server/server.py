@@ -15,7 +15,6 @@ from coordinator.discovery.open import open_registration, open_resolver
 from coordinator.engine.admission import Admission
 from coordinator.engine.alerts import Alerts, LoggedAlerts
 from coordinator.engine.drives import Engine
-from coordinator.engine.pressure import Pressure
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Tools
 from coordinator.patterns.by_type import PATTERNS
@@ -24,7 +23,7 @@ from coordinator.server.beginning import follow_clock, take_back
 from coordinator.server.bulk_jobs import open_bulk
 from coordinator.server.certificates import Certificates
 from coordinator.server.embedding import Embedding
-from coordinator.server.handed_out import bounds, places, store_config, timing, web_hook
+from coordinator.server.handed_out import bounds, places, pressure, store_config, timing, web_hook
 from coordinator.server.holding import open_holding
 from coordinator.server.joining import join, open_membership, open_siblings
 from coordinator.server.keeping import open_keeping, why_no_results
@@ -273,7 +272,7 @@ class Server:
             self._opened,
             looking.console,
             siblings,
-            Pressure(engine.tools.admission, bounds(settings), store.seconds_to_wait, clock.monotonic),
+            pressure(settings, engine.tools.admission, store.seconds_to_wait, clock.monotonic),
         )
         self.ports = await (listening.open() if self._embedding is None else listening.open_http())
         looking.close_with(self._opened)

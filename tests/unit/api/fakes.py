@@ -17,7 +17,7 @@ from coordinator.access.permissions import Needs
 from coordinator.api.grpc import GrpcApi
 from coordinator.api.grpc_server import GrpcServer
 from coordinator.api.http import HttpApi
-from coordinator.api.pressing import Ask
+from coordinator.api.pressing import Pressure
 from coordinator.api.room import Room
 from coordinator.api.serve import start_grpc, start_http
 from coordinator.errors import NotFound
@@ -217,7 +217,7 @@ class Http(Parts):
 
 @asynccontextmanager
 async def http_api(
-    room: Room | None = None, gate: Gate | None = None, pressure: Ask | None = None
+    room: Room | None = None, gate: Gate | None = None, pressure: Pressure | None = None
 ) -> AsyncIterator[Http]:
     parts = Http()
     api = HttpApi(
@@ -251,7 +251,7 @@ class Grpc(Parts):
 
 @asynccontextmanager
 async def grpc_api(
-    room: Room | None = None, gate: Gate | None = None, pressure: Ask | None = None
+    room: Room | None = None, gate: Gate | None = None, pressure: Pressure | None = None
 ) -> AsyncIterator[Grpc]:
     parts = Grpc()
     parts.api = GrpcApi(

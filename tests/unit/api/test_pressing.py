@@ -12,14 +12,20 @@ NO_JSON = "{ this would be refused in other words"
 
 
 class Asked:
-    """Takes nothing in; notes who asked."""
+    """Takes nothing in, or all; notes who asked, and how many have their answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_full: bool = True) -> None:
+        self.is_full = is_full
         self.by: list[tuple[str, bool]] = []
+        self.over = 0
 
-    def __call__(self, address: str, is_driven: bool) -> None:
+    def ask(self, address: str, is_driven: bool) -> None:
         self.by.append((address, is_driven))
-        raise Busy("too much", seconds=7)
+        if self.is_full:
+            raise Busy("too much", seconds=7)
+
+    def answered(self) -> None:
+        self.over += 1
 
 
 @pytest.mark.parametrize(
@@ -55,3 +61,15 @@ async def test_over_grpc() -> None:
             assert asked.by[-1] == ("127.0.0.1", is_driven)
         await stub.register_branch(DtmBranchRequest(gid="g", branch_id="01", op="action"))
     assert len(asked.by) == 2
+    assert asked.over == 0
+
+
+@pytest.mark.parametrize("body", ['{"gid": "g", "trans_type": "saga"}', NO_JSON])
+async def test_what_was_taken_in_is_over_with_its_answer(body: str) -> None:
+    asked = Asked(is_full=False)
+    async with http_api(pressure=asked) as http:
+        await http.post("submit", body)
+        assert asked.over == 1
+    async with grpc_api(pressure=asked) as grpc:
+        await DtmStub(grpc.channel).submit(DtmRequest(gid="g", trans_type="saga"))
+    assert asked.over == 2

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from coordinator.engine.admission import Bounds
+from coordinator.engine.overload import AT_ONCE_LEAST, Throttle
 from coordinator.engine.pressure import ADDRESSES_MAX, RETRY_SECONDS_MAX, Pressure
 from coordinator.errors import Busy
 
@@ -20,6 +21,7 @@ class World:
     bytes_inside: int = 0
     left: int = 0
     commit_seconds: float = 0.0
+    is_behind: bool = False
     now: float = 0.0
 
     @property
@@ -27,7 +29,13 @@ class World:
         return f"{self.inside} transactions"
 
     def pressure(self) -> Pressure:
-        return Pressure(self, BOUNDS, lambda: self.commit_seconds, lambda: self.now)
+        return Pressure(self, BOUNDS, lambda: self.commit_seconds, self.throttle(), lambda: self.now)
+
+    def throttle(self) -> Throttle:
+        throttle = Throttle(lambda call: call(), lambda: self.now)  # every turn is short
+        if self.is_behind:
+            throttle.at_once = AT_ONCE_LEAST
+        return throttle
 
 
 def taken_in(pressure: Pressure, address: str, times: int) -> int:
@@ -64,6 +72,16 @@ def test_while_commits_are_waited_for_long_nothing_new_comes_in() -> None:
     assert "a write waits 1.2 s for its turn" in refused.message
     world.commit_seconds = 0.9
     assert refusal(world.pressure()) is None
+
+
+def test_while_the_process_is_behind_so_many_are_worked_on_and_no_more() -> None:
+    pressure = World(is_behind=True).pressure()
+    assert taken_in(pressure, "a", 200) == AT_ONCE_LEAST
+    refused = refusal(pressure, is_driven=False)
+    assert refused is not None
+    assert f"it works on {AT_ONCE_LEAST} requests at once" in refused.message
+    pressure.answered()
+    assert taken_in(pressure, "a", 2) == 1
 
 
 @pytest.mark.parametrize("crowded", [World(inside=NEARLY_FULL), World(commit_seconds=0.7)])

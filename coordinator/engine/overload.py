@@ -1,0 +1,100 @@
+"""How many requests are worked on at once while the process itself is behind (promise 5).
+
+What shows that it is behind is its event loop: a turn of it is long as long as every one finds more work than
+it can do, and whoever asks waits several of them. Then only so many are let in at once, as many as keep turns
+short, and the others are told so at once. A burst is none of it: it must last; nor are branches that take
+their time, for the loop is idle meanwhile. No await; the clock and the loop's `call_soon` are handed in.
+"""
+
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+AT_ONCE_LEAST: Final = 64  # are always let in
+WINDOW_SECONDS: Final = 0.1
+WINDOWS_LATE: Final = 5  # one after the other, until any is refused
+WINDOWS_CALM: Final = 10  # without a refusal, until there is no bound any more
+_LATE_SECONDS: Final = (0.005, 0.05)  # of a turn: at the least, at the most
+_TURNS: Final = 5  # of the loop that a transaction needs
+_LATE_OF: Final = 2 * AT_ONCE_LEAST  # transactions that are worked on: the turns of so many are long
+_LESS, _MORE = 0.8, 1.1
+
+
+class Throttle:
+    """One per coordinator process. soon: calls back in the next turn of the loop. monotonic: seconds."""
+
+    def __init__(self, soon: Callable[[Callable[[], None]], object], monotonic: Callable[[], float]) -> None:
+        self._soon = soon
+        self._monotonic = monotonic
+        self._since = self._seen = monotonic()
+        self._asked: float | None = None  # when the turn that is being measured began
+        self._shortest, self._longest = inf, 0.0  # turn of this window
+        self._late = 0  # windows, one after the other
+        self._calm = 0  # likewise
+        self._has_refused = False
+        self.at_once: float = inf  # how many are let in
+        self.open = 0  # let in and not answered
+
+    def fullness(self, rate: float) -> float:
+        """Share of those let in at once who are open, asked before each; 0.0 as long as all are let in.
+
+        rate: of transactions that end, a second.
+        """
+        now = self._monotonic()
+        if now - self._since >= WINDOW_SECONDS:
+            self._turn(now, rate)
+        if self._asked is None:
+            self._asked = now
+            self._soon(self._measured)
+        return self.open / self.at_once
+
+    def enter(self) -> None:
+        """One more is let in; `leave` when it is answered."""
+        self.open += 1
+
+    def refuse(self) -> None:
+        """One more was not let in."""
+        self._has_refused = True
+
+    def leave(self) -> None:
+        """One that was let in has its answer."""
+        self.open -= 1
+
+    def _measured(self) -> None:
+        assert self._asked is not None
+        self._seen = self._monotonic()
+        self._see(self._seen - self._asked)
+        self._asked = None
+
+    def _see(self, turn: float) -> None:
+        self._shortest, self._longest = min(self._shortest, turn), max(self._longest, turn)
+
+    def _turn(self, now: float, rate: float) -> None:
+        """Begin a new window; what the last one showed moves the bound."""
+        windows = int((now - self._since) / WINDOW_SECONDS)
+        if self._asked is not None:  # a turn that lasts still
+            self._see(now - self._asked)
+        elif now - self._seen >= WINDOW_SECONDS:  # nobody asked for a while
+            self._see(0.0)
+        late = late_seconds(rate)
+        self._late = self._late + windows if late < self._shortest < inf else 0
+        self._calm = 0 if self._has_refused else self._calm + windows
+        self._move(late)
+        self._since, self._shortest, self._longest, self._has_refused = now, inf, 0.0, False
+
+    def _move(self, late: float) -> None:
+        if self.at_once == inf:
+            if self._late >= WINDOWS_LATE:
+                self.at_once, self._calm = AT_ONCE_LEAST, 0
+        elif self._calm >= WINDOWS_CALM:
+            self.at_once = inf
+        elif self._late:
+            self.at_once = max(self.at_once * _LESS, AT_ONCE_LEAST)
+        elif self._has_refused and self._longest < late / 2:
+            self.at_once *= _MORE
+
+
+def late_seconds(rate: float) -> float:
+    """A turn of the loop that is longer is long. rate: of transactions that end, a second."""
+    least, most = _LATE_SECONDS
+    return min(max(_LATE_OF / _TURNS / max(rate, 1.0), least), most)
