@@ -16,6 +16,7 @@ from coordinator.access.gate import CREDENTIAL, Door, Gate
 from coordinator.access.permissions import Needs
 from coordinator.api.bulk_calls import BulkCalls
 from coordinator.api.connections import connections_max
+from coordinator.api.early import Early
 from coordinator.api.endpoint_calls import EndpointCalls
 from coordinator.api.http_answer import TEXT_TYPE, Answer, Answers
 from coordinator.api.http_calls import ANY, TOPIC_PREFIX, HttpCall, HttpCalls
@@ -24,7 +25,7 @@ from coordinator.api.http_server import HttpServer
 from coordinator.api.json_rpc import JsonRpc
 from coordinator.api.operate_calls import OperateCalls
 from coordinator.api.paths import PathTemplates
-from coordinator.api.pressing import Pressure, pressed
+from coordinator.api.pressing import BEGINS, Pressure, pressed
 from coordinator.api.room import BODY_BYTES_MAX, Room
 from coordinator.api.turns import Handler
 from coordinator.errors import INTERNAL_ERROR, DtmError
@@ -110,6 +111,7 @@ class HttpApi:
         ).all()
         calls = [*(call for call in calls if serves(call.needs)), *pages]
         self._connections_at_most = connections_at_most
+        self._begun = [call for call in calls if call.name in BEGINS]
         self._routes = {(call.method, call.path): self._route_to(call) for call in calls}
         self._topic_route = self._routes.get(("DELETE", f"{TOPIC_PREFIX}{{topic}}"))
         self._templates = PathTemplates(call.path for call in calls)
@@ -128,7 +130,17 @@ class HttpApi:
             handler_cancellation=False,
             keepalive_timeout=IDLE_SECONDS_MAX,
             connections_max=self._connections_at_most or connections_max(),
+            early=self._early(),
         )
+
+    def _early(self) -> Early | None:
+        if self._pressure is None:
+            return None
+        begins = {
+            call.path.encode(): (BEGINS[call.name], self._metrics.request("http", call.name))
+            for call in self._begun
+        }
+        return Early(self._pressure, begins, self._answers.refusal)
 
     async def handle(self, request: BaseRequest) -> Answer:
         """Answer one request, whatever happens."""

@@ -25,10 +25,13 @@ RETRY_AFTER_SECONDS: Final = 1  # what a 503 tells the client to wait
 # What is answered is of its moment, and what its type says, whatever a browser believes to see in it.
 FOR_BROWSERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
-_ADDED: Final = frozenset({BRANCH_HEADER})  # to those of `_headers`, as one line of ASCII; others may replace
+_RETRY_AFTER: Final = "Retry-After"
+_ADDED: Final = frozenset(
+    {BRANCH_HEADER, _RETRY_AFTER}
+)  # as a line of ASCII; others may replace what is there
 _BY_STATUS: Final = {
     401: {"WWW-Authenticate": 'Bearer realm="dtm"'},
-    503: {"Retry-After": str(RETRY_AFTER_SECONDS)},
+    503: {_RETRY_AFTER: str(RETRY_AFTER_SECONDS)},
 }
 _RESULTS: Final = {409: FAILURE_WORD, 425: ONGOING_WORD}
 _REASONS: Final = {
@@ -111,7 +114,7 @@ class Answers:
     """Makes answers; holds the heads of those made before, and the Date line of the running second."""
 
     def __init__(self) -> None:
-        self._heads: dict[tuple[int, str], bytes] = {}
+        self._heads: dict[tuple[int, str, bool], bytes] = {}
         self._second = -1
         self._date = b""
 
@@ -128,21 +131,33 @@ class Answers:
         if not is_plain or not more.keys() <= _ADDED:
             headers = {**_headers(status, kind), **more}
             return Response(body=body, status=status, headers=headers)
-        head = self._heads.get((status, kind)) or self._make_head(status, kind)
-        lines = _lines(more) if more else b""
-        data = b"%b%d\r\nDate: %b\r\n%b\r\n%b" % (head, len(body), self._now(), lines, body)
-        return QuickAnswer(request, status, data)
+        return QuickAnswer(request, status, self._plain(body, status, kind, more))
 
     def error(self, request: BaseRequest, error: DtmError) -> Answer:
         """The answer to a request that went wrong (PROTOCOL §2)."""
         body = orjson.dumps(content_of(error))
         return self.make(request, body, error.http_status, more=headers_of(error))
 
-    def _make_head(self, status: int, kind: str) -> bytes:
+    def refusal(self, error: DtmError) -> bytes:
+        """All bytes of the answer to a plain request that went wrong."""
+        return self._plain(orjson.dumps(content_of(error)), error.http_status, JSON_TYPE, headers_of(error))
+
+    def _plain(self, body: bytes, status: int, kind: str, more: Mapping[str, str]) -> bytes:
+        says_when = _RETRY_AFTER in more
+        head = self._heads.get((status, kind, says_when)) or self._make_head(
+            status, kind, says_when=says_when
+        )
+        lines = _lines(more) if more else b""
+        return b"%b%d\r\nDate: %b\r\n%b\r\n%b" % (head, len(body), self._now(), lines, body)
+
+    def _make_head(self, status: int, kind: str, *, says_when: bool) -> bytes:
         line = f"HTTP/1.1 {status} {_REASONS.get(status, '')}"
-        fields = [f"{name}: {value}" for name, value in _headers(status, kind).items()]
+        headers = _headers(status, kind)
+        if says_when:
+            headers.pop(_RETRY_AFTER, None)
+        fields = [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join((line, *fields, "Content-Length: ")).encode()
-        self._heads[status, kind] = head
+        self._heads[status, kind, says_when] = head
         return head
 
     def _now(self) -> bytes:

@@ -10,6 +10,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 from aiohttp.web_protocol import _ErrInfo
 
+from coordinator.api.early import Early
 from coordinator.api.http_answer import FOR_BROWSERS, JSON_TYPE, RETRY_AFTER_SECONDS, SERVER
 from coordinator.errors import INTERNAL_ERROR
 
@@ -38,16 +39,18 @@ class HttpServer(Server):
         *,
         handler_cancellation: bool,
         connections_max: int,
+        early: Early | None = None,
         **options: Any,
     ) -> None:
-        """options: of aiohttp's RequestHandler."""
+        """early: what is refused unparsed; None: nothing. options: of aiohttp's RequestHandler."""
         super().__init__(handler, handler_cancellation=handler_cancellation)
         self._connections_max = connections_max
+        self._early = early
         self._options = options | {"max_line_size": LINE_BYTES_MAX, "max_field_size": HEADERS_BYTES_MAX}
 
     def __call__(self) -> RequestHandler:
         """One connection."""
-        return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
+        return _Connection(self, self._early, loop=asyncio.get_running_loop(), **self._options)
 
     def transports(self) -> Iterable[tuple[asyncio.Transport, bool]]:
         """Every open transport, and whether writing to it is paused."""
@@ -75,10 +78,11 @@ def _idle_since(connection: RequestHandler) -> float:
 
 
 class _Connection(RequestHandler):
-    __slots__ = ("_body", "_head_bytes")
+    __slots__ = ("_body", "_early", "_head_bytes")
 
-    def __init__(self, manager: Server, **options: Any) -> None:
+    def __init__(self, manager: Server, early: Early | None, **options: Any) -> None:
         super().__init__(manager, **options)
+        self._early = early
         self._head_bytes = 0  # read since the last request, of a next one that has not all its headers yet
         self._body: StreamReader | None = None  # which is arriving
 
@@ -86,6 +90,8 @@ class _Connection(RequestHandler):
         """Parse what came; aiohttp bounds a header, and how many there are, but not all of them together."""
         if self._head_bytes > HEADERS_BYTES_MAX:
             return  # refused: what still comes is dropped until the answer is sent
+        if self._early is not None and not self._head_bytes and self._refused(self._early, data):
+            return
         requests = self._request_count
         super().data_received(data)
         if self._request_count != requests:
@@ -99,6 +105,21 @@ class _Connection(RequestHandler):
             self._head_bytes += len(data)
             if self._head_bytes > HEADERS_BYTES_MAX:
                 self._refuse(LineTooLong(b"", HEADERS_BYTES_MAX))
+
+    def _refused(self, early: Early, data: bytes) -> bool:
+        """Answer at once what is refused as things are, where nothing else is under way here."""
+        if not _is_idle(self) or self._messages or self.transport is None or self.writing_paused:
+            return False
+        answer = early.refusal(data, self._address)
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return True
+
+    def _address(self) -> str:
+        peer = self.transport.get_extra_info("peername") if self.transport else None
+        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     def _refuse(self, error: HttpProcessingError) -> None:
         """As aiohttp does what its parser refuses."""

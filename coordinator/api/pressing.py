@@ -25,6 +25,11 @@ BEGINS: Final[Mapping[str, bool]] = {
 class Pressure(Protocol):
     """What is asked of coordinator.engine.pressure.Pressure."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a request would most likely be refused, whoever asks."""
+        ...
+
     def ask(self, address: str, is_driven: bool) -> None:
         """Take in a request from there. Raises Busy."""
         ...

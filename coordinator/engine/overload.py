@@ -1,8 +1,8 @@
 """How many requests are worked on at once while the process itself is behind (promise 5).
 
-What shows that it is behind is its event loop: a turn of it is long as long as every one finds more work than
-it can do, and whoever asks waits several of them. Then only so many are let in at once, as many as keep turns
-short, and the others are told so at once. A burst is none of it: it must last; nor are branches that take
+What shows that it is behind is its event loop: its turns are long while each finds more work than it can do,
+and whoever asks waits many of them. Then only so many are let in at once as keep turns short, and the others
+are told so at once. A burst is none of it: it must last; nor are branches that take
 their time, for the loop is idle meanwhile. No await; the clock and the loop's `call_soon` are handed in.
 """
 
@@ -14,9 +14,8 @@ AT_ONCE_LEAST: Final = 64  # are always let in
 WINDOW_SECONDS: Final = 0.1
 WINDOWS_LATE: Final = 5  # one after the other, until any is refused
 WINDOWS_CALM: Final = 10  # without a refusal, until there is no bound any more
-_LATE_SECONDS: Final = (0.005, 0.05)  # of a turn: at the least, at the most
-_TURNS: Final = 5  # of the loop that a transaction needs
-_LATE_OF: Final = 2 * AT_ONCE_LEAST  # transactions that are worked on: the turns of so many are long
+_LATE_SECONDS: Final = (0.001, 0.05)  # of the mean turn: at the least, at the most
+_LATE_OF: Final = 8  # transactions' work: with 128 of them under way a turn has 6 to 8, with 64 it has 3
 _LESS, _MORE = 0.8, 1.1
 
 
@@ -28,7 +27,7 @@ class Throttle:
         self._monotonic = monotonic
         self._since = self._seen = monotonic()
         self._asked: float | None = None  # when the turn that is being measured began
-        self._shortest, self._longest = inf, 0.0  # turn of this window
+        self._turns, self._spent = 0, 0.0  # of this window: turns that were measured, and their seconds
         self._late = 0  # windows, one after the other
         self._calm = 0  # likewise
         self._has_refused = False
@@ -67,7 +66,8 @@ class Throttle:
         self._asked = None
 
     def _see(self, turn: float) -> None:
-        self._shortest, self._longest = min(self._shortest, turn), max(self._longest, turn)
+        self._turns += 1
+        self._spent += turn
 
     def _turn(self, now: float, rate: float) -> None:
         """Begin a new window; what the last one showed moves the bound."""
@@ -75,14 +75,14 @@ class Throttle:
         if self._asked is not None:  # a turn that lasts still
             self._see(now - self._asked)
         elif now - self._seen >= WINDOW_SECONDS:  # nobody asked for a while
-            self._see(0.0)
-        late = late_seconds(rate)
-        self._late = self._late + windows if late < self._shortest < inf else 0
+            self._turns = 0
+        turn, late = self._spent / self._turns if self._turns else 0.0, late_seconds(rate)
+        self._late = self._late + windows if turn > late else 0
         self._calm = 0 if self._has_refused else self._calm + windows
-        self._move(late)
-        self._since, self._shortest, self._longest, self._has_refused = now, inf, 0.0, False
+        self._move(is_short=turn < late / 8)
+        self._since, self._turns, self._spent, self._has_refused = now, 0, 0.0, False
 
-    def _move(self, late: float) -> None:
+    def _move(self, *, is_short: bool) -> None:
         if self.at_once == inf:
             if self._late >= WINDOWS_LATE:
                 self.at_once, self._calm = AT_ONCE_LEAST, 0
@@ -90,11 +90,11 @@ class Throttle:
             self.at_once = inf
         elif self._late:
             self.at_once = max(self.at_once * _LESS, AT_ONCE_LEAST)
-        elif self._has_refused and self._longest < late / 2:
+        elif self._has_refused and is_short:
             self.at_once *= _MORE
 
 
 def late_seconds(rate: float) -> float:
-    """A turn of the loop that is longer is long. rate: of transactions that end, a second."""
+    """Turns of the loop that are longer are long. rate: of transactions that end, a second."""
     least, most = _LATE_SECONDS
-    return min(max(_LATE_OF / _TURNS / max(rate, 1.0), least), most)
+    return min(max(_LATE_OF / max(rate, 1.0), least), most)

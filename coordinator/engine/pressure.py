@@ -94,6 +94,12 @@ class Pressure:
         self._now, self._before = _Window(), _Window()
         self.rate = 0.0  # transactions that ended in a second, lately
 
+    @property
+    def is_full(self) -> bool:
+        """Whether `ask` would most likely refuse what is driven, whoever asks; cheap."""
+        throttle = self._throttle
+        return throttle.open >= throttle.at_once or self._house.inside >= self._bounds.transactions_max
+
     def ask(self, address: str, is_driven: bool) -> None:
         """Take in a request from there that begins a transaction; `answered` once it is.
 

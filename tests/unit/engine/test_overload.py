@@ -102,7 +102,7 @@ def test_the_bound_ends_when_nobody_asked_for_a_while() -> None:
     assert loop.turns(WINDOW_SECONDS, SHORT) > AT_ONCE_LEAST
 
 
-STEPS = 5  # turns that a saga needs
+STEPS = 20  # turns that a saga needs
 
 
 @dataclass
