@@ -207,12 +207,12 @@ def _p99(took: list[float]) -> float:
 
 
 def _load(folder: Path, http_url: str, url: str, rate: int, seconds: int) -> tuple[str, ...]:
-    connections = 64
+    connections, answered = 128, 5  # ms, about: a client asks again after its answer, at a time that is drawn
     script = folder / "load.lua"
     script.write_text(
         f"""
         local number = 0
-        function delay() return {1000 * connections // rate} end
+        function delay() return math.random(0, {2 * (1000 * connections // rate - answered)}) end
         function request()
           number = number + 1
           local body = string.format('{{"gid":"load-%d","trans_type":"saga","steps":[' ..
