@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.findings:
         kept = [from_json(path.read_text(encoding="utf-8")) for path in options.findings]
-        _report(joined(kept), _DOCUMENTS)
+        _report(joined(kept), _DOCUMENTS, options.remark)
         return 0
     matrix = Matrix(
         patterns=options.patterns,
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         measure(findings, asked, lambda text: print(text, flush=True), keep=keep_findings)
     finally:  # what was found before something failed is worth as much
         if options.write and findings.samples:
-            _report(findings, _DOCUMENTS)
+            _report(findings, _DOCUMENTS, options.remark)
     for cell, failed in findings.failures.items():
         for name, why in failed.items():
             print(f"{name} failed in {cell}:\n{why}", file=sys.stderr)
@@ -98,8 +98,8 @@ def _announce(findings: Findings) -> None:
     print(f"{os.cpu_count()} cores; about {max(1, round(seconds / 60))} min", flush=True)
 
 
-def _report(findings: Findings, folder: Path) -> None:
-    for path in write(findings, folder):
+def _report(findings: Findings, folder: Path, remark: str) -> None:
+    for path in write(findings, folder, remark):
         print(f"written: {path.relative_to(ROOT)}")
 
 
@@ -164,7 +164,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="the bare programs in DIR, bare_http.py and bare_grpc.py",
     )
     add_options(parser)
-    add("--remark", default="", help="said on the page of the scenes, as what else ran meanwhile")
+    add("--remark", default="", help="said on what is written, as what it ran on or what else ran meanwhile")
     add("--write", action="store_true", help="write docs/performance.md and its charts, or the scenes' page")
     add("--keep", type=Path, metavar="FILE", help="keep the findings as JSON after each measurement")
     add(

@@ -14,9 +14,9 @@ _STORE_NAMES = {"mariadb": "MariaDB", "sqlite": "SQLite", "postgres": "PostgreSQ
 _FOLDER = "performance"  # of the charts, beside the document
 
 
-def documents(findings: Findings) -> dict[str, str]:
-    """Path below docs/ → text: the document, and the charts that it shows."""
-    text = [_introduction(findings)]
+def documents(findings: Findings, remark: str = "") -> dict[str, str]:
+    """Path below docs/ → text: the document, and the charts that it shows. remark: said on it."""
+    text = [_introduction(findings, remark)]
     charts: dict[str, str] = {}
     for store in findings.matrix.stores:
         for protocol in findings.matrix.protocols:
@@ -32,10 +32,10 @@ def documents(findings: Findings) -> dict[str, str]:
     return {"performance.md": "\n".join(text), **charts}
 
 
-def write(findings: Findings, folder: Path) -> list[Path]:
-    """Write the documents below the folder; returns their paths."""
+def write(findings: Findings, folder: Path, remark: str = "") -> list[Path]:
+    """Write the documents below the folder; returns their paths. remark: of what was measured on."""
     written = []
-    for name, text in documents(findings).items():
+    for name, text in documents(findings, remark).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -50,9 +50,10 @@ def limits_table(limits: list[Limit]) -> list[list[str]]:
     return rows + [[it.what, *(number(it.rates.get(column)) for column in columns)] for it in limits]
 
 
-def _introduction(findings: Findings) -> str:
+def _introduction(findings: Findings, remark: str) -> str:
     matrix = findings.matrix
     machine = [["machine", ""], *([name, value] for name, value in findings.machine.items())]
+    remarked = f"\n\n{remark}" if remark else ""
     servers = [["server", ""], *([name, value] for name, value in findings.servers.items())]
     return f"""\
 # How fast it is
@@ -63,7 +64,7 @@ Others used {findings.busy:.0%} of the machine before the start. Rates say as mu
 about the program; the ratios can be compared. What operators wait for in a store of a million
 transactions: [performance/operate.md](performance/operate.md); what the console costs in it:
 [performance/console.md](performance/console.md). Full tables, a crowd of due rows, overload, more
-processes: [performance/scenes.md](performance/scenes.md).
+processes: [performance/scenes.md](performance/scenes.md).{remarked}
 
 {markdown(machine, words=2)}
 

@@ -24,10 +24,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     number("--delayed", metavar="N", help="N messages that wait for a day, and some that are due soon")
     number("--workers", metavar="N", help="1, 2, 4 … N worker processes, each with a quarter of a core")
     number("--soak", metavar="MINUTES", help="at capacity for so long: whether anything grows")
-    parser.add_argument(
+    number(
         "--overload",
-        action="store_true",
-        help="for --seconds: three times the requests it can take, over ten times the connections",
+        metavar="SECONDS",
+        help="for so long three times the requests it can take, over ten times the connections",
     )
 
 
@@ -38,7 +38,7 @@ def asked_for(options: argparse.Namespace) -> Mapping[str, Callable[[Tell], Sequ
         (f"--fill {options.fill}", options.fill, lambda tell: filled(options.fill, seconds, tell)),
         (f"--due {options.due}", options.due, lambda tell: due(options.due, tell)),
         (f"--delayed {options.delayed}", options.delayed, lambda tell: delayed(options.delayed, tell)),
-        (f"--overload --seconds {seconds}", options.overload, lambda tell: overload(seconds, tell)),
+        (f"--overload {options.overload}", options.overload, lambda tell: overload(options.overload, tell)),
         (
             f"--workers {options.workers}",
             options.workers,

@@ -64,6 +64,12 @@ def test_the_document_shows_every_measurement_and_the_limits():
     assert "| branch calls | 30,000 | – |" in text
 
 
+def test_the_document_says_what_is_remarked():
+    remark = "The Python is Debian's."
+    assert f"\n\n{remark}\n\n" in documents(findings(), remark)["performance.md"]
+    assert "\n\n\n" not in documents(findings())["performance.md"]
+
+
 def test_the_document_names_what_failed_in_one_line():
     text = documents(findings())["performance.md"]
     assert "| tcc | 16 | go | failed |" in text

@@ -20,10 +20,10 @@ def options(*words: str) -> argparse.Namespace:
 
 def test_what_is_asked_for_is_played_in_order() -> None:
     assert list(asked_for(options())) == []
-    words = ("--overload", "--soak", "10", "--fill", "1000000", "--workers", "4")
+    words = ("--overload", "300", "--soak", "10", "--fill", "1000000", "--workers", "4")
     assert list(asked_for(options(*words))) == [
         "--fill 1000000",
-        "--overload --seconds 8",
+        "--overload 300",
         "--workers 4",
         "--soak 10",
     ]
