@@ -1,6 +1,6 @@
 """Refusals before anything is parsed: in a crowd of requests each costs a tenth of one that is answered.
 
-Only what came whole, in one piece and with the plainest head is answered here; the rest goes the usual way.
+Only what came whole, in one piece, and with a head that can be read in one way; the rest goes the usual way.
 """
 
 import re
@@ -12,13 +12,13 @@ from coordinator.api.pressing import Pressure
 from coordinator.errors import Busy
 from coordinator.telemetry.metrics import RequestMeter
 
-_LINE: Final = re.compile(rb"POST (/[^ ?]*) HTTP/1\.1\r\n")
-_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,9}) *(?=\r\n)", re.IGNORECASE)
-# What would make the end of the request, or of the connection, another.
-_SPECIAL: Final = re.compile(
-    rb"\r\n(?:[ \t]|(?:transfer-encoding|connection|expect|upgrade) *:)", re.IGNORECASE
+_HEAD: Final = re.compile(
+    rb"POST (/[!->@-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: *[!-~](?:[ -~]*[!-~])?\r\n){1,64})\r\n"
 )
-_END: Final = b"\r\n\r\n"
+_NAME: Final = re.compile(rb"^([^:\r\n]+):", re.MULTILINE)
+_LENGTH: Final = re.compile(rb"^content-length: *([0-9]{1,9})\r$", re.MULTILINE)
+# With these the end of the request, or of the connection, is another.
+_SPECIAL: Final = frozenset((b"transfer-encoding", b"connection", b"expect", b"upgrade", b"te", b"trailer"))
 
 
 class Early:
@@ -37,14 +37,19 @@ class Early:
         self._begins = begins
         self._render = render
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is refused here as things are; cheap."""
+        return self._pressure.is_full(is_driven=True)
+
     def refusal(self, data: bytes, address: Callable[[], str]) -> bytes | None:
         """The answer to these bytes, where they are a request that is refused as things are."""
-        if not self._pressure.is_full or (line := _LINE.match(data)) is None:
-            return None
-        begun = self._begins.get(line[1])
-        if begun is None or not _is_whole(data):
+        begun = self._begins.get(path_of(data))
+        if begun is None:
             return None
         started, (is_driven, meter) = perf_counter(), begun
+        if not self._pressure.is_full(is_driven=is_driven):
+            return None
         try:
             self._pressure.ask(address(), is_driven)
         except Busy as error:
@@ -55,10 +60,16 @@ class Early:
         return None
 
 
-def _is_whole(data: bytes) -> bool:
-    """Whether these are all bytes of one request, as its head has it."""
-    end = data.find(_END)
-    lengths = _LENGTH.findall(data, 0, end + 2)
-    if end < 0 or len(lengths) != 1 or _SPECIAL.search(data, 0, end):
-        return False
-    return len(data) == end + len(_END) + int(lengths[0])
+def path_of(data: bytes) -> bytes:
+    """The path of a POST, where these are all bytes of one request and nothing of another; else empty."""
+    head = _HEAD.match(data)
+    if head is None:
+        return b""
+    fields = head[2].lower()
+    names = _NAME.findall(fields)
+    length = _LENGTH.search(fields)
+    if length is None or names.count(b"content-length") != 1 or names.count(b"host") != 1:
+        return b""
+    if not _SPECIAL.isdisjoint(names) or len(data) != head.end() + int(length[1]):
+        return b""
+    return head[1]

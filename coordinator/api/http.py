@@ -111,7 +111,8 @@ class HttpApi:
         ).all()
         calls = [*(call for call in calls if serves(call.needs)), *pages]
         self._connections_at_most = connections_at_most
-        self._begun = [call for call in calls if call.name in BEGINS]
+        # Where it matters who asks, that comes first.
+        self._begun = [call for call in calls if call.name in BEGINS and not self._door(call).is_watched]
         self._routes = {(call.method, call.path): self._route_to(call) for call in calls}
         self._topic_route = self._routes.get(("DELETE", f"{TOPIC_PREFIX}{{topic}}"))
         self._templates = PathTemplates(call.path for call in calls)
@@ -177,8 +178,11 @@ class HttpApi:
             return self._topic_route
         return self._routes.get((asked, self._templates.template_of(request.rel_url.raw_path)))
 
+    def _door(self, call: HttpCall) -> Door:
+        return self._gate.door(f"{call.method} {call.path}", call.needs, is_page=call.is_page)
+
     def _route_to(self, call: HttpCall) -> _Route:
-        door = self._gate.door(f"{call.method} {call.path}", call.needs, is_page=call.is_page)
+        door = self._door(call)
         answer = _through(door, pressed(call.name, self._pressure, _address, call.answer))
         if call.is_traced:
             answer = self._tracing.http(call.method, call.path, answer)

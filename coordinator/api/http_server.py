@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidHeader, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 from aiohttp.web_protocol import _ErrInfo
 
-from coordinator.api.early import Early
+from coordinator.api.early import Early, path_of
 from coordinator.api.http_answer import FOR_BROWSERS, JSON_TYPE, RETRY_AFTER_SECONDS, SERVER
 from coordinator.errors import INTERNAL_ERROR
 
@@ -78,11 +79,12 @@ def _idle_since(connection: RequestHandler) -> float:
 
 
 class _Connection(RequestHandler):
-    __slots__ = ("_body", "_early", "_head_bytes")
+    __slots__ = ("_between", "_body", "_early", "_head_bytes")
 
     def __init__(self, manager: Server, early: Early | None, **options: Any) -> None:
         super().__init__(manager, **options)
         self._early = early
+        self._between = -1  # after so many requests it is known that the parser holds nothing of a next one
         self._head_bytes = 0  # read since the last request, of a next one that has not all its headers yet
         self._body: StreamReader | None = None  # which is arriving
 
@@ -90,10 +92,13 @@ class _Connection(RequestHandler):
         """Parse what came; aiohttp bounds a header, and how many there are, but not all of them together."""
         if self._head_bytes > HEADERS_BYTES_MAX:
             return  # refused: what still comes is dropped until the answer is sent
-        if self._early is not None and not self._head_bytes and self._refused(self._early, data):
+        early = self._early if self._early is not None and self._early.is_on else None
+        if early is not None and self._between == self._request_count and self._refused(early, data):
             return
-        requests = self._request_count
+        requests, self._between = self._request_count, -1
         super().data_received(data)
+        if early is not None and self._request_count == requests + 1:
+            self._between = self._request_count if self._is_all(data) else -1
         if self._request_count != requests:
             self._head_bytes = 0
             body = self._messages[-1][1] if self._messages else None
@@ -105,6 +110,12 @@ class _Connection(RequestHandler):
             self._head_bytes += len(data)
             if self._head_bytes > HEADERS_BYTES_MAX:
                 self._refuse(LineTooLong(b"", HEADERS_BYTES_MAX))
+
+    def _is_all(self, data: bytes) -> bool:
+        """Whether the one request that was just parsed is these bytes, so that the parser holds no others."""
+        path = path_of(data)
+        message = self._messages[-1][0] if self._messages else None
+        return bool(path) and isinstance(message, RawRequestMessage) and message.path.encode() == path
 
     def _refused(self, early: Early, data: bytes) -> bool:
         """Answer at once what is refused as things are, where nothing else is under way here."""

@@ -25,8 +25,7 @@ BEGINS: Final[Mapping[str, bool]] = {
 class Pressure(Protocol):
     """What is asked of coordinator.engine.pressure.Pressure."""
 
-    @property
-    def is_full(self) -> bool:
+    def is_full(self, *, is_driven: bool) -> bool:
         """Whether a request would most likely be refused, whoever asks."""
         ...
 

@@ -16,7 +16,8 @@ WINDOWS_LATE: Final = 5  # one after the other, until any is refused
 WINDOWS_CALM: Final = 10  # without a refusal, until there is no bound any more
 _LATE_SECONDS: Final = (0.001, 0.05)  # of the mean turn: at the least, at the most
 _LATE_OF: Final = 8  # transactions' work: with 128 of them under way a turn has 6 to 8, with 64 it has 3
-_LESS, _MORE = 0.8, 1.1
+_SHORT, _NOT_LONG = 1 / 8, 2 / 5  # of a late turn: nearly idle; as with AT_ONCE_LEAST under way
+_LESS, _MORE, _LITTLE_MORE = 0.8, 1.1, 1.02
 
 
 class Throttle:
@@ -52,7 +53,7 @@ class Throttle:
         self.open += 1
 
     def refuse(self) -> None:
-        """One more was not let in."""
+        """One more was not let in, as those who are open are too many."""
         self._has_refused = True
 
     def leave(self) -> None:
@@ -72,17 +73,21 @@ class Throttle:
     def _turn(self, now: float, rate: float) -> None:
         """Begin a new window; what the last one showed moves the bound."""
         windows = int((now - self._since) / WINDOW_SECONDS)
-        if self._asked is not None:  # a turn that lasts still
+        if self._asked is not None:  # a turn that lasts still: what is left of it is the new window's
             self._see(now - self._asked)
+            self._asked = now
         elif now - self._seen >= WINDOW_SECONDS:  # nobody asked for a while
             self._turns = 0
-        turn, late = self._spent / self._turns if self._turns else 0.0, late_seconds(rate)
-        self._late = self._late + windows if turn > late else 0
-        self._calm = 0 if self._has_refused else self._calm + windows
-        self._move(is_short=turn < late / 8)
+        turn = self._spent / self._turns if self._turns else 0.0
+        self._late = (
+            self._late + 1 if turn > late_seconds(rate) else 0
+        )  # one, however long: a stall is no crowd
+        self._calm = windows - 1 if self._has_refused else self._calm + windows
+        self._move(turn / late_seconds(rate))
         self._since, self._turns, self._spent, self._has_refused = now, 0, 0.0, False
 
-    def _move(self, *, is_short: bool) -> None:
+    def _move(self, lateness: float) -> None:
+        """lateness: of the mean turn, 1.0 is late."""
         if self.at_once == inf:
             if self._late >= WINDOWS_LATE:
                 self.at_once, self._calm = AT_ONCE_LEAST, 0
@@ -90,8 +95,9 @@ class Throttle:
             self.at_once = inf
         elif self._late:
             self.at_once = max(self.at_once * _LESS, AT_ONCE_LEAST)
-        elif self._has_refused and is_short:
-            self.at_once *= _MORE
+        elif self._has_refused and lateness < _NOT_LONG:
+            more = _MORE if lateness < _SHORT else _LITTLE_MORE
+            self.at_once = min(self.at_once, max(self.open, AT_ONCE_LEAST)) * more
 
 
 def late_seconds(rate: float) -> float:

@@ -20,7 +20,8 @@ COMMIT_SECONDS_MAX: Final = 1.0  # that a new write may have to wait
 RETRY_SECONDS_MAX: Final = 30
 SHARE_LEAST: Final = 10  # of one address in two windows, however many others ask
 ADDRESSES_MAX: Final = 4096  # told apart in a window; whoever comes later counts as one
-_CROWDED: Final = 7 / 8  # of the house's places, or bytes; of those that are worked on at once
+_CROWDED: Final = 7 / 8  # of the house's places, or bytes
+_OVERWORKED: Final = 9 / 8  # of those that are worked on at once: beyond one, who had less than others
 _CROWDED_STORE: Final = COMMIT_SECONDS_MAX / 2
 
 _HINT: Final = "ask again later, or add a coordinator"
@@ -94,11 +95,11 @@ class Pressure:
         self._now, self._before = _Window(), _Window()
         self.rate = 0.0  # transactions that ended in a second, lately
 
-    @property
-    def is_full(self) -> bool:
-        """Whether `ask` would most likely refuse what is driven, whoever asks; cheap."""
+    def is_full(self, *, is_driven: bool) -> bool:
+        """Whether `ask` would most likely refuse, whoever asks; cheap, and looks at counts alone."""
         throttle = self._throttle
-        return throttle.open >= throttle.at_once or self._house.inside >= self._bounds.transactions_max
+        is_overworked = throttle.open >= throttle.at_once * _OVERWORKED
+        return is_overworked or (is_driven and self._house.inside >= self._bounds.transactions_max)
 
     def ask(self, address: str, is_driven: bool) -> None:
         """Take in a request from there that begins a transaction; `answered` once it is.
@@ -111,7 +112,6 @@ class Pressure:
         self._now.note(address, 0 if why else 1)
         if why:
             self._now.refused += 1
-            self._throttle.refuse()
             raise Busy(why, _HINT, seconds=self._retry_seconds())
         self._throttle.enter()
 
@@ -126,10 +126,13 @@ class Pressure:
         if waited > COMMIT_SECONDS_MAX:
             return f"the store is behind: a write waits {waited:.1f} s for its turn"
         working = self._throttle.fullness(self.rate)
-        if working >= 1:
+        if working >= _OVERWORKED:
+            self._throttle.refuse()
             return f"the coordinator is behind: it works on {self._throttle.open} requests at once"
-        is_crowded = max(fullness, working) >= _CROWDED or waited > _CROWDED_STORE
+        is_crowded = fullness >= _CROWDED or working >= 1 or waited > _CROWDED_STORE
         if is_crowded and self._has_more_than_its_share(address):
+            if working >= 1:
+                self._throttle.refuse()
             return "the coordinator is nearly full, and this address has more than its share"
         return ""
 
@@ -145,7 +148,11 @@ class Pressure:
 
     def _retry_seconds(self) -> int:
         refused = self._now.refused + self._before.refused
-        return min(max(ceil(refused / max(self.rate, 1.0)), 1), RETRY_SECONDS_MAX)
+        running = max(
+            self._monotonic() - self._since, WINDOW_SECONDS / 10
+        )  # the window before may have been idle
+        rate = max(self.rate, (self._house.left - self._left) / running, 1.0)
+        return min(max(ceil(refused / rate), 1), RETRY_SECONDS_MAX)
 
     def _turn(self) -> None:
         """Begin a new window where this one is over."""

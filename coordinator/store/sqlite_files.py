@@ -7,6 +7,7 @@ connection. So each transaction ends with a look at whether the names still lead
 import contextlib
 import os
 import sqlite3
+from pathlib import Path
 from typing import Final
 
 from coordinator.errors import StartError
@@ -22,9 +23,9 @@ class SqliteFiles:
     """Locked against a second process, or a second store of this one. Raises StartError."""
 
     def __init__(self, path: str) -> None:
-        self._lock = _locked(path)
         real = os.path.realpath(path)  # SQLite follows a link before it names what stands beside
-        names = (path, f"{path}.lock", *(real + suffix for suffix in _BESIDE))
+        self._lock = _locked(path, f"{real}.lock")
+        names = (path, f"{real}.lock", *(real + suffix for suffix in _BESIDE))
         self._paths = names
         self._opened: list[_Identity] = [None] * len(names)  # None: not seen yet
         self.are_replaced = False  # as the last look found
@@ -83,12 +84,19 @@ def _identity(path: str) -> _Identity:
     return found.st_dev, found.st_ino
 
 
-def _locked(path: str) -> sqlite3.Connection:
-    """Hold the exclusive transaction on `<path>.lock` that keeps others out; it ends with the process."""
+def uri_of(path: str) -> str:
+    """As sqlite3 opens a file that is there, and makes none."""
+    return f"{Path(os.path.abspath(path)).as_uri()}?mode=rw"  # noqa: PTH100 - a Path would follow links first
+
+
+def _locked(path: str, lock: str) -> sqlite3.Connection:
+    """Hold the exclusive transaction on the lock that keeps others out; it ends with the process."""
     try:
         make_private(path)  # SQLite gives its companions, -wal and -shm, the same mode
-        make_private(f"{path}.lock")
-        connection = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
+        make_private(lock)
+        connection = sqlite3.connect(
+            uri_of(lock), uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        )
         connection.execute("BEGIN EXCLUSIVE")
     except (sqlite3.OperationalError, OSError) as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:

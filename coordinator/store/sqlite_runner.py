@@ -11,14 +11,13 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from coordinator.store.one_thread import OneThread
-from coordinator.store.sqlite_files import NoFiles, SqliteFiles, make_private
+from coordinator.store.sqlite_files import NoFiles, SqliteFiles, make_private, uri_of
 from coordinator.store.statements import Cursor
 
 T = TypeVar("T")
@@ -159,7 +158,7 @@ class SqliteRunner:
 def _connect(path: str, files: SqliteFiles | NoFiles) -> sqlite3.Connection:
     """Open the file that the store has, and no other: a new one would take the other's log from its place."""
     files.look()
-    name = path if path == MEMORY else f"{Path(path).absolute().as_uri()}?mode=rw"
+    name = path if path == MEMORY else uri_of(path)
     # No transactions begun by the driver: a SELECT alone would open none.
     connection = sqlite3.connect(
         name, uri=path != MEMORY, check_same_thread=False, isolation_level=None, timeout=_BUSY_SECONDS

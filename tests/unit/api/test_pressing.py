@@ -15,13 +15,16 @@ class Asked:
     """Takes nothing in, or all; notes who asked, and how many have their answer."""
 
     def __init__(self, *, is_full: bool = True) -> None:
-        self.is_full = is_full
+        self.is_crowded = is_full
         self.by: list[tuple[str, bool]] = []
         self.over = 0
 
+    def is_full(self, *, is_driven: bool) -> bool:
+        return self.is_crowded
+
     def ask(self, address: str, is_driven: bool) -> None:
         self.by.append((address, is_driven))
-        if self.is_full:
+        if self.is_crowded:
             raise Busy("too much", seconds=7)
 
     def answered(self) -> None:

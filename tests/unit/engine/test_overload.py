@@ -77,6 +77,15 @@ def test_a_turn_longer_than_a_window_is_long() -> None:
     assert loop.throttle.at_once == AT_ONCE_LEAST
 
 
+def test_a_stall_is_no_crowd() -> None:
+    loop = Loop()
+    for _ in range(5):
+        loop.turns(1.0, SHORT)
+        loop.ask()
+        loop.turn(20 * WINDOW_SECONDS)  # as a garbage collector, or a machine that was stopped, has it
+    assert loop.throttle.at_once == inf
+
+
 def bounded() -> Loop:
     """One whose turns were long, and where nobody is open any more."""
     loop = Loop()
@@ -96,10 +105,22 @@ def test_the_bound_ends_when_nobody_was_refused_for_a_while() -> None:
     assert loop.throttle.at_once == inf
 
 
-def test_the_bound_ends_when_nobody_asked_for_a_while() -> None:
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_bound_ends_when_nobody_asked_for_a_while(refused: bool) -> None:
     loop = bounded()
+    if refused:
+        loop.throttle.refuse()
     loop.now += (WINDOWS_CALM + 2) * WINDOW_SECONDS
     assert loop.turns(WINDOW_SECONDS, SHORT) > AT_ONCE_LEAST
+
+
+@pytest.mark.parametrize("turn", [SHORT, 0.0025], ids=["idle", "as with 64 at work"])
+def test_who_waits_for_slow_branches_keeps_nobody_out_for_long(turn: float) -> None:
+    loop = bounded()
+    for _ in range(300):
+        loop.throttle.enter()  # and they stay
+    assert loop.turns(15.0, turn) > AT_ONCE_LEAST
+    assert loop.throttle.at_once <= 2 * loop.throttle.open
 
 
 STEPS = 20  # turns that a saga needs
@@ -160,6 +181,6 @@ def test_with_ten_times_the_clients_those_let_in_wait_at_most_twice_as_long(capa
     crowd = Clients(640, every=640 / (3 * capacity), capacity=capacity, refusal=1 / capacity / 10)
     crowd.run(6.0, counted_from=2.0)
     assert full.refused == 0
-    assert p99(crowd.took) <= 2.1 * p99(full.took)
+    assert p99(crowd.took) <= 2.2 * p99(full.took)
     assert crowd.refused > 0
     assert len(crowd.took) / 4 >= 0.6 * capacity  # the refusals cost what is left

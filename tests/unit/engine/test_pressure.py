@@ -74,14 +74,48 @@ def test_while_commits_are_waited_for_long_nothing_new_comes_in() -> None:
     assert refusal(world.pressure()) is None
 
 
-def test_while_the_process_is_behind_so_many_are_worked_on_and_no_more() -> None:
+def test_while_the_process_is_behind_it_works_on_so_many_and_on_some_more_of_who_had_less() -> None:
     pressure = World(is_behind=True).pressure()
-    assert taken_in(pressure, "a", 200) == AT_ONCE_LEAST
-    refused = refusal(pressure, is_driven=False)
+    assert taken_in(pressure, "little", AT_ONCE_LEAST - 50) == AT_ONCE_LEAST - 50
+    assert taken_in(pressure, "much", 200) == 50
+    refused = refusal(pressure, "much")
     assert refused is not None
-    assert f"it works on {AT_ONCE_LEAST} requests at once" in refused.message
+    assert "more than its share" in refused.message
+    assert taken_in(pressure, "new", 20) == AT_ONCE_LEAST // 8
+    refused = refusal(pressure, "new", is_driven=False)
+    assert refused is not None
+    assert f"it works on {AT_ONCE_LEAST * 9 // 8} requests at once" in refused.message
     pressure.answered()
-    assert taken_in(pressure, "a", 2) == 1
+    assert taken_in(pressure, "new", 2) == 1
+
+
+def test_clients_who_are_few_are_not_refused_because_the_process_is_behind() -> None:
+    pressure = World(is_behind=True).pressure()
+    for _ in range(3):
+        assert taken_in(pressure, "much", 40) == 40
+        assert [taken_in(pressure, f"one-{number}", 1) for number in range(24)] == [1] * 24
+        for _ in range(AT_ONCE_LEAST):
+            pressure.answered()
+
+
+def test_what_is_full_is_known_without_asking() -> None:
+    full, behind = World(inside=FULL).pressure(), World(is_behind=True).pressure()
+    assert (full.is_full(is_driven=True), full.is_full(is_driven=False)) == (True, False)
+    assert not behind.is_full(is_driven=True)
+    while refusal(behind) is None:
+        pass
+    assert behind.is_full(is_driven=True)
+    assert behind.is_full(is_driven=False)
+
+
+def test_a_full_house_says_nothing_of_who_is_worked_on() -> None:
+    world = World(inside=FULL, is_behind=True)
+    pressure = world.pressure()
+    for _ in range(100):
+        world.now += 0.05
+        assert refusal(pressure) is not None
+    world.inside = CALM
+    assert taken_in(pressure, "a", 200) == 200  # the bound has gone meanwhile
 
 
 @pytest.mark.parametrize("crowded", [World(inside=NEARLY_FULL), World(commit_seconds=0.7)])
@@ -124,6 +158,19 @@ def test_the_refused_are_told_to_come_when_they_can_have_been_done(
         last = refusal(pressure)
     assert last is not None
     assert last.seconds == seconds
+
+
+def test_the_refused_after_an_idle_time_are_told_by_the_rate_of_just_now() -> None:
+    world = World(inside=FULL)
+    pressure = world.pressure()
+    world.now = 60.0
+    refusal(pressure)
+    world.now, world.left = 60.5, 1000
+    last = None
+    for _ in range(600):
+        last = refusal(pressure)
+    assert last is not None
+    assert last.seconds == 1
 
 
 def test_addresses_are_told_apart_up_to_a_bound() -> None:
