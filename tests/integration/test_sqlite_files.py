@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.clock import SystemClock
-from coordinator.errors import StoreUnavailable
+from coordinator.errors import StartError, StoreUnavailable
 from coordinator.store.open import StoreConfig, open_store
 from coordinator.store.sql import SqlStore
 from tests.support.store_contract import insert, stored
@@ -112,6 +112,15 @@ async def test_a_file_behind_a_link_may_be_used_and_is_missed_too(tmp_path: Path
     with pytest.raises(StoreUnavailable, match=r"real\.db-wal was deleted or replaced"):
         await insert(store, "two")
     await store.close()
+
+
+async def test_one_file_by_two_names_is_opened_once(store: SqlStore, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "other.db"
+    link.symlink_to(tmp_path / "dtm.db")
+    with pytest.raises(StartError, match="another process has the SQLite file"):
+        await open_store(StoreConfig(path=str(link)), clock=SystemClock(), zone=None, wait_seconds=1.0)
+    assert os.listdir(tmp_path / "links") == ["other.db"]  # noqa: PTH208 - a Path would be asked by a thread
 
 
 async def test_a_file_that_is_opened_again_and_again_is_still_the_same(tmp_path: Path) -> None:
