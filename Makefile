@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 SOURCES := $(wildcard coordinator branches examples bench tests)
 TYPED := $(wildcard coordinator branches examples) tests/support
 PYTEST := $(BIN)/python -m pytest
-# One process more than there are cores, a file at a time: each has throw-away servers of its own. `make PARALLEL= test` runs them in turn.
+# Two processes more than there are cores, a file at a time: each has throw-away servers of its own. `make PARALLEL= test` runs them in turn.
 PARALLEL ?= --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 SEED_OPTION := $(if $(SEED),--seed=$(SEED))
 

@@ -9,8 +9,8 @@ import pytest
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which not every run has
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: half of what the longest tests do is wait."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+    """Two processes more than there are cores: half of what the longest tests do is wait."""
+    return len(os.sched_getaffinity(0)) + 2 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,8 +6,8 @@ import os
 from tests.support.workers import pytest_xdist_auto_num_workers
 
 
-def test_there_is_one_process_more_than_there_are_cores() -> None:
-    assert pytest_xdist_auto_num_workers() == len(os.sched_getaffinity(0)) + 1
+def test_there_are_two_processes_more_than_there_are_cores() -> None:
+    assert pytest_xdist_auto_num_workers() == len(os.sched_getaffinity(0)) + 2
 
 
 def test_what_was_collected_is_not_looked_through_for_garbage_again() -> None:
