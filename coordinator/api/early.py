@@ -39,8 +39,8 @@ class Early:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is refused here as things are; cheap."""
-        return self._pressure.is_full(is_driven=True)
+        """Whether anything may be refused here soon; cheap."""
+        return self._pressure.is_near_full
 
     def refusal(self, data: bytes, address: Callable[[], str]) -> bytes | None:
         """The answer to these bytes, where they are a request that is refused as things are."""
@@ -49,6 +49,7 @@ class Early:
             return None
         started, (is_driven, meter) = perf_counter(), begun
         if not self._pressure.is_full(is_driven=is_driven):
+            self._pressure.expect()  # others come in the same turn of the loop, before this one is read
             return None
         try:
             self._pressure.ask(address(), is_driven)

@@ -111,19 +111,28 @@ class _Connection(RequestHandler):
             if self._head_bytes > HEADERS_BYTES_MAX:
                 self._refuse(LineTooLong(b"", HEADERS_BYTES_MAX))
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Called by aiohttp for each body; where nothing is paused, nothing is left to parse."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _is_all(self, data: bytes) -> bool:
         """Whether the one request that was just parsed is these bytes, so that the parser holds no others."""
         path = path_of(data)
-        message = self._messages[-1][0] if self._messages else None
-        return bool(path) and isinstance(message, RawRequestMessage) and message.path.encode() == path
+        if not path or not self._messages:
+            return False
+        message, body = self._messages[-1]
+        return body.is_eof() and isinstance(message, RawRequestMessage) and message.path.encode() == path
 
     def _refused(self, early: Early, data: bytes) -> bool:
         """Answer at once what is refused as things are, where nothing else is under way here."""
-        if not _is_idle(self) or self._messages or self.transport is None or self.writing_paused:
+        is_closing = self._close or self._force_close or self.transport is None
+        if is_closing or not _is_idle(self) or self._messages or self.writing_paused:
             return False
         answer = early.refusal(data, self._address)
         if answer is None:
             return False
+        assert self.transport is not None
         self.transport.write(answer)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True

@@ -25,8 +25,21 @@ BEGINS: Final[Mapping[str, bool]] = {
 class Pressure(Protocol):
     """What is asked of coordinator.engine.pressure.Pressure."""
 
+    @property
+    def is_near_full(self) -> bool:
+        """Whether some may be refused soon."""
+        ...
+
     def is_full(self, *, is_driven: bool) -> bool:
         """Whether a request would most likely be refused, whoever asks."""
+        ...
+
+    def expect(self) -> None:
+        """A request has come that will be asked for when it is read."""
+        ...
+
+    def arrived(self) -> None:
+        """One that was expected, or another, is about to be asked for."""
         ...
 
     def ask(self, address: str, is_driven: bool) -> None:
@@ -50,6 +63,7 @@ def pressed(
         return answer
 
     async def answer_if_taken_in(request: Request, who: Who) -> Answer:
+        pressure.arrived()
         pressure.ask(address_of(request), is_driven)
         try:
             return await answer(request, who)

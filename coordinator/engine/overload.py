@@ -2,8 +2,8 @@
 
 What shows that it is behind is its event loop: its turns are long while each finds more work than it can do,
 and whoever asks waits many of them. Then only so many are let in at once as keep turns short, and the others
-are told so at once. A burst is none of it: it must last; nor are branches that take
-their time, for the loop is idle meanwhile. No await; the clock and the loop's `call_soon` are handed in.
+are told so at once. A burst is none of it: it must last; nor are branches that take their time, for the loop
+is idle meanwhile. No await; the clock and the loop's `call_soon` are handed in.
 """
 
 from collections.abc import Callable

@@ -8,7 +8,7 @@ handed in.
 """
 
 from collections.abc import Callable
-from math import ceil
+from math import ceil, inf
 from typing import Final, Protocol
 
 from coordinator.engine.admission import Bounds
@@ -93,13 +93,28 @@ class Pressure:
         self._since = monotonic()
         self._left = house.left
         self._now, self._before = _Window(), _Window()
+        self._coming = 0  # expected, and not asked for yet
         self.rate = 0.0  # transactions that ended in a second, lately
+
+    @property
+    def is_near_full(self) -> bool:
+        """Whether some may be refused soon; cheap, and looks at counts alone."""
+        is_bound = self._throttle.at_once < inf
+        return is_bound or self._house.inside >= self._bounds.transactions_max * _CROWDED
 
     def is_full(self, *, is_driven: bool) -> bool:
         """Whether `ask` would most likely refuse, whoever asks; cheap, and looks at counts alone."""
         throttle = self._throttle
-        is_overworked = throttle.open >= throttle.at_once * _OVERWORKED
+        is_overworked = throttle.open + self._coming >= throttle.at_once * _OVERWORKED
         return is_overworked or (is_driven and self._house.inside >= self._bounds.transactions_max)
+
+    def expect(self) -> None:
+        """A request has come that will be asked for when it is read: it counts as if it were taken in."""
+        self._coming += 1
+
+    def arrived(self) -> None:
+        """One that was expected, or another, is about to be asked for."""
+        self._coming = max(self._coming - 1, 0)
 
     def ask(self, address: str, is_driven: bool) -> None:
         """Take in a request from there that begins a transaction; `answered` once it is.
@@ -125,7 +140,7 @@ class Pressure:
             return f"the coordinator is full: it drives {self._house.fill}"
         if waited > COMMIT_SECONDS_MAX:
             return f"the store is behind: a write waits {waited:.1f} s for its turn"
-        working = self._throttle.fullness(self.rate)
+        working = self._throttle.fullness(self.rate) + self._coming / self._throttle.at_once
         if working >= _OVERWORKED:
             self._throttle.refuse()
             return f"the coordinator is behind: it works on {self._throttle.open} requests at once"
@@ -161,5 +176,6 @@ class Pressure:
         if passed < WINDOW_SECONDS:
             return
         self.rate = (self._house.left - self._left) / passed
+        self._coming = 0  # some were never asked for
         self._before = self._now if passed < 2 * WINDOW_SECONDS else _Window()
         self._now, self._since, self._left = _Window(), now, self._house.left

@@ -22,10 +22,20 @@ class Crowded:
     def __init__(self, *, is_full: bool = True, refuses: bool = True) -> None:
         self.is_crowded, self.refuses = is_full, refuses
         self.asked: list[str] = []
-        self.open = 0
+        self.open = self.coming = 0
+
+    @property
+    def is_near_full(self) -> bool:
+        return True
 
     def is_full(self, *, is_driven: bool) -> bool:
         return self.is_crowded
+
+    def expect(self) -> None:
+        self.coming += 1
+
+    def arrived(self) -> None:
+        self.coming -= 1
 
     def ask(self, address: str, is_driven: bool) -> None:
         self.asked.append(address)
@@ -125,6 +135,7 @@ def test_who_finds_room_is_read(crowded: Crowded) -> None:
     early = Early(crowded, {b"/api/dtmsvr/submit": (True, meter)}, lambda error: error.message.encode())
     assert early.refusal(request(), lambda: "1.2.3.4") is None
     assert (crowded.open, meter.failed) == (0, 0)
+    assert crowded.coming == int(not crowded.is_crowded)
 
 
 async def answers(port: int, pieces: Sequence[bytes], counts: Sequence[int]) -> list[bytes]:

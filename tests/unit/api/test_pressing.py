@@ -17,10 +17,20 @@ class Asked:
     def __init__(self, *, is_full: bool = True) -> None:
         self.is_crowded = is_full
         self.by: list[tuple[str, bool]] = []
-        self.over = 0
+        self.over = self.coming = 0
+
+    @property
+    def is_near_full(self) -> bool:
+        return self.is_crowded
 
     def is_full(self, *, is_driven: bool) -> bool:
         return self.is_crowded
+
+    def expect(self) -> None:
+        self.coming += 1
+
+    def arrived(self) -> None:
+        self.coming -= 1
 
     def ask(self, address: str, is_driven: bool) -> None:
         self.by.append((address, is_driven))

@@ -102,10 +102,27 @@ def test_what_is_full_is_known_without_asking() -> None:
     full, behind = World(inside=FULL).pressure(), World(is_behind=True).pressure()
     assert (full.is_full(is_driven=True), full.is_full(is_driven=False)) == (True, False)
     assert not behind.is_full(is_driven=True)
+    assert (behind.is_near_full, full.is_near_full, World().pressure().is_near_full) == (True, True, False)
     while refusal(behind) is None:
         pass
     assert behind.is_full(is_driven=True)
     assert behind.is_full(is_driven=False)
+
+
+def test_what_has_come_and_was_not_read_yet_counts() -> None:
+    world = World(is_behind=True)
+    pressure = world.pressure()
+    for _ in range(AT_ONCE_LEAST * 9 // 8):
+        assert not pressure.is_full(is_driven=True)
+        pressure.expect()
+    assert pressure.is_full(is_driven=True)
+    pressure.arrived()
+    assert refusal(pressure) is None
+    assert pressure.is_full(is_driven=True)
+    world.now = 1.1  # those of a connection that was lost never come
+    pressure.arrived()
+    assert refusal(pressure) is None
+    assert not pressure.is_full(is_driven=True)
 
 
 def test_a_full_house_says_nothing_of_who_is_worked_on() -> None:
