@@ -20,7 +20,7 @@ from coordinator.api.http import HttpApi
 from coordinator.api.pressing import Pressure
 from coordinator.api.room import Room
 from coordinator.api.serve import start_grpc, start_http
-from coordinator.errors import NotFound
+from coordinator.errors import Busy, NotFound
 from coordinator.hold import Hold
 from coordinator.model import BranchRequest, Transaction, TransactionRequest
 from coordinator.store.base import KeyValue, Stored
@@ -213,6 +213,38 @@ class Http(Parts):
 
     async def post(self, name: str, body: str | bytes) -> tuple[int, str, str]:
         return await self.call("POST", f"/api/dtmsvr/{name}", body)
+
+
+class Crowded:
+    """A pressure as full as is said, which refuses while it is told to; notes who asked, and counts."""
+
+    def __init__(self, *, is_full: bool = True, refuses: bool = True) -> None:
+        self.is_crowded, self.refuses = is_full, refuses
+        self.by: list[tuple[str, bool]] = []
+        self.open = self.over = self.coming = 0
+
+    @property
+    def is_near_full(self) -> bool:
+        return True
+
+    def is_full(self, *, is_driven: bool) -> bool:
+        return self.is_crowded
+
+    def expect(self) -> None:
+        self.coming += 1
+
+    def arrived(self) -> None:
+        self.coming -= 1
+
+    def ask(self, address: str, is_driven: bool) -> None:
+        self.by.append((address, is_driven))
+        if self.refuses:
+            raise Busy("too much", seconds=7)
+        self.open += 1
+
+    def answered(self) -> None:
+        self.open -= 1
+        self.over += 1
 
 
 @asynccontextmanager

@@ -9,42 +9,10 @@ import pytest
 from coordinator.access.gate import Gate
 from coordinator.access.permissions import Mode
 from coordinator.api.early import Early
-from coordinator.errors import Busy
 from tests.unit.access.calls import KnownTokens
-from tests.unit.api.fakes import http_api
+from tests.unit.api.fakes import Crowded, http_api
 
 BODY = b'{"gid": "g", "trans_type": "saga"}'
-
-
-class Crowded:
-    """As full as is said; refuses while it is, and counts."""
-
-    def __init__(self, *, is_full: bool = True, refuses: bool = True) -> None:
-        self.is_crowded, self.refuses = is_full, refuses
-        self.asked: list[str] = []
-        self.open = self.coming = 0
-
-    @property
-    def is_near_full(self) -> bool:
-        return True
-
-    def is_full(self, *, is_driven: bool) -> bool:
-        return self.is_crowded
-
-    def expect(self) -> None:
-        self.coming += 1
-
-    def arrived(self) -> None:
-        self.coming -= 1
-
-    def ask(self, address: str, is_driven: bool) -> None:
-        self.asked.append(address)
-        if self.refuses:
-            raise Busy("too much", seconds=7)
-        self.open += 1
-
-    def answered(self) -> None:
-        self.open -= 1
 
 
 class Meter:
@@ -75,7 +43,7 @@ def test_a_whole_plain_request_is_refused(data: bytes) -> None:
     crowded, meter = Crowded(), Meter()
     early = Early(crowded, {b"/api/dtmsvr/submit": (True, meter)}, lambda error: error.message.encode())
     assert early.refusal(data, lambda: "1.2.3.4") == b"too much"
-    assert (crowded.asked, meter.failed) == (["1.2.3.4"], 1)
+    assert (crowded.by, meter.failed) == ([("1.2.3.4", True)], 1)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +94,7 @@ def test_anything_else_goes_the_usual_way(data: bytes) -> None:
     crowded = Crowded()
     early = Early(crowded, {b"/api/dtmsvr/submit": (True, Meter())}, lambda error: error.message.encode())
     assert early.refusal(data, lambda: "1.2.3.4") is None
-    assert crowded.asked == []
+    assert crowded.by == []
 
 
 @pytest.mark.parametrize("crowded", [Crowded(is_full=False), Crowded(refuses=False)])
@@ -181,7 +149,7 @@ async def test_on_one_connection_both_ways_answer_alike(unparsed: list[bytes]) -
         assert set(found) == {found[0]}
         assert found[0].startswith(b"HTTP/1.1 503")
         assert found[0].count(b"Retry-After: 7\r\n") == found[0].count(b"Retry-After") == 1
-        assert crowded.asked == ["127.0.0.1"] * 9
+        assert crowded.by == [("127.0.0.1", True)] * 9
         assert len(unparsed) == 3  # each the second whole one after the other
         crowded.is_crowded = crowded.refuses = False
         assert (await answers(port, [whole, whole], [1, 1]))[1].startswith(b"HTTP/1.1 200")

@@ -4,48 +4,17 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from coordinator.errors import Busy
 from coordinator.proto.dtmgimp import DtmBranchRequest, DtmRequest, DtmStub
-from tests.unit.api.fakes import grpc_api, http_api
+from tests.unit.api.fakes import Crowded, grpc_api, http_api
 
 NO_JSON = "{ this would be refused in other words"
-
-
-class Asked:
-    """Takes nothing in, or all; notes who asked, and how many have their answer."""
-
-    def __init__(self, *, is_full: bool = True) -> None:
-        self.is_crowded = is_full
-        self.by: list[tuple[str, bool]] = []
-        self.over = self.coming = 0
-
-    @property
-    def is_near_full(self) -> bool:
-        return self.is_crowded
-
-    def is_full(self, *, is_driven: bool) -> bool:
-        return self.is_crowded
-
-    def expect(self) -> None:
-        self.coming += 1
-
-    def arrived(self) -> None:
-        self.coming -= 1
-
-    def ask(self, address: str, is_driven: bool) -> None:
-        self.by.append((address, is_driven))
-        if self.is_crowded:
-            raise Busy("too much", seconds=7)
-
-    def answered(self) -> None:
-        self.over += 1
 
 
 @pytest.mark.parametrize(
     ("name", "is_driven"), [("submit", True), ("prepare", False), ("prepareWorkflow", False)]
 )
 async def test_over_http(name: str, is_driven: bool) -> None:
-    asked = Asked()
+    asked = Crowded()
     async with http_api(pressure=asked) as http:
         url = f"{http.url}/api/dtmsvr/{name}"
         async with http.session.post(url, data=NO_JSON) as answer:
@@ -56,7 +25,7 @@ async def test_over_http(name: str, is_driven: bool) -> None:
 
 @pytest.mark.parametrize("name", ["abort", "registerBranch", "forceStop"])
 async def test_what_belongs_to_a_transaction_that_was_accepted_is_not_asked_for(name: str) -> None:
-    asked = Asked()
+    asked = Crowded()
     async with http_api(pressure=asked) as http:
         status, _, text = await http.post(name, NO_JSON)
         assert (status != 503, "too much" in text) == (True, False)
@@ -64,7 +33,7 @@ async def test_what_belongs_to_a_transaction_that_was_accepted_is_not_asked_for(
 
 
 async def test_over_grpc() -> None:
-    asked = Asked()
+    asked = Crowded()
     async with grpc_api(pressure=asked) as grpc:
         stub = DtmStub(grpc.channel)
         for call, is_driven in ((stub.submit, True), (stub.prepare, False)):
@@ -79,7 +48,7 @@ async def test_over_grpc() -> None:
 
 @pytest.mark.parametrize("body", ['{"gid": "g", "trans_type": "saga"}', NO_JSON])
 async def test_what_was_taken_in_is_over_with_its_answer(body: str) -> None:
-    asked = Asked(is_full=False)
+    asked = Crowded(is_full=False, refuses=False)
     async with http_api(pressure=asked) as http:
         await http.post("submit", body)
         assert asked.over == 1
