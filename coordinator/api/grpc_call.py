@@ -15,7 +15,7 @@ from grpclib.exceptions import GRPCError
 from coordinator.api import grpc_answers as answers
 from coordinator.api.grpc_head import Head
 from coordinator.api.grpc_incoming import CALL_BYTES, Incoming
-from coordinator.api.grpc_peer import Peer
+from coordinator.api.peer import Peer
 from coordinator.api.room import Room
 from coordinator.calls.deadlines import Deadlines
 from coordinator.errors import INTERNAL_ERROR, DtmError

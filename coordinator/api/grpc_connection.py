@@ -7,8 +7,8 @@ from typing import Final, cast
 
 from coordinator.api.grpc_call import Around, Method
 from coordinator.api.grpc_frames import Balance
-from coordinator.api.grpc_peer import Peer
 from coordinator.api.grpc_streams import Streams
+from coordinator.api.peer import Peer
 from coordinator.http2 import frames
 from coordinator.http2.decoder import HeadersTooLong
 from coordinator.http2.frames import Code, FrameError, frame

@@ -10,7 +10,7 @@ from coordinator.api.grpc_answers import refusal
 from coordinator.api.grpc_call import TOLD_EVERY, WINDOW_BYTES, Around, Call, Method, status_of
 from coordinator.api.grpc_frames import cost_of, cost_of_block
 from coordinator.api.grpc_head import read_head
-from coordinator.api.grpc_peer import Peer
+from coordinator.api.peer import Peer
 from coordinator.errors import Busy
 from coordinator.http2 import frames
 from coordinator.http2.blocks import Blocks, Parts

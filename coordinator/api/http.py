@@ -111,8 +111,7 @@ class HttpApi:
         ).all()
         calls = [*(call for call in calls if serves(call.needs)), *pages]
         self._connections_at_most = connections_at_most
-        # Where it matters who asks, that comes first.
-        self._begun = [call for call in calls if call.name in BEGINS and not self._door(call).is_watched]
+        self._early = None if pressure is None else self._early_of(calls, pressure)
         self._routes = {(call.method, call.path): self._route_to(call) for call in calls}
         self._topic_route = self._routes.get(("DELETE", f"{TOPIC_PREFIX}{{topic}}"))
         self._templates = PathTemplates(call.path for call in calls)
@@ -131,17 +130,16 @@ class HttpApi:
             handler_cancellation=False,
             keepalive_timeout=IDLE_SECONDS_MAX,
             connections_max=self._connections_at_most or connections_max(),
-            early=self._early(),
+            early=self._early,
         )
 
-    def _early(self) -> Early | None:
-        if self._pressure is None:
-            return None
+    def _early_of(self, calls: Sequence[HttpCall], pressure: Pressure) -> Early:
         begins = {
             call.path.encode(): (BEGINS[call.name], self._metrics.request("http", call.name))
-            for call in self._begun
+            for call in calls
+            if call.name in BEGINS and not self._door(call).is_watched  # else it comes first who asks
         }
-        return Early(self._pressure, begins, self._answers.refusal)
+        return Early(pressure, begins, self._answers.refusal)
 
     async def handle(self, request: BaseRequest) -> Answer:
         """Answer one request, whatever happens."""

@@ -26,9 +26,8 @@ RETRY_AFTER_SECONDS: Final = 1  # what a 503 tells the client to wait
 FOR_BROWSERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 _RETRY_AFTER: Final = "Retry-After"
-_ADDED: Final = frozenset(
-    {BRANCH_HEADER, _RETRY_AFTER}
-)  # as a line of ASCII; others may replace what is there
+# In a line of ASCII after those of `_headers`; others may replace what is there.
+_ADDED: Final = frozenset({BRANCH_HEADER, _RETRY_AFTER})
 _BY_STATUS: Final = {
     401: {"WWW-Authenticate": 'Bearer realm="dtm"'},
     503: {_RETRY_AFTER: str(RETRY_AFTER_SECONDS)},
@@ -144,9 +143,9 @@ class Answers:
 
     def _plain(self, body: bytes, status: int, kind: str, more: Mapping[str, str]) -> bytes:
         says_when = _RETRY_AFTER in more
-        head = self._heads.get((status, kind, says_when)) or self._make_head(
-            status, kind, says_when=says_when
-        )
+        head = self._heads.get((status, kind, says_when))
+        if head is None:
+            head = self._make_head(status, kind, says_when=says_when)
         lines = _lines(more) if more else b""
         return b"%b%d\r\nDate: %b\r\n%b\r\n%b" % (head, len(body), self._now(), lines, body)
 

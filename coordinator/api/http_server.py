@@ -13,6 +13,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from coordinator.api.early import Early, path_of
 from coordinator.api.http_answer import FOR_BROWSERS, JSON_TYPE, RETRY_AFTER_SECONDS, SERVER
+from coordinator.api.peer import Peer
 from coordinator.errors import INTERNAL_ERROR
 
 # The request's line: a topic, a url and a remark with every character escaped.
@@ -126,20 +127,17 @@ class _Connection(RequestHandler):
 
     def _refused(self, early: Early, data: bytes) -> bool:
         """Answer at once what is refused as things are, where nothing else is under way here."""
-        is_closing = self._close or self._force_close or self.transport is None
-        if is_closing or not _is_idle(self) or self._messages or self.writing_paused:
+        transport = self.transport
+        if transport is None or self._close or self._force_close or self.writing_paused:
             return False
-        answer = early.refusal(data, self._address)
+        if not _is_idle(self) or self._messages:
+            return False
+        answer = early.refusal(data, lambda: Peer(transport).address)
         if answer is None:
             return False
-        assert self.transport is not None
-        self.transport.write(answer)
+        transport.write(answer)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True
-
-    def _address(self) -> str:
-        peer = self.transport.get_extra_info("peername") if self.transport else None
-        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     def _refuse(self, error: HttpProcessingError) -> None:
         """As aiohttp does what its parser refuses."""

@@ -35,18 +35,14 @@ class Throttle:
         self.at_once: float = inf  # how many are let in
         self.open = 0  # let in and not answered
 
-    def fullness(self, rate: float) -> float:
-        """Share of those let in at once who are open, asked before each; 0.0 as long as all are let in.
-
-        rate: of transactions that end, a second.
-        """
+    def watch(self, rate: float) -> None:
+        """Measure the turn that runs, and move the bound; for each who asks. rate: see `late_seconds`."""
         now = self._monotonic()
         if now - self._since >= WINDOW_SECONDS:
             self._turn(now, rate)
         if self._asked is None:
             self._asked = now
             self._soon(self._measured)
-        return self.open / self.at_once
 
     def enter(self) -> None:
         """One more is let in; `leave` when it is answered."""

@@ -104,9 +104,8 @@ class Pressure:
 
     def is_full(self, *, is_driven: bool) -> bool:
         """Whether `ask` would most likely refuse, whoever asks; cheap, and looks at counts alone."""
-        throttle = self._throttle
-        is_overworked = throttle.open + self._coming >= throttle.at_once * _OVERWORKED
-        return is_overworked or (is_driven and self._house.inside >= self._bounds.transactions_max)
+        is_house_full = is_driven and self._house.inside >= self._bounds.transactions_max
+        return is_house_full or self._working() >= _OVERWORKED
 
     def expect(self) -> None:
         """A request has come that will be asked for when it is read: it counts as if it were taken in."""
@@ -140,7 +139,8 @@ class Pressure:
             return f"the coordinator is full: it drives {self._house.fill}"
         if waited > COMMIT_SECONDS_MAX:
             return f"the store is behind: a write waits {waited:.1f} s for its turn"
-        working = self._throttle.fullness(self.rate) + self._coming / self._throttle.at_once
+        self._throttle.watch(self.rate)
+        working = self._working()
         if working >= _OVERWORKED:
             self._throttle.refuse()
             return f"the coordinator is behind: it works on {self._throttle.open} requests at once"
@@ -150,6 +150,10 @@ class Pressure:
                 self._throttle.refuse()
             return "the coordinator is nearly full, and this address has more than its share"
         return ""
+
+    def _working(self) -> float:
+        """Share of those worked on at once that is taken, or about to be; 0.0 while there is no bound."""
+        return (self._throttle.open + self._coming) / self._throttle.at_once
 
     def _fullness(self) -> float:
         house, bounds = self._house, self._bounds
@@ -163,9 +167,8 @@ class Pressure:
 
     def _retry_seconds(self) -> int:
         refused = self._now.refused + self._before.refused
-        running = max(
-            self._monotonic() - self._since, WINDOW_SECONDS / 10
-        )  # the window before may have been idle
+        # Of this window as well, since the one before may have been idle.
+        running = max(self._monotonic() - self._since, WINDOW_SECONDS / 10)
         rate = max(self.rate, (self._house.left - self._left) / running, 1.0)
         return min(max(ceil(refused / rate), 1), RETRY_SECONDS_MAX)
 

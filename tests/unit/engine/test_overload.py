@@ -22,7 +22,8 @@ class Loop:
 
     def ask(self, rate: float = RATE) -> bool:
         """Whether one more is let in."""
-        if self.throttle.fullness(rate) >= 1:
+        self.throttle.watch(rate)
+        if self.throttle.open >= self.throttle.at_once:
             self.throttle.refuse()
             return False
         self.throttle.enter()

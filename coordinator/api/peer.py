@@ -1,4 +1,4 @@
-"""Who is at the other end of a gRPC connection."""
+"""Who is at the other end of a connection."""
 
 import asyncio
 from typing import Any
