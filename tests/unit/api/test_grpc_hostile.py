@@ -15,6 +15,7 @@ from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hpack.hpack import encode_integer
 
 from coordinator.api import grpc_call
+from coordinator.api.grpc_frames import BALANCE_MAX
 from coordinator.api.grpc_streams import METADATA_BYTES_MAX, STREAMS_MAX
 from coordinator.http2 import frames
 from coordinator.http2.frames import Code, Frame, Frames, frame
@@ -496,10 +497,12 @@ async def test_headers_that_are_dear_to_read_are_paid_for(grpc: Grpc) -> None:
     await serves(grpc)
 
 
+# What a new connection may cost beside a thousand small messages, its first settings and a ping.
+LEFT: Final = BALANCE_MAX - STREAMS_MAX - 50
 WAITING: dict[str, Callable[[], bytes]] = {
-    "windows of a call": lambda: window(1, 1) * 3000,
-    "windows of all": lambda: window(0, 1) * 3000,
-    "settings": lambda: frames.settings({frames.STREAM_WINDOW: 0}) * 300,
+    "windows of a call": lambda: window(1, 1) * LEFT,
+    "windows of all": lambda: window(0, 1) * LEFT,
+    "settings": lambda: frames.settings({frames.STREAM_WINDOW: 0}) * (LEFT // 10),
 }
 
 
