@@ -1,8 +1,8 @@
 """Group commit: what all running transactions want written, gathered into few commits.
 
-Knows no database. Callers queue their work; a writer takes what has gathered, without waiting for more,
-and hands it to `write`, which makes one commit of it. While that runs, the next batch gathers: an idle store
-is written to at once, a busy one shares each commit among many.
+Knows no database. Callers queue their work; a writer takes what has gathered and hands it to `write`, which
+makes one commit of it. While that runs, the next batch gathers: an idle store is written to at once, a busy
+one shares each commit among many, also with what comes in the next turns of the loop, one after the other.
 
 - Works of one key are written one after the other, in the order they came: a batch holds a key once, and none
   that is in another batch at the time.
@@ -182,9 +182,8 @@ class GroupCommit(Generic[Work, Outcome]):
     async def _run_writer(self) -> None:
         limits = self._limits
         while True:
-            batch = self._waiting.take_batch(
-                self._busy, items_max=limits.batch_items_max, bytes_max=limits.batch_bytes_max
-            )
+            await self._waiting.gather(limits)
+            batch = self._waiting.take_batch(self._busy, limits)
             if not batch:
                 idle = self._loop.create_future()
                 self._idle.append(idle)

@@ -8,11 +8,24 @@ from typing import Any, Final, Generic, TypeVar
 
 from coordinator.errors import Busy, DtmError
 
+_TURNS_MAX: Final = 16  # of the loop, while each brings more
 _LASTING_SECONDS: Final = 1.0
 _FORGOTTEN_SECONDS: Final = 10.0
 
 Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is bounded in group commit."""
+
+    writers: int = 2  # batches written at the same time
+    patience_seconds: float = 0.05  # without a batch taken, before a second writer helps those that are busy
+    batch_items_max: int = 256
+    batch_bytes_max: int = 1_000_000
+    queue_items_max: int = 10_000  # waiting, beside what is being written
+    queue_bytes_max: int = 64_000_000
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +56,7 @@ class WaitingLine(Generic[Work, Outcome]):
         self.bytes = 0  # of all items
         self._taken_at = 0.0  # the last batch, on the loop's clock
         self._last_wait = 0.0  # of the newest in it
+        self._last_count = 0  # how many were in it
 
     def __len__(self) -> int:
         return len(self._items)
@@ -61,9 +75,20 @@ class WaitingLine(Generic[Work, Outcome]):
         self._items.append(item)
         self.bytes += item.size
 
-    def take_batch(
-        self, busy: Collection[str], *, items_max: int, bytes_max: int
-    ) -> list[Item[Work, Outcome]]:
+    async def gather(self, limits: Limits) -> None:
+        """Behind a batch of several, wait while each turn of the loop brings more, to share the next commit.
+
+        That is no wait for a time: what comes so has come already, and was not looked at yet.
+        """
+        if self._last_count < 2:
+            return
+        for _ in range(_TURNS_MAX):
+            before = len(self._items)
+            await asyncio.sleep(0)
+            if len(self._items) <= before or self.is_more_than(limits):
+                return
+
+    def take_batch(self, busy: Collection[str], limits: Limits) -> list[Item[Work, Outcome]]:
         """Take the next batch, oldest first: a key at most once, and none that is busy.
 
         At least one item if any may be taken, however big; one that is to be alone is the only one. Items
@@ -74,13 +99,13 @@ class WaitingLine(Generic[Work, Outcome]):
         taken: set[str] = set()
         passed: list[Item[Work, Outcome]] = []
         size = 0
-        while items and len(batch) < items_max:
+        while items and len(batch) < limits.batch_items_max:
             item = items.popleft()
             if item.future.done():
                 self.bytes -= item.size
             elif item.key in busy or item.key in taken:
                 passed.append(item)
-            elif batch and (item.alone or size + item.size > bytes_max):
+            elif batch and (item.alone or size + item.size > limits.batch_bytes_max):
                 passed.append(item)
                 break
             else:
@@ -92,11 +117,12 @@ class WaitingLine(Generic[Work, Outcome]):
         items.extendleft(reversed(passed))
         self.bytes -= size
         if batch:
+            self._last_count = len(batch)
             self._taken_at = batch[-1].future.get_loop().time()
             self._last_wait = self._taken_at - batch[-1].since if items else 0.0
         return batch
 
-    def is_more_than(self, limits: "Limits") -> bool:
+    def is_more_than(self, limits: Limits) -> bool:
         """Whether it fills a batch already."""
         return len(self._items) >= limits.batch_items_max or self.bytes >= limits.batch_bytes_max
 
@@ -114,18 +140,6 @@ class WaitingLine(Generic[Work, Outcome]):
         """Forget the items that nobody waits for."""
         self._items = deque(item for item in self._items if not item.future.done())
         self.bytes = sum(item.size for item in self._items)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is bounded in group commit."""
-
-    writers: int = 2  # batches written at the same time
-    patience_seconds: float = 0.05  # without a batch taken, before a second writer helps those that are busy
-    batch_items_max: int = 256
-    batch_bytes_max: int = 1_000_000
-    queue_items_max: int = 10_000  # waiting, beside what is being written
-    queue_bytes_max: int = 64_000_000
 
 
 class Trouble:

@@ -119,6 +119,48 @@ async def test_what_comes_during_a_write_goes_together() -> None:
     assert played.batches == [["a"], ["b", "c", "d"]]  # in order of key
 
 
+async def come_turn_by_turn(commit: Commit, *works: str) -> list["asyncio.Task[str]"]:
+    tasks = []
+    for work in works:
+        tasks += start(commit, work)
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_what_comes_turn_by_turn_behind_a_batch_of_several_goes_together() -> None:
+    played = Played()
+    async with group_commit(played) as commit:
+        await asyncio.gather(*start(commit, "a", "b"))
+        await asyncio.gather(*await come_turn_by_turn(commit, "c", "d", "e", "f"))
+    assert played.batches == [["a", "b"], ["c", "d", "e", "f"]]
+
+
+async def test_nobody_waits_for_company_where_works_come_one_by_one() -> None:
+    played = Played()
+    async with group_commit(played) as commit:
+        assert await submit(commit, "a") == "a done"
+        tasks = start(commit, "b")
+        await asyncio.sleep(0)  # it is in the line
+        await asyncio.sleep(0)  # the writer has seen it
+        assert played.batches == [["a"], ["b"]]
+        await asyncio.gather(*tasks)
+
+
+async def test_a_line_that_does_not_end_is_not_waited_for() -> None:
+    played = Played()
+    async with group_commit(played) as commit:
+        await asyncio.gather(*start(commit, "a", "b"))
+        tasks = await come_turn_by_turn(commit, *(f"c{number}" for number in range(100)))
+        assert len(played.batches) > 2  # the first of them are being written, or were, while others came
+        await asyncio.gather(*tasks)
+        await asyncio.gather(*start(commit, "d", "e"))
+    async with group_commit(played, limits=Limits(writers=1, batch_items_max=2)) as commit:
+        played.batches.clear()
+        await asyncio.gather(*start(commit, "a", "b"))
+        await asyncio.gather(*await come_turn_by_turn(commit, *"cdefgh"))
+    assert played.batches[1] == ["c", "d"]
+
+
 async def test_another_writer_helps_where_one_is_held_up() -> None:
     played = Played()
     played.open.clear()

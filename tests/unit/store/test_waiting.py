@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.store.waiting import Item, Trouble, WaitingLine
+from coordinator.store.waiting import Item, Limits, Trouble, WaitingLine
 
 
 def line(loop: asyncio.AbstractEventLoop, *works: tuple[str, int]) -> WaitingLine[str, None]:
@@ -20,7 +20,8 @@ def line(loop: asyncio.AbstractEventLoop, *works: tuple[str, int]) -> WaitingLin
 def taken(
     waiting: WaitingLine[str, None], busy: set[str], items_max: int = 9, bytes_max: int = 99
 ) -> list[str]:
-    return [item.work for item in waiting.take_batch(busy, items_max=items_max, bytes_max=bytes_max)]
+    limits = Limits(batch_items_max=items_max, batch_bytes_max=bytes_max)
+    return [item.work for item in waiting.take_batch(busy, limits)]
 
 
 async def test_everything_is_taken_in_order() -> None:
@@ -106,7 +107,8 @@ def test_nothing_is_lost_or_taken_twice(works: list[tuple[str, int]], busy: set[
     waiting = line(loop, *works)
     total = [item.work for item in waiting]
     seen: list[str] = []
-    while batch := waiting.take_batch(busy, items_max=items_max, bytes_max=100):
+    limits = Limits(batch_items_max=items_max, batch_bytes_max=100)
+    while batch := waiting.take_batch(busy, limits):
         keys = [item.key for item in batch]
         assert len(set(keys)) == len(keys) <= items_max
         assert not busy & set(keys)
