@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from coordinator.errors import Busy, DtmError
 
-_TURNS_MAX: Final = 16  # of the loop, while each brings more
+_TURNS_MAX: Final = 2  # of the loop, while each brings more; by more all wait for one commit, and it for them
 _LASTING_SECONDS: Final = 1.0
 _FORGOTTEN_SECONDS: Final = 10.0
 

@@ -131,8 +131,8 @@ async def test_what_comes_turn_by_turn_behind_a_batch_of_several_goes_together()
     played = Played()
     async with group_commit(played) as commit:
         await asyncio.gather(*start(commit, "a", "b"))
-        await asyncio.gather(*await come_turn_by_turn(commit, "c", "d", "e", "f"))
-    assert played.batches == [["a", "b"], ["c", "d", "e", "f"]]
+        await asyncio.gather(*await come_turn_by_turn(commit, "c", "d", "e"))
+    assert played.batches == [["a", "b"], ["c", "d", "e"]]
 
 
 async def test_nobody_waits_for_company_where_works_come_one_by_one() -> None:
