@@ -53,15 +53,15 @@ def content_of(error: DtmError) -> dict[str, str]:
 
 
 class QuickAnswer:
-    """An answer that aiohttp's server can send: status, and all its bytes."""
+    """An answer that aiohttp's server can send, too: status, and all its bytes (`data`)."""
 
-    __slots__ = ("_data", "_request", "keep_alive", "status")
+    __slots__ = ("_request", "data", "keep_alive", "status")
 
     def __init__(self, request: BaseRequest, status: int, data: bytes) -> None:
         self.status = status
         self.keep_alive = True
         self._request = request
-        self._data = data
+        self.data = data
 
     async def prepare(self, _request: BaseRequest) -> None:
         """Called by aiohttp before `write_eof`; there is nothing to prepare."""
@@ -69,7 +69,7 @@ class QuickAnswer:
     async def write_eof(self) -> None:
         """Send it."""
         writer = self._request.writer
-        await writer.write(self._data)
+        await writer.write(self.data)
         await writer.drain()  # else answers pile up for a client that sends requests and reads nothing
 
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind
 
 from coordinator.calls.base import SUCCESS, Answer
-from coordinator.errors import Failure, StoreUnavailable
+from coordinator.errors import Failure, Invalid, StoreUnavailable
 from coordinator.model import Branch, Options, Result, Status, Transaction
 from coordinator.telemetry.recorded_span import SpanMaker
 from coordinator.watching.span_tracing import SpanTracing
@@ -106,6 +106,25 @@ async def test_a_request_continues_the_trace_of_its_client(traces: Traces) -> No
         "dtm.gid": "g1",
         "dtm.trans_type": "saga",
     }
+
+
+async def test_the_next_request_of_a_connection_has_a_trace_of_its_own(traces: Traces) -> None:
+    """One task answers all of a connection."""
+
+    async def handler(request: Request) -> Response:
+        if request.headers:
+            raise Invalid("it is bad")
+        return Response()
+
+    handle = traces.tracing.http("POST", "/api/dtmsvr/submit", handler)
+    with pytest.raises(Invalid):
+        await handle(Request(headers={"traceparent": TRACEPARENT}))
+    assert f"{traces.only().context.trace_id:032x}" in TRACEPARENT
+    assert traces.tracing.ext_data() == ""
+    await handle(Request())
+    span = traces.only()
+    assert span.parent is None
+    assert f"{span.context.trace_id:032x}" not in TRACEPARENT
 
 
 @pytest.mark.parametrize(
