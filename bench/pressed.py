@@ -22,6 +22,7 @@ Row = tuple[str, str]
 _AT_A_TIME: Final = 64
 _TIMES_REQUESTS, _TIMES_CONNECTIONS = 3, 10
 _CAP: Final = 25  # percent of a core, of each worker
+_WARM_SECONDS: Final = 2
 _PERIOD_MICROS: Final = 100_000
 _LATE_SECONDS: Final = 30
 _SETTLED_SECONDS: Final = 30  # until all connections have been used
@@ -84,20 +85,30 @@ def soak(minutes: int, tell: Tell) -> list[Row]:
 
 
 def by_workers(count: int, seconds: int, tell: Tell) -> list[Row]:
-    """The rate of 1, 2, 4 … up to so many processes, each with a quarter of a core where that can be."""
+    """The rate of 1, 2, 4 … up to so many processes, each with a quarter of a core where that can be.
+
+    With as many clients for each as the one has, and with the same clients for all: each has fewer then.
+    """
     rows, base = [], 0.0
     for workers in _doubled(count):
         with scene({"TimeZoneOffset": "+0"}, workers=workers) as it, capped(it) as how:
-            it.load(at_a_time=_AT_A_TIME, seconds=2)
-            before, database = it.held().cpu, it.database_cpu()
-            found = it.load(at_a_time=_AT_A_TIME, seconds=seconds)
-            cpu = 1e6 * (it.held().cpu - before) / found.transactions
-            of_database = 1e6 * (it.database_cpu() - database) / found.transactions
-        base = base or found.rate
-        tell(f"{workers}: {found.rate:,.0f} sagas a second, {how}")
-        figures = f"{found.rate:,.0f} a second, {found.rate / base:.2f} times one"
-        rows.append((f"{workers} workers, {how}", f"{figures}; {cpu:.0f} µs, database {of_database:.0f} µs"))
+            for at_a_time in sorted({_AT_A_TIME, workers * _AT_A_TIME}):
+                rate, cpu, of_database = _measured(it, at_a_time, seconds)
+                base = base or rate
+                name = f"{workers} workers, {how}, {at_a_time} at a time"
+                tell(f"{name}: {rate:,.0f} sagas a second")
+                figures = f"{rate:,.0f} a second, {rate / base:.2f} times one"
+                rows.append((name, f"{figures}; {cpu:.0f} µs, database {of_database:.0f} µs"))
     return rows
+
+
+def _measured(it: Scene, at_a_time: int, seconds: int) -> tuple[float, float, float]:
+    """Sagas a second; processor time of each, of all processes and of the database, in µs."""
+    it.load(at_a_time=at_a_time, seconds=_WARM_SECONDS)
+    before, database = it.held().cpu, it.database_cpu()
+    found = it.load(at_a_time=at_a_time, seconds=seconds)
+    micros = 1e6 / found.transactions
+    return found.rate, micros * (it.held().cpu - before), micros * (it.database_cpu() - database)
 
 
 @contextmanager
