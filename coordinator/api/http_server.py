@@ -158,6 +158,10 @@ class _Connection(RequestHandler):
         except asyncio.CancelledError:
             self.force_close()
             raise
+        except Exception as error:  # noqa: BLE001 - an answer that broke off half-way: others go on
+            self.log_exception("an answer broke off", exc_info=error)
+            self.force_close()
+            return False
         finally:
             self._current_request, self._request_in_progress = None, False
             if self._handler_waiter is not None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import pytest
+from aiohttp.web import BaseRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.api.http import HttpApi
+from coordinator.api.http_answer import StreamedAnswer
 from coordinator.errors import INTERNAL_ERROR
 from tests.unit.api.fakes import HOST, Http, http_api
 
@@ -105,3 +107,24 @@ async def test_a_fault_on_the_way_to_a_call_is_answered_and_harms_no_other(
     assert INTERNAL_ERROR.encode() in answer
     assert b"secret" not in answer
     assert (await http.call("GET", "/api/ping"))[0] == 200
+
+
+async def test_an_answer_that_breaks_off_ends_its_connection_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def breaks(write: Callable[[bytes], Awaitable[None]]) -> None:
+        await write(b"half")
+        raise RuntimeError("in the middle")
+
+    async def half_an_answer(_: HttpApi, request: BaseRequest) -> StreamedAnswer:
+        return StreamedAnswer(request, {}, breaks)
+
+    monkeypatch.setattr(HttpApi, "handle", half_an_answer)
+    async with http_api() as http:
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(HOST, http.port)
+            writer.write(KINDS["a get"][0])
+            answer = await asyncio.wait_for(reader.read(), SECONDS)  # to the end of the connection
+            writer.close()
+            assert answer == b"HTTP/1.1 200 OK\r\n\r\nhalf"
+    assert "in the middle" in caplog.text
