@@ -124,34 +124,38 @@ class _Connection(RequestHandler):
                     await self._waiter
                 finally:
                     self._waiter = None
-            message, body = self._messages[0]
-            if not isinstance(message, RawRequestMessage) or not self._is_plain(message, body):
+            if not self._is_plain(*self._messages[0]):
                 await super().start()
                 return
-            if not await self._answered(message, body):
+            if not await self._answered():
                 break
             self._keep_open()
+            if self._messages:
+                await asyncio.sleep(0)  # others have their turn
         if not self._force_close:
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
 
-    def _is_plain(self, message: RawRequestMessage, body: StreamReader) -> bool:
+    def _is_plain(self, message: RawRequestMessage | _ErrInfo, body: StreamReader) -> bool:
         """Whether all of it is there, nothing is paused, and the connection remains as it is."""
+        if not isinstance(message, RawRequestMessage):
+            return False
         is_special = message.should_close or message.upgrade or message.method == "HEAD"
         return not is_special and body.is_eof() and not self._buffer_paused
 
-    async def _answered(self, message: RawRequestMessage, body: StreamReader) -> bool:
+    async def _answered(self) -> bool:
         """Answer the first request; False where no other may follow it."""
-        self._messages.popleft()
-        parser, task = self._parser, self._task_handler
-        make, answer = self._request_factory, self._request_handler
-        if parser is None or make is None or answer is None or task is None:
-            return False  # the client has gone
-        parser.message_consumed()
-        request = make(message, body, self, StreamWriter(self, self._loop), task)
-        self._current_request, self._request_in_progress = request, True
+        self._request_in_progress = True
         try:
+            parser, task = self._parser, self._task_handler
+            make, answer = self._request_factory, self._request_handler
+            if parser is None or make is None or answer is None or task is None:
+                return False  # the client has gone
+            message, body = self._messages.popleft()
+            parser.message_consumed()
+            request = make(message, body, self, StreamWriter(self, self._loop), task)  # type: ignore[arg-type]
+            self._current_request = request
             return await self._send(request, await self._made(request, answer))
         except ConnectionError:
             return False
@@ -187,6 +191,8 @@ class _Connection(RequestHandler):
 
     def _keep_open(self) -> None:
         """For the next request."""
+        if self._force_close:
+            return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
             close_time = self._next_keepalive_close_time

@@ -80,7 +80,7 @@ class WaitingLine(Generic[Work, Outcome]):
 
         That is no wait for a time: what comes so has come already, and was not looked at yet.
         """
-        if self._last_count < 2:
+        if self._last_count < 2 or self.is_more_than(limits):
             return
         for _ in range(_TURNS_MAX):
             before = len(self._items)

@@ -128,3 +128,20 @@ async def test_an_answer_that_breaks_off_ends_its_connection_and_no_other(
             writer.close()
             assert answer == b"HTTP/1.1 200 OK\r\n\r\nhalf"
     assert "in the middle" in caplog.text
+
+
+async def test_who_sends_many_at_once_leaves_others_their_turn(
+    http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    done: list[str] = []
+    handle = HttpApi._route
+
+    def noted(self: HttpApi, request: BaseRequest) -> object:
+        done.append("request")
+        loop.call_soon(done.append, "others")
+        return handle(self, request)
+
+    monkeypatch.setattr(HttpApi, "_route", noted)
+    await check(http, ["a get"] * 8, [KINDS["a get"][0] * 8])
+    assert done == ["request", "others"] * 8
