@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from coordinator.light import light
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 LATEST: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
@@ -92,6 +94,7 @@ HTTP_REFUSALS: Final = frozenset(range(400, 500)) - {408, 425, 429}
 GRPC_REFUSALS: Final = frozenset({3, 5, 6, 7, 10, 11, 12, 16})
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a client may ask for, transaction by transaction. Seconds; 0 means not given."""
@@ -125,6 +128,7 @@ class Place:
     path: str  # what of it
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a saga or message as the client gives it. An empty url counts as success.
@@ -152,6 +156,7 @@ class Step:
         )
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class TransactionRequest:
     """A submit, prepare or abort as decoded from any protocol: types are right, rules are not yet checked."""
@@ -170,6 +175,7 @@ class TransactionRequest:
     given: frozenset[str] | None = field(default=None, compare=False)
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class BranchRequest:
     """A registerBranch as decoded from any protocol."""
@@ -182,6 +188,7 @@ class BranchRequest:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """One row of `trans_global`. Times are aware and UTC."""
@@ -209,6 +216,7 @@ class Transaction:
 BranchKey = tuple[str, str]  # (branch_id, op): unique within a gid
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Branch:
     """One row of `trans_branch_op`: one call that may have to be made."""

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from coordinator.attempt import Kind
+from coordinator.light import light
 from coordinator.model import Branch, Result, Transaction
 
 _NOTHING_CAME: Final = (None, 4, 14)  # gRPC's DEADLINE_EXCEEDED and UNAVAILABLE
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A branch's result, and its text: what it answered, or why no answer came."""

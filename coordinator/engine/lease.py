@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from coordinator.calls.base import Answer
 from coordinator.errors import BranchAnswer
+from coordinator.light import light
 from coordinator.model import Transaction
 
 
@@ -15,6 +16,7 @@ class Lease:
     expires_at: float  # on the monotonic clock, seconds
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a round ended: the transaction as it stands, and the last answer that was not success."""

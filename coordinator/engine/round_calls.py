@@ -8,11 +8,13 @@ from typing import Final
 
 from coordinator.calls.base import Answer, Caller
 from coordinator.engine.admission import Admission, Outcome
+from coordinator.light import light
 from coordinator.model import Branch, Transaction
 
 QUEUE_SECONDS: Final = 1.0  # for which a call may wait for a place at its endpoint
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class LetIn:
     """A call that has a place at its endpoint, and is to be made or given back."""

@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from coordinator.light import light
 from coordinator.store.base import Due
 from coordinator.store.wall_clock import rounded_up
 
 _ROWS_MAX: Final = 30_000  # of some 300 bytes; the one that was deferred longest ago goes
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Known:
     """A row as it was left, and all that must be known to claim it."""

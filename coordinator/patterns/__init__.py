@@ -1,1 +1,1 @@
-"""Rules of saga, msg, TCC, XA, workflow: a request's rows, what is next. Pure. Imports model, results."""
+"""Rules of saga, msg, TCC, XA, workflow: a request's rows, what next. Pure. Imports model, light, results."""

@@ -6,9 +6,11 @@ A round is one driver's turn on one transaction: from a submit or claim until it
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from coordinator.light import light
 from coordinator.model import Branch, BranchKey, Result, Status
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Run:
     """Start these calls, record each result, ask the pattern again after each."""
@@ -34,6 +36,7 @@ class Submit:
     """Move from `prepared` to `submitted`, then ask again."""
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The transaction ends with this final status."""

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from graphlib import TopologicalSorter
 from typing import Any
 
+from coordinator.light import light
 from coordinator.model import (
     Branch,
     BranchStatus,
@@ -37,6 +38,7 @@ class Order:
     before: tuple[frozenset[int], ...]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class _Steps:
     """The rows of each step, in order, and which actions have succeeded."""

@@ -12,11 +12,13 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
+from coordinator.light import light
 from coordinator.model import EPOCH, Branch, BranchKey, BranchStatus, Options, Status, Transaction
 from coordinator.store.listed import Filter, Listed
 from coordinator.store.own_rows import OwnRow, OwnRowsOfCount, OwnWrite
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Assign:
     """New values for columns of one global row; None leaves a column alone.
@@ -35,6 +37,7 @@ class Assign:
     ext_data: str | None = None
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Change:
     """One atomic change of a stored transaction: branch results, new branches and new values, or nothing.
@@ -56,6 +59,7 @@ class Change:
     own_rows: tuple[OwnWrite, ...] = ()
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Move:
     """A change whose values depend on what is stored: read, compared and written in one commit.
@@ -78,6 +82,7 @@ class Changed(Enum):
     CLASHES = "clashes"  # a branch to be added is stored already, and says something else
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A transaction with its branch rows, first registered first."""
@@ -86,6 +91,7 @@ class Stored:
     branches: tuple[Branch, ...]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Moved:
     """How a move ended, and the transaction as it stands since; None where it is missing.
@@ -163,6 +169,7 @@ def payload_bytes(branches: Sequence[Branch]) -> int:
     return sum([len(branch.payload) for branch in branches])
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Due:
     """A transaction that is due, as it was found; whoever claims it compares all of this."""
@@ -174,6 +181,7 @@ class Due:
     next_cron_time: datetime | None  # aware; None where the column holds no time
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """What is due, as far as it must be known to say who would be called next."""
@@ -183,6 +191,7 @@ class Candidate:
     payload_bytes: int = 0  # of all its branches
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A transaction to be driven until `until` at least, unless its driver renews."""
@@ -191,6 +200,7 @@ class Claim:
     until: datetime
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Deferral:
     """A transaction to be due again at `until`, driven by nobody before."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from coordinator.light import light
 from coordinator.model import Status
 from coordinator.store.base import Change
 from coordinator.store.own_rows import OwnWrite, write_own_rows
@@ -17,6 +18,7 @@ ASSIGNED_COLUMNS: Final = (
 )  # fmt: skip
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Insertion:
     """A new transaction as it will be stored."""
@@ -27,6 +29,7 @@ class Insertion:
     branch_rows: tuple[Values, ...]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Update:
     """A change, with the values it assigns as they will be stored."""
