@@ -32,7 +32,7 @@ _MINUTE: Final = 60
 def overload(seconds: int, tell: Tell) -> list[Row]:
     """Three times the requests that it can take, over ten times the connections."""
     with scene({"TimeZoneOffset": "+0"}) as it:
-        it.load(at_a_time=_AT_A_TIME, seconds=2)
+        it.load(at_a_time=_AT_A_TIME, seconds=_WARM_SECONDS)
         capacity = _crowd(it, _AT_A_TIME, 100_000, min(seconds, 10))
         taken = capacity.accepted / capacity.seconds
         tell(f"at capacity: {taken:,.0f} sagas a second, p99 {capacity.accepted_p99_ms:.0f} ms")

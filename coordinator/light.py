@@ -1,7 +1,8 @@
 """How values are made: frozen dataclasses that cost no more to make than others. Pure."""
 
-from dataclasses import MISSING, Field, field, fields, make_dataclass
-from typing import Any, TypeVar
+from copy import copy
+from dataclasses import fields, make_dataclass
+from typing import TypeVar
 
 Class = TypeVar("Class")
 
@@ -14,14 +15,8 @@ def light(cls: type[Class]) -> type[Class]:
     """
     if hasattr(cls, "__post_init__"):
         raise TypeError(f"{cls.__name__} has a __post_init__, which would not be called")
-    given = [(it.name, it.type, _like(it)) for it in fields(cls)]  # type: ignore[arg-type]
+    given = [(it.name, it.type, copy(it)) for it in fields(cls)]  # type: ignore[arg-type]
     unfrozen = make_dataclass(cls.__name__, given, repr=False, eq=False)
     cls.__init__ = unfrozen.__init__  # type: ignore[misc, method-assign]
     del cls.__setattr__, cls.__delattr__
     return cls
-
-
-def _like(given: Field[Any]) -> Any:
-    if given.default_factory is not MISSING:
-        return field(default_factory=given.default_factory, init=given.init, kw_only=given.kw_only)
-    return field(default=given.default, init=given.init, kw_only=given.kw_only)

@@ -53,24 +53,27 @@ def content_of(error: DtmError) -> dict[str, str]:
 
 
 class QuickAnswer:
-    """An answer that aiohttp's server can send, too: status, and all its bytes (`data`)."""
+    """An answer that aiohttp's server can send: status, and all its bytes."""
 
-    __slots__ = ("_request", "data", "keep_alive", "status")
+    __slots__ = ("_data", "_request", "keep_alive", "status")
 
     def __init__(self, request: BaseRequest, status: int, data: bytes) -> None:
         self.status = status
         self.keep_alive = True
         self._request = request
-        self.data = data
+        self._data = data
 
     async def prepare(self, _request: BaseRequest) -> None:
         """Called by aiohttp before `write_eof`; there is nothing to prepare."""
 
     async def write_eof(self) -> None:
         """Send it."""
-        writer = self._request.writer
-        await writer.write(self.data)
-        await writer.drain()  # else answers pile up for a client that sends requests and reads nothing
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        transport.write(self._data)  # the writer's own would cost as much again
+        # Else answers pile up for a client that sends requests and reads nothing.
+        await self._request.writer.drain()
 
 
 class StreamedAnswer:

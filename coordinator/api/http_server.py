@@ -1,7 +1,10 @@
-"""aiohttp's low-level server with bounds; what its parser refuses has an answer of ours (PROTOCOL §2)."""
+"""aiohttp's low-level server with bounds, and without a task for each plain request.
+
+What its parser refuses has an answer of ours (PROTOCOL §2).
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
@@ -12,7 +15,7 @@ from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamRes
 from aiohttp.web_protocol import _ErrInfo
 
 from coordinator.api.early import Early, path_of
-from coordinator.api.http_answer import FOR_BROWSERS, JSON_TYPE, RETRY_AFTER_SECONDS, SERVER, QuickAnswer
+from coordinator.api.http_answer import FOR_BROWSERS, JSON_TYPE, RETRY_AFTER_SECONDS, SERVER
 from coordinator.api.peer import Peer
 from coordinator.errors import INTERNAL_ERROR
 
@@ -146,17 +149,15 @@ class _Connection(RequestHandler):
 
     async def _answered(self) -> bool:
         """Answer the first request; False where no other may follow it."""
-        self._request_in_progress = True
+        parser, task = self._parser, self._task_handler
+        make, answer = self._request_factory, self._request_handler
+        if parser is None or make is None or answer is None or task is None:
+            return False  # the client has gone
+        message, body = self._messages.popleft()
+        parser.message_consumed()
         try:
-            parser, task = self._parser, self._task_handler
-            make, answer = self._request_factory, self._request_handler
-            if parser is None or make is None or answer is None or task is None:
-                return False  # the client has gone
-            message, body = self._messages.popleft()
-            parser.message_consumed()
             request = make(message, body, self, StreamWriter(self, self._loop), task)  # type: ignore[arg-type]
-            self._current_request = request
-            return await self._send(request, await self._made(request, answer))
+            response, is_gone = await self._handle_request(request, None, answer)
         except ConnectionError:
             return False
         except asyncio.CancelledError:
@@ -166,28 +167,7 @@ class _Connection(RequestHandler):
             self.log_exception("an answer broke off", exc_info=error)
             self.force_close()
             return False
-        finally:
-            self._current_request, self._request_in_progress = None, False
-            if self._handler_waiter is not None:
-                self._handler_waiter.set_result(None)
-
-    async def _made(self, request: BaseRequest, answer: Callable[[BaseRequest], Awaitable[Any]]) -> Any:
-        try:
-            return await answer(request)
-        except Exception as error:  # noqa: BLE001 - the edge: others that are answered are no worse off
-            return self.handle_error(request, 500, error)
-
-    async def _send(self, request: BaseRequest, answer: QuickAnswer | StreamResponse) -> bool:
-        """False where no other may follow."""
-        if not isinstance(answer, QuickAnswer):
-            _, is_gone = await self.finish_response(request, answer, None)
-            return bool(answer.keep_alive) and not (is_gone or self._close)
-        if self.transport is None or self.transport.is_closing():
-            return False
-        self.transport.write(answer.data)
-        if self.writing_paused:
-            await self._drain_helper()  # else answers pile up for a client that reads nothing
-        return not self._close
+        return bool(response.keep_alive) and not (is_gone or self._close)
 
     def _keep_open(self) -> None:
         """For the next request."""

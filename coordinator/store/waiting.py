@@ -80,12 +80,14 @@ class WaitingLine(Generic[Work, Outcome]):
 
         That is no wait for a time: what comes so has come already, and was not looked at yet.
         """
-        if self._last_count < 2 or self.is_more_than(limits):
+        if self._last_count < 2:
             return
         for _ in range(_TURNS_MAX):
             before = len(self._items)
+            if self.is_more_than(limits):
+                return
             await asyncio.sleep(0)
-            if len(self._items) <= before or self.is_more_than(limits):
+            if len(self._items) <= before:
                 return
 
     def take_batch(self, busy: Collection[str], limits: Limits) -> list[Item[Work, Outcome]]:

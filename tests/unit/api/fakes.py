@@ -247,6 +247,15 @@ class Crowded:
         self.over += 1
 
 
+async def read_answer(reader: asyncio.StreamReader, *, has_body: bool = True) -> bytes:
+    """The next answer over HTTP with all before it that only invites; has_body: not of a HEAD."""
+    answer = await reader.readuntil(b"\r\n\r\n")
+    if answer.startswith(b"HTTP/1.1 100"):
+        answer += await reader.readuntil(b"\r\n\r\n")
+    length = int(answer.rpartition(b"Content-Length: ")[2].split(b"\r\n")[0])
+    return answer + (await reader.readexactly(length) if has_body else b"")
+
+
 @asynccontextmanager
 async def http_api(
     room: Room | None = None, gate: Gate | None = None, pressure: Pressure | None = None

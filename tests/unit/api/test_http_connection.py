@@ -1,7 +1,6 @@
 """One connection: plain requests and others, in any order and any pieces, have the same answers."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -13,13 +12,13 @@ from hypothesis import strategies as st
 from coordinator.api.http import HttpApi
 from coordinator.api.http_answer import StreamedAnswer
 from coordinator.errors import INTERNAL_ERROR
-from tests.unit.api.fakes import HOST, Http, http_api
+from tests.unit.api.fakes import HOST, Http, http_api, read_answer
 
 BODY: Final = b'{"gid":"g1"}'
 SUBMIT: Final = b"POST /api/dtmsvr/submit HTTP/1.1\r\nHost: a\r\n"
 CHUNKS: Final = b"5\r\n%b\r\n7\r\n%b\r\n0\r\n\r\n" % (BODY[:5], BODY[5:])
-# What is sent; how the answer begins and ends.
 SECONDS: Final = 5.0
+# What is sent; how the answer begins, and what is in it.
 KINDS: Final[dict[str, tuple[bytes, bytes, bytes]]] = {
     "a get": (b"GET /api/ping HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200", b'{"msg":"pong"}'),
     "a post": (b"%bContent-Length: 12\r\n\r\n%b" % (SUBMIT, BODY), b"HTTP/1.1 200", b'"SUCCESS"}'),
@@ -33,14 +32,9 @@ KINDS: Final[dict[str, tuple[bytes, bytes, bytes]]] = {
     "bad input": (b"%bContent-Length: 3\r\n\r\n[1]" % SUBMIT, b"HTTP/1.1 500", b"object"),
     "nothing there": (b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 404", b"page not found"),
 }
-# One that would rather speak HTTP/2: it waits for what that is answered before it sends more.
-UPGRADE: Final = b"GET /api/ping HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-
-
-async def answer_of(reader: asyncio.StreamReader, *, has_body: bool) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(re.search(rb"content-length: ([0-9]+)", head, re.IGNORECASE)[1])  # type: ignore[index]
-    return head + (await reader.readexactly(length) if has_body else b"")
+# Also one that would rather speak HTTP/2: it waits for what that is answered before it sends more.
+OFFERS: Final = b"GET /api/ping HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+ONE_BY_ONE: Final = {**KINDS, "an offer": (OFFERS, b"HTTP/1.1 200", b'{"msg":"pong"}')}
 
 
 async def check(http: Http, kinds: Sequence[str], pieces: Sequence[bytes]) -> None:
@@ -53,7 +47,7 @@ async def check(http: Http, kinds: Sequence[str], pieces: Sequence[bytes]) -> No
                 await asyncio.sleep(0)
             for kind in kinds:
                 _, begins, holds = KINDS[kind]
-                answer = await answer_of(reader, has_body=kind != "a head")
+                answer = await read_answer(reader, has_body=kind != "a head")
                 assert answer.startswith(begins), (kinds, kind, answer)
                 assert holds in answer, (kinds, kind, answer)
     finally:
@@ -81,11 +75,11 @@ def test_any_order_in_any_pieces(data: st.DataObject) -> None:
 async def test_one_after_the_other(http: Http, before: str) -> None:
     """Each waits for the last one's answer. A head comes first: from then on none is taken as plain."""
     reader, writer = await asyncio.open_connection(HOST, http.port)
-    for kind in (before, *KINDS, "", *KINDS):
-        sent, begins, holds = KINDS[kind] if kind else (UPGRADE, b"HTTP/1.1 200", b"pong")
+    for kind in (before, *ONE_BY_ONE, *KINDS):
+        sent, begins, holds = ONE_BY_ONE[kind]
         writer.write(sent)
         async with asyncio.timeout(SECONDS):
-            answer = await answer_of(reader, has_body=kind != "a head")
+            answer = await read_answer(reader, has_body=kind != "a head")
         assert answer.startswith(begins)
         assert holds in answer
     writer.close()
@@ -135,12 +129,12 @@ async def test_who_sends_many_at_once_leaves_others_their_turn(
 ) -> None:
     loop = asyncio.get_running_loop()
     done: list[str] = []
-    handle = HttpApi._route
+    route = HttpApi._route
 
     def noted(self: HttpApi, request: BaseRequest) -> object:
         done.append("request")
         loop.call_soon(done.append, "others")
-        return handle(self, request)
+        return route(self, request)
 
     monkeypatch.setattr(HttpApi, "_route", noted)
     await check(http, ["a get"] * 8, [KINDS["a get"][0] * 8])

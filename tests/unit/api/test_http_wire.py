@@ -11,7 +11,7 @@ from coordinator.api import http as http_module
 from coordinator.api import http_request
 from coordinator.api.http_server import LINE_BYTES_MAX
 from coordinator.errors import Invalid
-from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Http, http_api
+from tests.unit.api.fakes import BODY_BYTES_MAX, HOST, Http, http_api, read_answer
 
 POST = "POST /api/dtmsvr/submit HTTP/1.1\r\nHost: a\r\n"
 TOO_LONG = b"the body must have at most 65536 bytes"
@@ -25,17 +25,9 @@ async def exchange(http: Http, *pieces: bytes, pause: float = 0.0) -> bytes:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(pause)
-        return await asyncio.wait_for(_read_answer(reader), 30)
+        return await asyncio.wait_for(read_answer(reader), 30)
     finally:
         writer.close()
-
-
-async def _read_answer(reader: asyncio.StreamReader) -> bytes:
-    answer = await reader.readuntil(b"\r\n\r\n")
-    if answer.startswith(b"HTTP/1.1 100"):
-        answer += await reader.readuntil(b"\r\n\r\n")
-    length = int(answer.rpartition(b"Content-Length: ")[2].split(b"\r\n")[0])
-    return answer + await reader.readexactly(length)
 
 
 def chunk(data: bytes) -> bytes:
@@ -94,7 +86,7 @@ async def test_a_client_that_asks_first_is_invited(http: Http) -> None:
     writer.write(head)
     assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30) == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(b"{}")
-    assert (await _read_answer(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert (await read_answer(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
     writer.close()
 
 
@@ -173,7 +165,7 @@ async def test_head_has_no_body_and_the_connection_goes_on(http: Http) -> None:
     writer.write(b"HEAD /api/ping HTTP/1.1\r\nHost: a\r\n\r\nGET /api/ping HTTP/1.1\r\nHost: a\r\n\r\n")
     first = await reader.readuntil(b"\r\n\r\n")
     assert b"Content-Length: 14" in first
-    assert (await _read_answer(reader)).endswith(b'{"msg":"pong"}')
+    assert (await read_answer(reader)).endswith(b'{"msg":"pong"}')
     writer.close()
 
 
@@ -181,7 +173,7 @@ async def test_requests_sent_at_once_are_answered_in_order(http: Http) -> None:
     reader, writer = await asyncio.open_connection(HOST, http.port)
     ask = b"GET /api/dtmsvr/%b HTTP/1.1\r\nHost: a\r\n\r\n"
     writer.write(ask % b"version" + ask % b"newGid" + ask % b"nothing" + ask % b"version")
-    answers = [await _read_answer(reader) for _ in range(4)]
+    answers = [await read_answer(reader) for _ in range(4)]
     assert [answer.rpartition(b"\r\n\r\n")[2][:6] for answer in answers] == [
         b'{"vers',
         b'{"gid"',
@@ -218,7 +210,7 @@ async def test_a_client_that_reads_no_answers_is_not_served_on(http: Http) -> No
                     http.service.was_asked.clear()
                     await http.service.was_asked.wait()
         for _ in range(count):  # now that it reads, it gets them all
-            assert b"xxx" in await asyncio.wait_for(_read_answer(reader), 30)
+            assert b"xxx" in await asyncio.wait_for(read_answer(reader), 30)
     finally:
         writer.transport.abort()
 
