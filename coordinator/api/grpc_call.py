@@ -17,7 +17,7 @@ from coordinator.api.grpc_head import Head
 from coordinator.api.grpc_incoming import CALL_BYTES, Incoming
 from coordinator.api.peer import Peer
 from coordinator.api.room import Room
-from coordinator.calls.deadlines import Deadlines
+from coordinator.deadlines import Deadlines
 from coordinator.errors import INTERNAL_ERROR, DtmError
 from coordinator.http2 import frames
 from coordinator.http2.frames import Code, frame

@@ -9,7 +9,7 @@ from coordinator.api.connections import connections_max
 from coordinator.api.grpc_call import Around, Call, Method
 from coordinator.api.grpc_connection import Connection
 from coordinator.api.room import BODY_BYTES_MAX, Room
-from coordinator.calls.deadlines import Deadlines
+from coordinator.deadlines import Deadlines
 from coordinator.tls import listening_with
 
 

@@ -12,12 +12,12 @@ from coordinator.calls.balance import Balancer
 from coordinator.calls.base import Answer
 from coordinator.calls.channels import Channels, Pooled
 from coordinator.calls.connect import Reach
-from coordinator.calls.deadlines import Deadlines
 from coordinator.calls.grpc_connection import GrpcConnection
 from coordinator.calls.grpc_headers import grpc_headers
 from coordinator.calls.grpc_reply import Broke, BrokenReply, NotServed, ReplyTooLong
 from coordinator.calls.kinds import kind_of_connecting
 from coordinator.calls.url import GrpcUrl
+from coordinator.deadlines import Deadlines
 from coordinator.discovery.base import DiscoveryError, Resolver
 from coordinator.discovery.target import shown
 from coordinator.errors import Busy

@@ -14,13 +14,13 @@ from coordinator.calls.answers import http_answer, kept_http_answer, unknown
 from coordinator.calls.base import Answer
 from coordinator.calls.connect import Reach
 from coordinator.calls.content import UTF_8, CannotUnpack, charset_of, unpacked
-from coordinator.calls.deadlines import Deadlines
 from coordinator.calls.http_connection import REDIRECTS, Reply
 from coordinator.calls.http_errors import Broken, Stopping, describe
 from coordinator.calls.http_pool import HttpPool
 from coordinator.calls.http_request import HeaderLines, encoded
 from coordinator.calls.kinds import kind_of
 from coordinator.calls.url import HttpUrl, parse_http_url
+from coordinator.deadlines import Deadlines
 from coordinator.model import Branch, Result, Transaction, TransType
 from coordinator.results import keeps
 

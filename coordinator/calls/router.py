@@ -7,12 +7,12 @@ from coordinator.attempt import Kind
 from coordinator.calls.answers import unknown
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.calls.connect import Reach
-from coordinator.calls.deadlines import Deadlines
 from coordinator.calls.grpc import GrpcCaller
 from coordinator.calls.http import USER_AGENT, HttpCaller
 from coordinator.calls.jsonrpc import call_json_rpc
 from coordinator.calls.places import Places
 from coordinator.calls.url import GrpcUrl, HttpUrl, is_http, parse_grpc_url, parse_http_url
+from coordinator.deadlines import Deadlines
 from coordinator.discovery.base import Resolver
 from coordinator.discovery.names import Names
 from coordinator.model import PROTOCOL_GRPC, PROTOCOL_JSON_RPC, Branch, Transaction

@@ -11,7 +11,7 @@ from coordinator.attempt import has_notes
 from coordinator.backoff import failed_rounds, noted, pause_after
 from coordinator.calls.answers import named_failure
 from coordinator.calls.base import Answer
-from coordinator.calls.deadlines import LATE_SECONDS
+from coordinator.deadlines import LATE_SECONDS
 from coordinator.engine.attempts import FailedCall, RoundNotes
 from coordinator.engine.lease import Ended, Fenced, Lease
 from coordinator.engine.round_calls import QUEUE_SECONDS, Calls, LetIn

@@ -13,9 +13,9 @@ from coordinator.attempt import Kind
 from coordinator.calls.answers import unknown
 from coordinator.calls.base import SUCCESS, Answer
 from coordinator.calls.connect import Reach
-from coordinator.calls.deadlines import Deadlines
 from coordinator.calls.http import HttpCaller
 from coordinator.calls.url import parse_http_url
+from coordinator.deadlines import Deadlines
 from coordinator.engine.alerts import Alert, say
 from coordinator.errors import StartError
 from coordinator.model import Result

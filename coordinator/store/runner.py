@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
+from coordinator.deadlines import Deadlines
 from coordinator.errors import StoreUnavailable
 from coordinator.store.faults import STORE_ERRORS, Fault, fault_of, is_full, reason_of, refusal
 from coordinator.store.packet import Packet
@@ -62,7 +63,7 @@ class Runner(Protocol):
 
 
 class AsyncRunner:
-    """For a database server, through an asyncio driver.
+    """For a database server, through an asyncio driver; made inside a running loop.
 
     lifetime_seconds: a writer's connection of this age is closed and another opened; `math.inf` for never.
     cut: closes the socket of a driver's connection without waiting for the server. at_leisure_max: reads at
@@ -83,28 +84,26 @@ class AsyncRunner:
         self._cut = cut
         self._lifetime_seconds = lifetime_seconds
         self._idle: list[tuple[AsyncConnection, float]] = []  # writers', with the time they were opened
+        self._deadlines = Deadlines()  # of batches
         self._given_back = asyncio.Event()  # set whenever a connection may be free again
 
     async def write(self, function: Callable[[Cursor], T], *, seconds: float) -> T:
         """See Runner."""
-        async with self._writing(seconds) as connection:
-            return await _saying_lost(connection.run_sync(_run_and_commit, function, self.packets))
+        return await self._on_writer(lambda it: it.run_sync(_run_and_commit, function, self.packets), seconds)
 
     async def write_at_once(self, send: Callable[[Any], Awaitable[bool]], *, seconds: float) -> bool:
         """See Runner."""
-        async with self._writing(seconds) as connection:
-            assert connection.sync_connection is not None, "it is open"
-            return await _saying_lost(send(connection.sync_connection.connection.driver_connection))
+        return await self._on_writer(lambda it: send(_drivers_own(it)), seconds)
 
-    @contextlib.asynccontextmanager
-    async def _writing(self, seconds: float) -> AsyncIterator[AsyncConnection]:
-        """A writer's connection; after an error nothing of what was written on it stands."""
-        async with asyncio.timeout(seconds):
+    async def _on_writer(self, run: Callable[[AsyncConnection], Awaitable[T]], seconds: float) -> T:
+        """Run it on a writer's connection; after an error nothing of what was written there stands."""
+        with self._deadlines.within(seconds):
             connection, opened_at = await self._writer_connection()
             usable = False
             try:
-                yield connection
+                done = await _saying_lost(run(connection))
                 usable = True
+                return done
             except STORE_ERRORS as error:
                 # InnoDB undoes only the statement that waited too long for a lock: the rest must be rolled
                 # back.
@@ -189,6 +188,11 @@ class AsyncRunner:
             connection, _ = self._idle.pop()
             await self._throw_away(connection)
         await self._engine.dispose()
+
+
+def _drivers_own(connection: AsyncConnection) -> Any:
+    assert connection.sync_connection is not None, "it is open"
+    return connection.sync_connection.connection.driver_connection
 
 
 async def _saying_lost(running: Awaitable[T]) -> T:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from coordinator.calls.deadlines import LATE_SECONDS, TICK_SECONDS, Deadlines
+from coordinator.deadlines import LATE_SECONDS, TICK_SECONDS, Deadlines
 from tests.simulation.virtual_loop import run_virtually
 
 
