@@ -256,6 +256,49 @@ async def test_a_commit_while_the_preparing_connection_is_still_open_is_not_lost
     assert (await bank.balance(), await bank.dangling()) == (30, [])
 
 
+@pytest.mark.parametrize("bank", ["mariadb"], indirect=True)
+async def test_a_commit_beside_a_closing_connection_is_made_or_is_an_error(
+    bank: Bank, request: pytest.FixtureRequest
+) -> None:
+    """MariaDB confirms one in some hundreds, and does not make it, until it is restarted."""
+    columns = "trans_type, gid, branch_id, op, barrier_id, reason"
+
+    async def succeeds(gid: str) -> bool:
+        connection = await bank.connect()
+        values = f"'xa', '{gid}', '01', 'action', '01', 'action'"
+        for sql in (
+            bank.begin.format(f"{gid}-01"),
+            f"INSERT INTO dtm_barrier.barrier ({columns}) VALUES ({values})",
+            *(one.format(f"{gid}-01") for one in bank.prepare),
+        ):
+            await bank.execute(connection, sql)
+        opened = await bank.connect()  # so that the commit comes the sooner
+
+        async def connect() -> Any:
+            return opened
+
+        await connection.ensure_closed()
+        with contextlib.suppress(DtmError):
+            async with bank.dtm.xa_branch(BranchContext(gid, "xa", "01", "commit", URL), connect):
+                return True
+        return False
+
+    gids = [f"at-once-{number}" for number in range(200)]
+    made = []
+    for first in range(0, len(gids), 10):
+        made += await asyncio.gather(*map(succeeds, gids[first : first + 10]))
+    lost = [gid for gid, is_made in zip(gids, made, strict=True) if not is_made]
+    query = "SELECT count(*) FROM dtm_barrier.barrier WHERE gid LIKE 'at-once-%'"
+    assert (await bank.rows(query))[0][0] == len(gids) - len(lost)
+    if lost:
+        server = request.getfixturevalue("mariadb")
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        for gid in lost:
+            await bank.call("commit", gid)
+    assert (await bank.rows(query))[0][0] == len(gids)
+
+
 CRASHING_BRANCH = """
 import asyncio, sys, aiomysql, asyncpg
 from coordinator.client import BranchContext, Dtm

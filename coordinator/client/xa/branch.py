@@ -143,22 +143,25 @@ def xa_row(branch: BranchContext, op: str) -> BarrierRow:
 async def end_prepared(database: XaDatabase, xid: str, row: BarrierRow) -> None:
     """Commit or roll back, as row.reason says, what any connection has prepared. Safe to repeat.
 
-    The action's barrier row lies inside the prepared transaction, so it tells "committed before" from "not
-    there": an unknown id is a success only where the row agrees. Raises DtmError where it cannot be ended
-    now; asked again, it will.
+    The action's barrier row lies inside the prepared transaction: it alone tells whether that is committed,
+    whatever the database answered. Raises DtmError where it cannot be ended now; asked again, it will.
     """
     commits = row.reason == Op.COMMIT
     pause = _FIRST_PAUSE_SECONDS
     for _ in range(_ATTEMPTS):
         try:
             known = await (database.commit(xid) if commits else database.rollback(xid))
-            if known and commits:
+            if not commits:
+                if await _shut_out(database, row):
+                    return
+            elif await database.reason_of(row) == Op.ACTION:
                 return
-            if commits:
-                if await database.reason_of(row) == Op.ACTION:
-                    return  # committed before
-            elif await _shut_out(database, row):
-                return
+            elif known:
+                raise DtmError(
+                    f"the database confirmed the commit of XA transaction {xid} and did not make it: its "
+                    "rows stay locked until the database is restarted, and the next commit then ends it",
+                    gid=row.gid,
+                )
         except Busy:
             pass
         await asyncio.sleep(pause)

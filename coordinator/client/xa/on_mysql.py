@@ -1,5 +1,6 @@
 """XA on MySQL and MariaDB (PROTOCOL §7, §12)."""
 
+import asyncio
 from typing import Any, Final
 
 from coordinator.client.barriers.databases import BarrierDatabase
@@ -11,6 +12,9 @@ _UNKNOWN_ID: Final = 1397  # XAER_NOTA; also while another open connection holds
 _DUPLICATE_ID: Final = 1440  # XAER_DUPID
 _BUSY: Final = (1205, 1213, 1399)  # lock wait, deadlock, XAER_RMFAIL: active in another connection
 _LOCK_WAIT_SECONDS: Final = 1
+# MariaDB lets others end what is prepared a moment before its storage engine does: a commit in between is
+# confirmed, and lost. Measured beside a full load: 7 of 4,000 at once, 1 after 0.5 ms, none after 1.
+_SETTLE_SECONDS: Final = 0.005
 
 
 class MySqlXa:
@@ -22,6 +26,7 @@ class MySqlXa:
     def __init__(self, connection: Any, barrier: BarrierDatabase) -> None:
         self._connection = connection
         self._barrier = barrier
+        self._has_prepared = False
 
     async def begin(self, xid: str) -> None:
         """See XaDatabase."""
@@ -42,6 +47,7 @@ class MySqlXa:
         """See XaDatabase."""
         await self._execute("END", xid)
         await self._execute("PREPARE", xid)
+        self._has_prepared = True
 
     async def abandon(self, xid: str) -> None:
         """See XaDatabase."""
@@ -83,6 +89,8 @@ class MySqlXa:
         """See XaDatabase."""
         if not self._connection.closed:
             await self._connection.ensure_closed()
+        if self._has_prepared:
+            await asyncio.sleep(_SETTLE_SECONDS)
 
     async def _statement_by_statement(self) -> None:
         # Each its own transaction: without autocommit MariaDB takes XA COMMIT for a part of another one.

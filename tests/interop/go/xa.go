@@ -106,7 +106,8 @@ func xaCommitLost(r *testRun, store string) {
 }
 
 // detachment waits, after a local XA transaction, until MySQL has noticed that its connection is closed. Before that
-// XA COMMIT from another connection says XAER_NOTA, which this client takes for "committed already" and never repeats.
+// XA COMMIT from another connection says XAER_NOTA, which this client takes for "committed already" and never repeats;
+// and in the moment before MariaDB's storage engine has noticed as well, it is confirmed and lost.
 type detachment struct {
 	ledger     *sqlLedger
 	connection int64
@@ -126,6 +127,7 @@ func (d *detachment) wait() {
 		query := "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?"
 		must(d.ledger.db.QueryRow(query, d.connection).Scan(&still))
 		if still == 0 {
+			time.Sleep(5 * time.Millisecond)
 			return
 		}
 	}

@@ -1,9 +1,11 @@
 """XA's caller, over both protocols; the branch's side is in tests/integration (PROTOCOL §5, §7)."""
 
+from typing import Any
+
 import aiosqlite
 import pytest
 
-from coordinator.client import BranchContext, Dtm, Failure, InvalidUse, NoBranchContext
+from coordinator.client import BranchContext, Dtm, DtmError, Failure, InvalidUse, NoBranchContext
 from coordinator.testing import FakeBranches, Says
 from tests.unit.client.fake_coordinator import Fake
 
@@ -57,3 +59,49 @@ async def test_sqlite_has_no_xa_and_says_so(fake: Fake) -> None:
         with pytest.raises(InvalidUse, match="SQLite has no XA"):
             async with dtm.xa_branch(branch, lambda: aiosqlite.connect(":memory:")):
                 pass
+
+
+class LosesACommit:
+    """A database that confirms a commit and does not make it, as MariaDB may; its restart brings it back."""
+
+    def __init__(self) -> None:
+        self.is_known, self.commits_truly, self.reason = True, False, ""
+
+    def xa_database(self, table: str) -> "LosesACommit":
+        return self
+
+    async def commit(self, xid: str) -> bool:
+        known, self.is_known = self.is_known, False
+        if known and self.commits_truly:
+            self.reason = "action"
+        return known
+
+    async def reason_of(self, row: Any) -> str:
+        return self.reason
+
+    async def close(self) -> None:
+        pass
+
+    def restart(self) -> None:
+        self.is_known = self.commits_truly = True
+
+
+async def test_a_commit_that_the_database_confirmed_and_did_not_make_is_no_success(fake: Fake) -> None:
+    database = LosesACommit()
+
+    async def connect() -> LosesACommit:
+        return database
+
+    async with Dtm(fake.url) as dtm:
+
+        async def commit() -> None:
+            async with dtm.xa_branch(BranchContext("g1", "xa", "01", "commit", "http://me/xa"), connect):
+                pass
+
+        with pytest.raises(DtmError, match=r"did not make it.*until the database is restarted"):
+            await commit()
+        with pytest.raises(DtmError, match="cannot be ended now"):
+            await commit()
+        database.restart()
+        await commit()
+        await commit()
