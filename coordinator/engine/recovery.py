@@ -21,7 +21,11 @@ _JUDGED_TOGETHER: Final = 32  # then others have their turn
 _PATIENT_FROM: Final = 2000
 _PATIENCE_MAX: Final = 6
 _STARTED_TOGETHER: Final = 8  # then others have their turn: the first call of each is worked out at once
-_PAUSE_SECONDS: Final = 0.02  # between two pages of what mostly finds no place
+# What mostly finds no place is put off in small pages, with pauses: others' calls wait for each. In large ones
+# where it falls behind, since what finds a place waits for all that was due before.
+_CROWDED_PAGE: Final = 64
+_PAUSE_SECONDS: Final = 0.00015  # for each row
+_BEHIND: Final = timedelta(seconds=2)
 _SPREAD_SECONDS: Final = 0.25  # of coordinators that look for the same rows
 _AGAIN_SECONDS: Final = 3.0  # after a look that failed
 _DEFERRED_LOOK_SECONDS: Final = 1.0  # columns hold whole seconds
@@ -29,10 +33,11 @@ _DEFERRED_LOOK_SECONDS: Final = 1.0  # columns hold whole seconds
 
 @dataclass(slots=True)
 class _Page:
-    """What one look decided, at one moment. began: the same moment, monotonic."""
+    """What one look decided, at one moment. began: the same, monotonic. size: how many rows at most."""
 
     now: datetime
     began: float
+    size: int
     claims: dict[int, tuple[Claim, Entry]] = field(default_factory=dict)  # by row id
     deferrals: list[Deferral] = field(default_factory=list)
     expected: dict[str, int] = field(default_factory=dict)  # claims by endpoint
@@ -51,6 +56,7 @@ class Recovery:
         self._engine = engine
         self._interval = interval
         self._page = page
+        self._is_crowded = False  # the last page mostly found no place, and did not come late
         self._shelf = engine.tools.shelf
         self._wake = asyncio.Event()
         self._alarm = engine.tools.alarm
@@ -99,7 +105,8 @@ class Recovery:
         0 when there may be more. Raises DtmError.
         """
         tools = self._engine.tools
-        page = _Page(tools.clock.now(), tools.clock.monotonic())
+        size = min(self._page, _CROWDED_PAGE) if self._is_crowded else self._page
+        page = _Page(tools.clock.now(), tools.clock.monotonic(), size)
         self._alarm.looked(page.now)
         if self._engine.why_no_work():
             return self._interval
@@ -113,8 +120,8 @@ class Recovery:
         await asyncio.sleep(0)  # each asks for its place: the next look must count them
         if page.is_house_full:
             return self._interval  # whoever leaves wakes us
-        if found == self._page:
-            return _PAUSE_SECONDS if 2 * page.again > found else 0.0
+        if found == page.size:
+            return _PAUSE_SECONDS * found if 2 * page.again > found else 0.0
         await self._set_alarm(page.now)
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
 
@@ -129,8 +136,11 @@ class Recovery:
         """Judge what is at hand and what is due; return how many were due."""
         store = self._engine.tools.store
         self._take_from_shelf(page)
-        found = await store.find_due(now=page.now, limit=self._page)
+        found = await store.find_due(now=page.now, limit=page.size)
         unknown = [due for due in found if due.id not in page.claims and not self._judge_known(due, page)]
+        if found:
+            due_since = found[0].next_cron_time or page.now
+            self._is_crowded = 2 * page.again > len(found) and page.now - due_since < _BEHIND
         candidates = await store.look_at(unknown) if unknown else ()
         for number, candidate in enumerate(candidates, 1):
             self._judge(candidate, page)

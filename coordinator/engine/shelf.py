@@ -1,6 +1,6 @@
 """What recovery deferred and can claim at once; each row is compared again when it is claimed. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -24,7 +24,12 @@ class Known:
 
     def left_until(self, until: datetime) -> "Known":
         """The same after it was deferred once more."""
-        return replace(self, due=replace(self.due, owner="", next_cron_time=until))
+        due = self.due
+        return self.of(Due(due.id, due.gid, due.status, "", until))
+
+    def of(self, due: Due) -> "Known":
+        """The same of the row as it is now."""
+        return Known(due, self.endpoint, self.payload_bytes, self.lease_seconds, self.fails_at)
 
     def is_over(self, now: datetime) -> bool:
         """Whether nobody knows any more what its next step is."""
@@ -60,9 +65,7 @@ class Shelf:
     def known(self, due: Due) -> Known | None:
         """What is known of the row, if it is still as it was left."""
         known = self._rows.get(due.id) or self._expected.pop(due.gid, None)
-        if known is None or replace(known.due, id=due.id) != due:
-            return None
-        return replace(known, due=due)
+        return known.of(due) if known is not None and _but_id(known.due) == _but_id(due) else None
 
     def forget(self, due: Due) -> None:
         """Whatever was known of this row."""
@@ -89,3 +92,7 @@ class Shelf:
         known = self._rows[next(iter(rows))]
         self.forget(known.due)
         return known
+
+
+def _but_id(due: Due) -> tuple[object, ...]:
+    return due.gid, due.status, due.owner, due.next_cron_time

@@ -123,8 +123,9 @@ class Tools:
 
         endpoint: of its next call.
         """
-        created = stored.transaction.create_time.replace(microsecond=0)  # as it is stored
-        transaction = replace(stored.transaction, create_time=created)
+        transaction = stored.transaction
+        if transaction.options.timeout_to_fail > 0:  # which is counted from the time that is stored
+            transaction = replace(transaction, create_time=transaction.create_time.replace(microsecond=0))
         due = Due(0, transaction.gid, transaction.status, "", rounded_up(transaction.next_cron_time))
         self.expect(transaction)
         known = self.known(due, transaction, payload_bytes(stored.branches), endpoint)

@@ -11,16 +11,19 @@ class Together:
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._next: asyncio.Event | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     async def turn(self) -> None:
         """Wait for the next moment."""
-        if self._next is None:
-            self._next = asyncio.Event()
-            asyncio.get_running_loop().call_later(self._seconds, self._come)
-        await self._next.wait()
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_later(self._seconds, self._come)
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
 
     def _come(self) -> None:
-        event, self._next = self._next, None
-        assert event is not None, "somebody waits"
-        event.set()
+        waiting, self._waiting = self._waiting, []
+        for turn in waiting:
+            if not turn.done():
+                turn.set_result(None)

@@ -4,7 +4,7 @@ Synchronous, over a connection, like `queries`.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from heapq import nsmallest
@@ -13,10 +13,12 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Row,
     bindparam,
     case,
     func,
+    literal,
     not_,
     null,
     or_,
@@ -38,6 +40,12 @@ from coordinator.telemetry.log import log
 _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
 _OF_IDS: Final = select(TRANS_GLOBAL).where(_GLOBAL.id.in_(bindparam("ids", expanding=True)))
+_DUE: Final = (
+    select(_GLOBAL.id, _GLOBAL.gid, _GLOBAL.status, _GLOBAL.owner, _GLOBAL.next_cron_time)
+    .where(_GLOBAL.status == bindparam("of"), _GLOBAL.next_cron_time <= bindparam("now"))
+    .order_by(_GLOBAL.next_cron_time)
+    .limit(bindparam("limit", type_=Integer))
+)
 _LIGHT_BRANCHES: Final = (
     select(
         *(column for column in _BRANCH if column.name not in {"bin_data", "data"}),
@@ -71,14 +79,8 @@ def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock
     rows: list[Row[Any]] = []
     others: list[Row[Any]] = []
     for status in UNFINISHED_STATUSES:
-        statement = (
-            select(_GLOBAL.id, _GLOBAL.gid, _GLOBAL.status, _GLOBAL.owner, _GLOBAL.next_cron_time)
-            .where(_GLOBAL.status == status, _GLOBAL.next_cron_time <= clock.text(now))
-            .order_by(_GLOBAL.next_cron_time)
-            .limit(limit)
-        )
         found: list[Row[Any]] = []
-        found += connection.execute(statement)
+        found += connection.execute(_DUE, {"of": status, "now": clock.text(now), "limit": limit})
         rows += found[:share]
         others += found[share:]
 
@@ -184,16 +186,23 @@ def _write_times(
     *,
     only_due: bool = False,
 ) -> None:
-    """Write owner and next_cron_time, rows of the same time together. only_due: still due, and unfinished."""
-    of_same: defaultdict[datetime, list[int]] = defaultdict(list)
-    for change in changes:
-        of_same[rounded_up(change.until)].append(change.due.id)
+    """Write owner and next_cron_time. only_due: where it is still due, and unfinished."""
     text_now = clock.text(now)
     still = (_GLOBAL.status.in_(UNFINISHED_STATUSES), _GLOBAL.next_cron_time <= text_now) if only_due else ()
-    for until, ids in of_same.items():
-        values = {"owner": owner, "next_cron_time": clock.text(until), "update_time": text_now}
-        for some in pieces(sorted(ids)):
-            connection.execute(update(TRANS_GLOBAL).where(_GLOBAL.id.in_(some), *still).values(values))
+    for some in pieces(sorted(changes, key=lambda it: it.due.id)):
+        times = {it.due.id: clock.text(rounded_up(it.until)) for it in some}
+        values = {"owner": owner, "next_cron_time": _time_of(times), "update_time": text_now}
+        connection.execute(update(TRANS_GLOBAL).where(_GLOBAL.id.in_(list(times)), *still).values(values))
+
+
+def _time_of(times: Mapping[int, str]) -> "str | ColumnElement[Any]":
+    """What each of these rows is given, by id: one statement for all, however many times there are."""
+    first, *others = set(times.values())
+    if not others:
+        return first
+    given = {row_id: literal(time, _GLOBAL.next_cron_time.type) for row_id, time in times.items()}
+    # In PostgreSQL a CASE of texts alone would be a text.
+    return case(given, value=_GLOBAL.id, else_=_GLOBAL.next_cron_time)
 
 
 def take_back(

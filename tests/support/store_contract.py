@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Branch, BranchKey, BranchStatus, Options, Status, Transaction
 from coordinator.store.base import Assign, Change, Changed, Claim, Deferral, Move, Moved, Store, Stored
@@ -690,6 +692,20 @@ class StoreContract:
         [claimed] = await stores.first.claim(claims, [], owner="test/2/2", now=now)
         assert claimed.transaction.owner == "test/2/2"
         assert claimed.branches == (await stored(stores.first, "deferred")).branches
+
+    @pytest.mark.parametrize("every", [1, 40], ids=["each its own", "some together"])
+    async def test_what_is_deferred_in_one_commit_has_times_of_its_own(
+        self, stores: Stores, every: int
+    ) -> None:
+        now = (await stores.first.utc_now()).replace(microsecond=0)
+        gids = [f"put-off-{n:03d}" for n in range(150)]
+        for gid in gids:
+            await insert(stores.first, gid, next_cron_time=now - timedelta(seconds=1))
+        found = await stores.first.find_due(now=now, limit=200)
+        until = {it.gid: now + timedelta(seconds=5 + n // every) for n, it in enumerate(found)}
+        deferrals = [Deferral(it, until[it.gid]) for it in reversed(found)]
+        await stores.first.claim([], deferrals, owner="test/2/1", now=now)
+        assert {gid: (await stored(stores.first, gid)).transaction.next_cron_time for gid in gids} == until
 
     async def test_what_moved_since_it_was_found_is_neither_claimed_nor_deferred(
         self, stores: Stores
