@@ -21,8 +21,8 @@ _JUDGED_TOGETHER: Final = 32  # then others have their turn
 _PATIENT_FROM: Final = 2000
 _PATIENCE_MAX: Final = 6
 _STARTED_TOGETHER: Final = 8  # then others have their turn: the first call of each is worked out at once
-# What mostly finds no place is put off in small pages, with pauses: others' calls wait for each. In full ones
-# where it falls behind, since what finds a place waits for all that was due before.
+# What mostly finds no place is put off in small pages, with pauses: others' calls wait for each. In full
+# ones, which cost less a row, where it falls behind: what finds a place waits for all that was due before.
 _CROWDED_PAGE: Final = 64
 _PAUSE_SECONDS: Final = 0.00015  # for each row
 _BEHIND: Final = timedelta(seconds=2)

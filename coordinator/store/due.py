@@ -61,6 +61,7 @@ _LIGHT_BRANCHES: Final = (
 COUNTED_MAX: Final = 100_000  # rows of a status that are counted; more are said to be so many
 SAMPLED_MAX: Final = 1_000  # rows of a status that are looked at for the oldest
 _TOGETHER: Final = 32  # rows in one statement, each some 0.2 ms: others have their turn between two
+_TIMES_TOGETHER: Final = 128  # rows in one statement, each with its own time: old SQLite takes 999 values
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
 
 
@@ -189,7 +190,7 @@ def _write_times(
     """Write owner and next_cron_time. only_due: where it is still due, and unfinished."""
     text_now = clock.text(now)
     still = (_GLOBAL.status.in_(UNFINISHED_STATUSES), _GLOBAL.next_cron_time <= text_now) if only_due else ()
-    for some in pieces(sorted(changes, key=lambda it: it.due.id)):
+    for some in pieces(sorted(changes, key=lambda it: it.due.id), _TIMES_TOGETHER):
         times = {it.due.id: clock.text(rounded_up(it.until)) for it in some}
         values = {"owner": owner, "next_cron_time": _time_of(times), "update_time": text_now}
         connection.execute(update(TRANS_GLOBAL).where(_GLOBAL.id.in_(list(times)), *still).values(values))
@@ -200,9 +201,11 @@ def _time_of(times: Mapping[int, str]) -> "str | ColumnElement[Any]":
     first, *others = set(times.values())
     if not others:
         return first
-    given = {row_id: literal(time, _GLOBAL.next_cron_time.type) for row_id, time in times.items()}
+    kind = _GLOBAL.next_cron_time.type
+    given = [(literal(row_id, _GLOBAL.id.type), literal(time, kind)) for row_id, time in times.items()]
+    given += given[-1:] * (-len(given) % _TOGETHER)  # few lengths: a statement of each is worked out once
     # In PostgreSQL a CASE of texts alone would be a text.
-    return case(given, value=_GLOBAL.id, else_=_GLOBAL.next_cron_time)
+    return case(*given, value=_GLOBAL.id, else_=_GLOBAL.next_cron_time)
 
 
 def take_back(

@@ -21,6 +21,7 @@ Connect: TypeAlias = Callable[[], Awaitable[Any]]
 # A connection that was closed a moment ago may still hold its prepared transaction at the server.
 _ATTEMPTS: Final = 8
 _FIRST_PAUSE_SECONDS: Final = 0.01
+_LOST: Final = "MariaDB may have lost its end: restart that, and the next attempt succeeds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,32 +144,35 @@ def xa_row(branch: BranchContext, op: str) -> BarrierRow:
 async def end_prepared(database: XaDatabase, xid: str, row: BarrierRow) -> None:
     """Commit or roll back, as row.reason says, what any connection has prepared. Safe to repeat.
 
-    The action's barrier row lies inside the prepared transaction: it alone tells whether that is committed,
-    whatever the database answered. Raises DtmError where it cannot be ended now; asked again, it will.
+    The action's barrier row lies inside the prepared transaction, so it tells "committed before" from "not
+    there": an unknown id is a success only where the row agrees. Raises DtmError where it cannot be ended
+    now; asked again, it will.
     """
     commits = row.reason == Op.COMMIT
     pause = _FIRST_PAUSE_SECONDS
     for _ in range(_ATTEMPTS):
         try:
             known = await (database.commit(xid) if commits else database.rollback(xid))
-            if not commits:
-                if await _shut_out(database, row):
+            if known and commits:
+                if not await database.is_lost(row):
                     return
-            elif await database.reason_of(row) == Op.ACTION:
-                return
-            elif known:
                 raise DtmError(
-                    f"the database confirmed the commit of XA transaction {xid} and did not make it: its "
-                    "rows stay locked until the database is restarted, and the next commit then ends it",
+                    f"the database confirmed the commit of XA transaction {xid}, whose rows are locked as "
+                    f"before: {_LOST}",
                     gid=row.gid,
                 )
+            if commits:
+                if await database.reason_of(row) == Op.ACTION:
+                    return  # committed before
+            elif await _shut_out(database, row):
+                return
         except Busy:
             pass
         await asyncio.sleep(pause)
         pause *= 2
     raise DtmError(
         f"XA transaction {xid} cannot be ended now: another connection holds it, or it was never prepared "
-        "here",
+        f"here. Where that lasts, {_LOST}",
         gid=row.gid,
     )
 

@@ -37,6 +37,10 @@ class XaDatabase(Protocol):
         """Commit what is prepared; False for an unknown id. Raises Busy."""
         ...
 
+    async def is_lost(self, row: BarrierRow) -> bool:
+        """After a confirmed commit: whether what was prepared still holds this row, which lies inside it."""
+        ...
+
     async def rollback(self, xid: str) -> bool:
         """Roll back what is prepared; False for an unknown id. Raises Busy."""
         ...

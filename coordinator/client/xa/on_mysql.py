@@ -46,8 +46,8 @@ class MySqlXa:
     async def prepare(self, xid: str) -> None:
         """See XaDatabase."""
         await self._execute("END", xid)
+        self._has_prepared = True  # perhaps, from here on
         await self._execute("PREPARE", xid)
-        self._has_prepared = True
 
     async def abandon(self, xid: str) -> None:
         """See XaDatabase."""
@@ -57,6 +57,14 @@ class MySqlXa:
     async def commit(self, xid: str) -> bool:
         """See XaDatabase."""
         return await self._end("COMMIT", xid)
+
+    async def is_lost(self, row: BarrierRow) -> bool:
+        """See XaDatabase."""
+        try:
+            await self.reason_of(row)  # waits for the lock
+        except Busy:
+            return True
+        return False
 
     async def rollback(self, xid: str) -> bool:
         """See XaDatabase."""
@@ -87,10 +95,12 @@ class MySqlXa:
 
     async def close(self) -> None:
         """See XaDatabase."""
-        if not self._connection.closed:
-            await self._connection.ensure_closed()
-        if self._has_prepared:
-            await asyncio.sleep(_SETTLE_SECONDS)
+        try:
+            if not self._connection.closed:
+                await self._connection.ensure_closed()
+        finally:
+            if self._has_prepared:
+                await asyncio.sleep(_SETTLE_SECONDS)
 
     async def _statement_by_statement(self) -> None:
         # Each its own transaction: without autocommit MariaDB takes XA COMMIT for a part of another one.

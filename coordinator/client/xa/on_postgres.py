@@ -72,6 +72,10 @@ class PostgresXa:
         """See XaDatabase."""
         return await self._end("COMMIT PREPARED", xid)
 
+    async def is_lost(self, row: BarrierRow) -> bool:
+        """See XaDatabase."""
+        return False
+
     async def rollback(self, xid: str) -> bool:
         """See XaDatabase."""
         return await self._end("ROLLBACK PREPARED", xid)

@@ -430,6 +430,41 @@ async def test_many_that_wait_for_one_endpoint_are_not_deferred_all_the_time() -
 
 
 @virtually
+async def test_what_finds_no_place_again_is_put_off_in_small_pages_unless_that_comes_late() -> None:
+    """Others' calls wait for each page; what finds a place waits for all that was due before."""
+    bench = Bench(seconds_of, bounds=Bounds(window_max=4))
+    looks: list[tuple[int, float]] = []  # how many rows were asked for, and how late the first was, seconds
+    find_due = bench.store.find_due
+
+    async def watched(*, now: datetime, limit: int) -> Sequence[Due]:
+        found = await find_due(now=now, limit=limit)
+        if found:
+            looks.append((limit, (now - (found[0].next_cron_time or now)).total_seconds()))
+        return found
+
+    bench.store.find_due = watched  # type: ignore[method-assign]
+    for number in range(1000):
+        put_due(bench, f"h{number}", "http://hangs/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(30)
+    looking.cancel()
+    full, small = 128, 64
+    limits = [limit for limit, _ in looks]
+    assert limits[: 1000 // full] == [full] * (1000 // full), "of these nothing was known"
+    assert limits[-5:] == [small] * 5
+    await asyncio.sleep(30)
+    looks.clear()
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(10)
+    looking.cancel()
+    late = [seconds for _, seconds in looks]
+    assert late[0] > 2 > late[-1]
+    after_late = [limit for seconds, (limit, _) in zip(late, looks[1:], strict=False) if seconds >= 2]
+    assert after_late == [full] * len(after_late)
+    assert [limit for limit, _ in looks[-5:]] == [small] * 5
+
+
+@virtually
 async def test_a_stop_gives_back_what_is_held() -> None:
     bench = Bench(seconds_of)
     await bench.transactions.submit(replace(request(steps=1), steps=(Step("http://60s-each/do"),)))
