@@ -19,8 +19,7 @@ from coordinator.telemetry.log_output import Outputs, configure_logging
 
 _LOG_SECONDS: Final = 2.0  # for the last lines, at the end
 _LOG_SECONDS_IN_HASTE: Final = 0.2
-# Objects, and generations, between two looks: a smaller first makes each shorter, for the same work in all.
-_COLLECTOR_THRESHOLDS: Final = (5_000, 80, 100)
+_COLLECTOR_THRESHOLDS: Final = (20_000, 20, 100)  # objects, and generations, between two looks
 
 
 def run(
