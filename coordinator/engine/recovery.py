@@ -44,6 +44,10 @@ class _Page:
     again: int = 0  # rows that were deferred once more, as they were left
     is_house_full: bool = False
 
+    def is_mostly_again(self, found: int) -> bool:
+        """Whether most of what was found is deferred once more."""
+        return 2 * self.again > found
+
 
 class Recovery:
     """Polls the store every `interval` seconds, when something is due, or when woken; drives what it claims.
@@ -121,7 +125,7 @@ class Recovery:
         if page.is_house_full:
             return self._interval  # whoever leaves wakes us
         if found == page.size:
-            return _PAUSE_SECONDS * found if 2 * page.again > found else 0.0
+            return _PAUSE_SECONDS * found if page.is_mostly_again(found) else 0.0
         await self._set_alarm(page.now)
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
 
@@ -140,7 +144,7 @@ class Recovery:
         unknown = [due for due in found if due.id not in page.claims and not self._judge_known(due, page)]
         if found:
             due_since = found[0].next_cron_time or page.now
-            self._is_crowded = 2 * page.again > len(found) and page.now - due_since < _BEHIND
+            self._is_crowded = page.is_mostly_again(len(found)) and page.now - due_since < _BEHIND
         candidates = await store.look_at(unknown) if unknown else ()
         for number, candidate in enumerate(candidates, 1):
             self._judge(candidate, page)

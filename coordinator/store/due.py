@@ -62,6 +62,7 @@ COUNTED_MAX: Final = 100_000  # rows of a status that are counted; more are said
 SAMPLED_MAX: Final = 1_000  # rows of a status that are looked at for the oldest
 _TOGETHER: Final = 32  # rows in one statement, each some 0.2 ms: others have their turn between two
 _TIMES_TOGETHER: Final = 128  # rows in one statement, each with its own time: old SQLite takes 999 values
+_TIMES_STEP: Final = 32  # their number is filled up to a multiple: a statement of each is worked out once
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
 
 
@@ -203,7 +204,7 @@ def _time_of(times: Mapping[int, str]) -> "str | ColumnElement[Any]":
         return first
     kind = _GLOBAL.next_cron_time.type
     given = [(literal(row_id, _GLOBAL.id.type), literal(time, kind)) for row_id, time in times.items()]
-    given += given[-1:] * (-len(given) % _TOGETHER)  # few lengths: a statement of each is worked out once
+    given += given[-1:] * (-len(given) % _TIMES_STEP)
     # In PostgreSQL a CASE of texts alone would be a text.
     return case(*given, value=_GLOBAL.id, else_=_GLOBAL.next_cron_time)
 

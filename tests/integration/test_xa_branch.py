@@ -49,6 +49,20 @@ class Bank:
                     raise Failure("account is locked")
             return transaction.runs
 
+    async def prepared_by_hand(self, gid: str, *business: str) -> Any:
+        """What an action prepares, on a connection that is still open."""
+        connection = await self.connect()
+        columns = "trans_type, gid, branch_id, op, barrier_id, reason"
+        values = f"'xa', '{gid}', '01', 'action', '01', 'action'"
+        for sql in (
+            self.begin.format(f"{gid}-01"),
+            f"INSERT INTO dtm_barrier.barrier ({columns}) VALUES ({values})",
+            *business,
+            *(one.format(f"{gid}-01") for one in self.prepare),
+        ):
+            await self.execute(connection, sql)
+        return connection
+
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return await asyncio.to_thread(self.database.execute, sql)
 
@@ -235,16 +249,7 @@ async def test_a_rollback_waits_for_an_action_that_is_just_being_done(bank: Bank
 
 
 async def test_a_commit_while_the_preparing_connection_is_still_open_is_not_lost(bank: Bank) -> None:
-    connection = await bank.connect()
-    columns = "trans_type, gid, branch_id, op, barrier_id, reason"
-    values = "'xa', 'g1', '01', 'action', '01', 'action'"
-    for sql in (
-        bank.begin.format("g1-01"),
-        f"INSERT INTO dtm_barrier.barrier ({columns}) VALUES ({values})",
-        "UPDATE account SET balance = balance + 30",
-        *(one.format("g1-01") for one in bank.prepare),
-    ):
-        await bank.execute(connection, sql)
+    connection = await bank.prepared_by_hand("g1", "UPDATE account SET balance = balance + 30")
     commit = asyncio.create_task(bank.call("commit"))
     if bank.server == "mariadb":
         done, _ = await asyncio.wait({commit}, timeout=0.5)
@@ -261,17 +266,9 @@ async def test_a_commit_beside_a_closing_connection_is_made_or_is_an_error(
     bank: Bank, request: pytest.FixtureRequest
 ) -> None:
     """MariaDB confirms one in some hundreds, and does not make it, until it is restarted."""
-    columns = "trans_type, gid, branch_id, op, barrier_id, reason"
 
     async def succeeds(gid: str) -> bool:
-        connection = await bank.connect()
-        values = f"'xa', '{gid}', '01', 'action', '01', 'action'"
-        for sql in (
-            bank.begin.format(f"{gid}-01"),
-            f"INSERT INTO dtm_barrier.barrier ({columns}) VALUES ({values})",
-            *(one.format(f"{gid}-01") for one in bank.prepare),
-        ):
-            await bank.execute(connection, sql)
+        connection = await bank.prepared_by_hand(gid)
         opened = await bank.connect()  # so that the commit comes the sooner
 
         async def connect() -> Any:
