@@ -244,8 +244,9 @@ class Admission:
         """Return for how many seconds to defer a transaction that finds no place there.
 
         As many as are deferred, at the rate at which the endpoint answers; from 1 second to the most that is
-        allowed, spread. was_due: new ones must not come before it. times: as long at most. Where the endpoint
-        is held, one that was due waits longer: for half a minute, and the more there are the longer.
+        allowed, spread. was_due: new ones must not come before it. times: for many that are at hand, and need
+        no time of their own; the most is so many times as long. Where the endpoint is held, one that was due
+        waits longer: for half a minute, and the more there are the longer.
         """
         now, longest = self._monotonic(), self._bounds.deferred_seconds_max * times
         here = self._at(endpoint)
@@ -253,7 +254,7 @@ class Admission:
         if was_due and here.hold is not None:
             return here.seconds_until_let_go(now, self._holds[here.hold.endpoint][1])
         seconds = here.seconds_until_slot(now, longest, was_due=was_due)
-        if seconds >= longest:
+        if seconds >= longest or times > 1:
             seconds = longest * (0.5 + self._random.random() / 2)
         seconds = max(DEFERRED_SECONDS_MIN, seconds)
         self._deferred_until = max(self._deferred_until, now + seconds)

@@ -1,6 +1,7 @@
 """Takes up unfinished transactions whose time has come, as far as there is room for them (PROTOCOL §9)."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,10 +17,6 @@ from coordinator.telemetry.log import log
 
 _UNDRIVEABLE: Final = timedelta(seconds=300)  # until a row that nobody can drive is looked at again
 _JUDGED_TOGETHER: Final = 32  # then others have their turn
-# Each of so many rows of one endpoint comes as much later: to defer them again is work that helps nobody, and
-# what is at hand here needs no time that comes to be claimed.
-_PATIENT_FROM: Final = 2000
-_PATIENCE_MAX: Final = 6
 _STARTED_TOGETHER: Final = 8  # then others have their turn: the first call of each is worked out at once
 # What mostly finds no place is put off in small pages, with pauses: others' calls wait for each. In full
 # ones, which cost less a row, where it falls behind: what finds a place waits for all that was due before.
@@ -42,6 +39,8 @@ class _Page:
     deferrals: list[Deferral] = field(default_factory=list)
     expected: dict[str, int] = field(default_factory=dict)  # claims by endpoint
     again: int = 0  # rows that were deferred once more, as they were left
+    wanted: int = 0  # rows that were asked for before their time
+    together: dict[str, datetime] = field(default_factory=dict)  # when many of an endpoint are due again
     is_house_full: bool = False
 
     def is_mostly_again(self, found: int) -> bool:
@@ -109,6 +108,8 @@ class Recovery:
         0 when there may be more. Raises DtmError.
         """
         tools = self._engine.tools
+        if self._is_crowded:
+            await tools.lull.come()
         size = min(self._page, _CROWDED_PAGE) if self._is_crowded else self._page
         page = _Page(tools.clock.now(), tools.clock.monotonic(), size)
         self._alarm.looked(page.now)
@@ -124,7 +125,7 @@ class Recovery:
         await asyncio.sleep(0)  # each asks for its place: the next look must count them
         if page.is_house_full:
             return self._interval  # whoever leaves wakes us
-        if found == page.size:
+        if page.size in (found, page.wanted):
             return _PAUSE_SECONDS * found if page.is_mostly_again(found) else 0.0
         await self._set_alarm(page.now)
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
@@ -139,8 +140,12 @@ class Recovery:
     async def _decide(self, page: _Page) -> int:
         """Judge what is at hand and what is due; return how many were due."""
         store = self._engine.tools.store
+        wanted = self._wanted(page)
+        page.wanted = len(wanted)
+        found = await store.find_due(now=page.now, limit=page.size, also=wanted)
+        if wanted:
+            found = self._shelve(wanted, found, page)
         self._take_from_shelf(page)
-        found = await store.find_due(now=page.now, limit=page.size)
         unknown = [due for due in found if due.id not in page.claims and not self._judge_known(due, page)]
         if found:
             due_since = found[0].next_cron_time or page.now
@@ -170,8 +175,30 @@ class Recovery:
         except Exception as error:  # noqa: BLE001 - a row that no client can have made must not end the others
             log.error("cannot be driven, its row stays as it is: {}", error, gid=transaction.gid)
             return self._put_off(candidate, _UNDRIVEABLE, page)
-        known = tools.known(candidate.due, transaction, candidate.payload_bytes, endpoint)
+        known = Known(candidate.due, tools.kind(transaction, candidate.payload_bytes, endpoint))
         return self._admit(known, page) if self._has_room(endpoint, page) else self._defer(known, page)
+
+    def _wanted(self, page: _Page) -> Sequence[str]:
+        """Gids of what was stored a moment ago, where there is room for it before its time comes."""
+        wanted: list[str] = []
+        for endpoint in self._shelf.endpoints():
+            if len(wanted) < page.size and self._has_room(endpoint, page):
+                wanted += self._shelf.unfound(endpoint, page.size - len(wanted))
+        return wanted
+
+    def _shelve(self, wanted: Sequence[str], found: Sequence[Due], page: _Page) -> Sequence[Due]:
+        """Keep the wanted rows under the ids that were found; return what is due."""
+        due = [one for one in found if one.next_cron_time is None or one.next_cron_time <= page.now]
+        later = {one.gid: one for one in found[len(due) :]}
+        due_now = {one.gid for one in due}
+        for gid in wanted:
+            if gid in due_now:
+                continue
+            known = self._shelf.known(later[gid]) if gid in later else None
+            self._shelf.forget(gid)
+            if known is not None:
+                self._shelf.put(known.due, known.kind)
+        return due
 
     def _take_from_shelf(self, page: _Page) -> None:
         """What was deferred need not wait for its time where there is room before."""
@@ -187,24 +214,33 @@ class Recovery:
         """Decide about what was deferred here, if it is as it was left; False where its row must be read."""
         known = self._shelf.known(due)
         if known is None or known.is_over(page.now):
-            self._shelf.forget(due)
+            self._shelf.forget(due.gid)
             return False
-        if not self._has_room(known.endpoint, page):
+        if not self._has_room(known.kind.endpoint, page):
             self._defer(known, page)
             page.again += 1
             return True
-        self._shelf.forget(due)
+        self._shelf.forget(due.gid)
         if due.status == Status.PREPARED:  # it may have grown by branches since
             return False
         self._admit(known, page)
         return True
 
     def _defer(self, known: Known, page: _Page) -> None:
-        times = min(1 + self._shelf.count(known.endpoint) // _PATIENT_FROM, _PATIENCE_MAX)
-        seconds = self._engine.tools.admission.defer(known.endpoint, was_due=True, times=times)
-        until = known.not_after(page.now + timedelta(seconds=seconds))
-        page.deferrals.append(Deferral(known.due, until))
-        self._shelf.put(known.left_until(until))
+        due, until = known.due, known.not_after(self._due_again(known.kind.endpoint, page))
+        page.deferrals.append(Deferral(due, until))
+        self._shelf.put(Due(due.id, due.gid, due.status, "", until), known.kind)
+
+    def _due_again(self, endpoint: str, page: _Page) -> datetime:
+        """When one more row of this endpoint is; where many are at hand, a page of them at one time."""
+        if (until := page.together.get(endpoint)) is not None:
+            return until
+        times = self._shelf.patience(endpoint)
+        seconds = self._engine.tools.admission.defer(endpoint, was_due=True, times=times)
+        until = page.now + timedelta(seconds=seconds)
+        if times > 1:
+            page.together[endpoint] = until  # to write one time is a tenth of the work
+        return until
 
     def _put_off(self, candidate: Candidate, how_long: timedelta, page: _Page) -> None:
         page.deferrals.append(Deferral(candidate.due, page.now + how_long))
@@ -214,13 +250,13 @@ class Recovery:
         return not endpoint or admission.has_room(endpoint, expected=page.expected.get(endpoint, 0))
 
     def _admit(self, known: Known, page: _Page) -> None:
-        entry = self._engine.tools.admission.enter(known.payload_bytes)
+        entry = self._engine.tools.admission.enter(known.kind.payload_bytes)
         if entry is None:
             page.is_house_full = True
             return
-        until = page.now + timedelta(seconds=known.lease_seconds)
+        until = page.now + timedelta(seconds=known.kind.lease_seconds)
         page.claims[known.due.id] = Claim(known.due, until), entry
-        page.expected[known.endpoint] = page.expected.get(known.endpoint, 0) + 1
+        page.expected[known.kind.endpoint] = page.expected.get(known.kind.endpoint, 0) + 1
 
     async def _write(self, page: _Page) -> None:
         """Claim and defer in one commit, then drive what was claimed."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
+from time import perf_counter
 from typing import Protocol
 
 from coordinator.backoff import Timing, is_marked
@@ -13,7 +14,8 @@ from coordinator.engine.admission import Admission
 from coordinator.engine.alarm import Alarm
 from coordinator.engine.alerts import Alerts, LoggedAlerts
 from coordinator.engine.attempts import Keeping, NotKept
-from coordinator.engine.shelf import Known, Shelf
+from coordinator.engine.lull import Lull
+from coordinator.engine.shelf import Kind, Shelf
 from coordinator.explain.play import Held
 from coordinator.model import Branch, Status, Transaction
 from coordinator.patterns.by_type import Pattern
@@ -53,6 +55,7 @@ class Tools:
     keeping: Keeping = field(default_factory=NotKept)
     alarm: Alarm = field(default_factory=Alarm)  # of what is stored here to be due soon
     shelf: Shelf = field(default_factory=Shelf)
+    lull: Lull = field(default_factory=lambda: Lull(perf_counter))
     no_results: str = ""  # why steps cannot keep their results; empty where they can
 
     def next_branches(self, stored: Stored) -> Sequence[Branch]:
@@ -92,11 +95,16 @@ class Tools:
         if self.admission.is_calm:
             return ""
         endpoint = self.next_endpoint(stored)
-        return "" if self.admission.is_for_new(endpoint) else endpoint
+        is_first = self.admission.is_for_new(endpoint) and self.shelf.patience(endpoint) == 1
+        return "" if is_first else endpoint
 
-    def let_go(self, transaction: Transaction, endpoint: str) -> Transaction:
-        """The transaction as it is written where the endpoint has no place: due later, driven by nobody."""
-        seconds = self.admission.defer(endpoint)
+    def let_go(self, transaction: Transaction, endpoint: str, *, is_remembered: bool = False) -> Transaction:
+        """The transaction as it is written where the endpoint has no place: due later, driven by nobody.
+
+        is_remembered: `remember` will be told, so that it need not wait for its time.
+        """
+        times = self.shelf.patience(endpoint) if is_remembered else 1
+        seconds = self.admission.defer(endpoint, times=times)
         until = self.timing.deferred_until(transaction, seconds, self.clock.now())
         return replace(transaction, owner="", next_cron_time=until)
 
@@ -109,10 +117,11 @@ class Tools:
 
         return until
 
-    def known(self, due: Due, transaction: Transaction, size: int, endpoint: str) -> Known:
+    def kind(self, transaction: Transaction, size: int, endpoint: str) -> Kind:
         """What must be remembered of a row to claim it later. size: bytes. endpoint: of its next call."""
         fails_at = self.timing.fails_at(transaction, self.clock.now())
-        return Known(due, endpoint, size, self.timing.lease(transaction.options), fails_at)
+        lease = self.timing.lease(transaction.options)
+        return Kind(transaction.status, endpoint, size, lease, fails_at)
 
     def expect(self, transaction: Transaction) -> None:
         """What was just stored, owned by nobody, is to be taken up when it is due."""
@@ -126,12 +135,12 @@ class Tools:
         transaction = stored.transaction
         if transaction.options.timeout_to_fail > 0:  # which is counted from the time that is stored
             transaction = replace(transaction, create_time=transaction.create_time.replace(microsecond=0))
-        due = Due(0, transaction.gid, transaction.status, "", rounded_up(transaction.next_cron_time))
         self.expect(transaction)
-        known = self.known(due, transaction, payload_bytes(stored.branches), endpoint)
-        if known.fails_at is None and transaction.options.timeout_to_fail > 0:
+        kind = self.kind(transaction, payload_bytes(stored.branches), endpoint)
+        if kind.fails_at is None and transaction.options.timeout_to_fail > 0:
             return  # that is past already: its next call is another one
-        self.shelf.expect(known)
+        due = Due(0, transaction.gid, transaction.status, "", rounded_up(transaction.next_cron_time))
+        self.shelf.put(due, kind)
 
     def ended(self, transaction: Transaction, status: Status) -> None:
         """Tell those who count and those who watch that the transaction reached this final status."""

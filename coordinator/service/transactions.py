@@ -15,7 +15,6 @@ from coordinator.service.lookup import RACES_MAX, Lookup, lost_races, refuse_oth
 from coordinator.service.new_transaction import new_transaction, submission
 from coordinator.service.rounds import Rounds
 from coordinator.service.step_results import keeps_results
-from coordinator.service.together import Together
 from coordinator.service.topics import Topics
 from coordinator.service.validate import (
     require_gid,
@@ -59,7 +58,6 @@ class Transactions:
         self._urls = urls
         self._random = random
         self._write_seconds = write_seconds
-        self._together = Together()
 
     def new_gid(self) -> str:
         """A gid that nobody has: a random short UUID (PROTOCOL §3)."""
@@ -164,9 +162,10 @@ class Transactions:
             lease = engine.lease(owner, request.options)
             wanted = new_transaction(engine.tools, request, Status.SUBMITTED, owner)
             crowded = engine.tools.crowded_endpoint(Stored(wanted, branches))
-            transaction = engine.tools.let_go(wanted, crowded) if crowded else wanted
+            transaction = wanted
             if crowded:
-                await self._together.turn()
+                transaction = engine.tools.let_go(wanted, crowded, is_remembered=True)
+                await engine.tools.lull.come()
             if not await self._store.insert(transaction, branches, timeout=self._write_seconds):
                 return False
             stored = Stored(transaction, branches)

@@ -244,12 +244,12 @@ class Store(KeyValues, Protocol):
         """At most `wanted.limit` transactions."""
         ...
 
-    async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
+    async def find_due(self, *, now: datetime, limit: int, also: Sequence[str] = ()) -> Sequence[Due]:
         """At most `limit` unfinished transactions whose next_cron_time has passed, oldest due first.
 
         However many of one status are due, each other one has a third of the places. Nothing is locked or
         written, so that another coordinator may find the same; prepared sagas are among them, if they were
-        stored with a time that comes.
+        stored with a time that comes. also: gids; of these rows come, too, whose time is still to come.
         """
         ...
 

@@ -21,16 +21,16 @@ from sqlalchemy import (
     literal,
     not_,
     null,
-    or_,
     select,
     union_all,
     update,
 )
 
 from coordinator.errors import Invalid
-from coordinator.model import EPOCH, Status, TransType
+from coordinator.model import EPOCH
 from coordinator.owner import SEPARATOR
-from coordinator.store.base import Backlog, Candidate, Claim, Deferral, Due, Stored
+from coordinator.store.backlog import TO_BE_DRIVEN
+from coordinator.store.base import Candidate, Claim, Deferral, Due, Stored
 from coordinator.store.queries import UNFINISHED_STATUSES, branches_of, pieces
 from coordinator.store.rows import branch_of, text_of, transaction_of
 from coordinator.store.tables import TRANS_BRANCH_OP, TRANS_GLOBAL
@@ -40,9 +40,12 @@ from coordinator.telemetry.log import log
 _GLOBAL: Final = TRANS_GLOBAL.c
 _BRANCH: Final = TRANS_BRANCH_OP.c
 _OF_IDS: Final = select(TRANS_GLOBAL).where(_GLOBAL.id.in_(bindparam("ids", expanding=True)))
+_FOUND: Final = select(_GLOBAL.id, _GLOBAL.gid, _GLOBAL.status, _GLOBAL.owner, _GLOBAL.next_cron_time)
+_DUE_LATER: Final = _FOUND.where(
+    _GLOBAL.gid.in_(bindparam("gids", expanding=True)), _GLOBAL.next_cron_time > bindparam("now")
+)
 _DUE: Final = (
-    select(_GLOBAL.id, _GLOBAL.gid, _GLOBAL.status, _GLOBAL.owner, _GLOBAL.next_cron_time)
-    .where(_GLOBAL.status == bindparam("of"), _GLOBAL.next_cron_time <= bindparam("now"))
+    _FOUND.where(_GLOBAL.status == bindparam("of"), _GLOBAL.next_cron_time <= bindparam("now"))
     .order_by(_GLOBAL.next_cron_time)
     .limit(bindparam("limit", type_=Integer))
 )
@@ -58,31 +61,22 @@ _LIGHT_BRANCHES: Final = (
     .where(_BRANCH.gid.in_(bindparam("gids", expanding=True)))
     .order_by(_BRANCH.id)
 )
-COUNTED_MAX: Final = 100_000  # rows of a status that are counted; more are said to be so many
-SAMPLED_MAX: Final = 1_000  # rows of a status that are looked at for the oldest
 _TOGETHER: Final = 32  # rows in one statement, each some 0.2 ms: others have their turn between two
 _TIMES_TOGETHER: Final = 128  # rows in one statement, each with its own time: old SQLite takes 999 values
 _TIMES_STEP: Final = 32  # their number is filled up to a multiple: a statement of each is worked out once
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
 
 
-def _to_be_driven(row: Any) -> ColumnElement[bool]:
-    """All but a prepared saga, which waits for its client. row: columns of a table or of a subquery."""
-    return or_(row.status != Status.PREPARED.value, row.trans_type != TransType.SAGA.value)
-
-
-_TO_BE_DRIVEN: Final = _to_be_driven(_GLOBAL)
-
-
-def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock) -> list[Due]:
+def find_due(
+    connection: Connection, now: datetime, limit: int, also: Sequence[str], clock: WallClock
+) -> list[Due]:
     """The oldest due rows, by the key (status, next_cron_time) alone; of each status its share."""
     # Status by status: only so the key gives the rows in order.
     share = limit // len(UNFINISHED_STATUSES)
     rows: list[Row[Any]] = []
     others: list[Row[Any]] = []
     for status in UNFINISHED_STATUSES:
-        found: list[Row[Any]] = []
-        found += connection.execute(_DUE, {"of": status, "now": clock.text(now), "limit": limit})
+        found = [*connection.execute(_DUE, {"of": status, "now": clock.text(now), "limit": limit})]
         rows += found[:share]
         others += found[share:]
 
@@ -90,8 +84,10 @@ def find_due(connection: Connection, now: datetime, limit: int, clock: WallClock
         return clock.time(row.next_cron_time) or EPOCH
 
     rows += nsmallest(limit - len(rows), others, key=due_since)
-    oldest = sorted(rows, key=due_since)
-    return [Due(row.id, row.gid, row.status, row.owner, clock.time(row.next_cron_time)) for row in oldest]
+    rows.sort(key=due_since)
+    if also:
+        rows += connection.execute(_DUE_LATER, {"gids": also, "now": clock.text(now)})
+    return [Due(row.id, row.gid, row.status, row.owner, clock.time(row.next_cron_time)) for row in rows]
 
 
 def next_due(connection: Connection, after: datetime, clock: WallClock) -> datetime | None:
@@ -237,7 +233,7 @@ def reset_cron_time(
         .where(
             _GLOBAL.status.in_(UNFINISHED_STATUSES),
             _GLOBAL.next_cron_time > clock.text(later_than),
-            _TO_BE_DRIVEN,
+            TO_BE_DRIVEN,
             not_(_DRIVEN),
         )
         .order_by(_GLOBAL.id)
@@ -261,39 +257,3 @@ def _make_due(
         )
         count += connection.execute(statement).rowcount
     return count
-
-
-def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Backlog:
-    """Count the unfinished, by the key (status, next_cron_time) alone, up to COUNTED_MAX of each status.
-
-    The oldest is looked for among the first SAMPLED_MAX of each status that are due.
-    """
-    by_status: dict[Status, int] = {}
-    all_due, first_due, first_created = 0, None, None
-    for status in UNFINISHED_STATUSES:
-        of_status = (_GLOBAL.status == status,)
-        by_status[Status(status)] = _counted(connection, of_status)
-        if not by_status[Status(status)]:
-            continue
-        due = (*of_status, _GLOBAL.next_cron_time <= clock.text(now))
-        # A prepared saga is due only where another program has stored it, and only until it was found.
-        driven = (_TO_BE_DRIVEN,) if status == Status.PREPARED.value else ()
-        all_due += _counted(connection, (*due, *driven))
-        of_key = select(_GLOBAL.next_cron_time, _GLOBAL.create_time, _GLOBAL.trans_type, _GLOBAL.status)
-        first = of_key.where(*of_status).order_by(_GLOBAL.next_cron_time).limit(SAMPLED_MAX).subquery()
-        created = case((first.c.create_time > clock.text(EPOCH), first.c.create_time))  # not year 0
-        oldest = select(func.min(first.c.next_cron_time), func.min(created)).where(_to_be_driven(first.c))
-        [(earliest_due, earliest_created)] = connection.execute(oldest)
-        first_due = _earliest(first_due, clock.time(earliest_due))
-        first_created = _earliest(first_created, clock.time(earliest_created))
-    oldest_due = first_due if first_due is not None and first_due <= now else None
-    return Backlog(by_status, all_due, oldest_due=oldest_due, oldest_created=first_created)
-
-
-def _counted(connection: Connection, wanted: Sequence[ColumnElement[bool]]) -> int:
-    some = select(_GLOBAL.id).where(*wanted).limit(COUNTED_MAX).subquery()
-    return connection.execute(select(func.count()).select_from(some)).scalar() or 0
-
-
-def _earliest(*times: datetime | None) -> datetime | None:
-    return min((time for time in times if time is not None), default=None)

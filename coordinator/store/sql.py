@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from coordinator.clock import Clock
 from coordinator.errors import DtmError, StoreUnavailable
 from coordinator.model import Branch, Transaction
+from coordinator.store import backlog, key_values, listing, queries
 from coordinator.store import due as due_rows
-from coordinator.store import key_values, listing, queries
 from coordinator.store.access_tables import AuditTable, TokenTable
 from coordinator.store.attempt_tables import AttemptTables
 from coordinator.store.base import (
@@ -145,9 +145,10 @@ class SqlStore:
         texts = (wanted.gid, wanted.status, wanted.trans_type)
         return await self._read_of(texts, Listed(()), listed, at_leisure=True)
 
-    async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
+    async def find_due(self, *, now: datetime, limit: int, also: Sequence[str] = ()) -> Sequence[Due]:
         """See Store."""
-        return await self._read(partial(due_rows.find_due, now=now, limit=limit, clock=self._wall_clock))
+        find = partial(due_rows.find_due, now=now, limit=limit, also=also, clock=self._wall_clock)
+        return await self._read(find)
 
     async def next_due(self, *, after: datetime) -> datetime | None:
         """See Store."""
@@ -191,7 +192,7 @@ class SqlStore:
 
     async def backlog(self, *, now: datetime) -> Backlog:
         """What is unfinished just now."""
-        return await self._read(partial(due_rows.count_backlog, now=now, clock=self._wall_clock))
+        return await self._read(partial(backlog.count_backlog, now=now, clock=self._wall_clock))
 
     def connections(self) -> Mapping[str, float]:
         """How many connections are `in_use` and `idle`."""

@@ -20,6 +20,7 @@ from coordinator.engine.alerts import LoggedAlerts
 from coordinator.engine.attempts import Kept
 from coordinator.engine.drives import Engine
 from coordinator.engine.holding import Holding
+from coordinator.engine.lull import Lull
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Tools
 from coordinator.model import UNFINISHED
@@ -153,6 +154,7 @@ async def open_inside(
         admission=Admission(Bounds(), monotonic=clock.monotonic, random=Steady()),
         alerts=LoggedAlerts(),
         keeping=Kept(Secrets().hidden, instance),
+        lull=Lull(clock.monotonic),
     )
     engine = Engine(tools, instance=instance, start="1")
     opened.push_async_callback(engine.stop, STOP_SECONDS)

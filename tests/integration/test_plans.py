@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
+from coordinator.model import EPOCH
 from coordinator.store import due
 from coordinator.store.base import Claim, Due
 from coordinator.store.sql import SqlStore
@@ -16,6 +17,7 @@ from tests.support.store_config import config_of, opened
 
 FINISHED, WAITING, DUE = 20_000, 5_000, 300
 LIMIT = 16
+_GIDS = [f"submitted-1-{seq}" for seq in range(1, LIMIT + 1)]
 _ROWS = {
     "mysql": "SELECT {columns} FROM seq_1_to_{count}",
     "postgres": "SELECT {columns} FROM generate_series(1, {count}) AS n(seq)",
@@ -102,7 +104,8 @@ async def costs(store: SqlStore, watched: Watched) -> dict[str, int]:
         return due.claim(connection, claims, [], "o/1/1", now, clock, skip_locked=True)
 
     cost = {
-        "find_due": await watched.rows(lambda it: found.extend(due.find_due(it, now, LIMIT, clock))),
+        "find_due": await watched.rows(lambda it: found.extend(due.find_due(it, now, LIMIT, (), clock))),
+        "by gid": await watched.rows(lambda it: due.find_due(it, EPOCH, LIMIT, _GIDS, clock)),
         "look_at": await watched.rows(lambda it: due.look_at(it, found, clock)),
         "claim": await watched.rows(claim),
         "next_due": await watched.rows(lambda it: due.next_due(it, now, clock)),
@@ -130,4 +133,5 @@ async def test_a_claim_touches_what_is_due_and_nothing_else(database: Database) 
             # As the database does by itself, at a moment of its own: half of a crowd is no base for plans.
             database.execute("ANALYZE trans_global" if kind == "postgres" else "ANALYZE TABLE trans_global")
             cost = await costs(store, watched)
+            assert cost.pop("by gid") <= DUE, "of a table as small as this, all rows are read at once"
             assert max(cost.values()) <= 6 * LIMIT, cost

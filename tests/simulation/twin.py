@@ -121,13 +121,14 @@ class TwinStore:
         page = found[: wanted.limit]
         return Listed(page, page[-1].id if len(found) > wanted.limit else None)
 
-    async def find_due(self, *, now: datetime, limit: int) -> Sequence[Due]:
+    async def find_due(self, *, now: datetime, limit: int, also: Sequence[str] = ()) -> Sequence[Due]:
         await self._read()
         due, kept = self._due(now), set[int]()
         for status in UNFINISHED:
             kept.update([row.id for row in due if row.status is status][: limit // len(UNFINISHED)])
         kept.update([row.id for row in due if row.id not in kept][: limit - len(kept)])
-        return [_found(row) for row in due if row.id in kept]
+        later = [row for gid in also if (row := self.rows.transactions.get(gid)) and row.next_cron_time > now]
+        return [*map(_found, [row for row in due if row.id in kept]), *map(_found, later)]
 
     async def next_due(self, *, after: datetime) -> datetime | None:
         await self._read()

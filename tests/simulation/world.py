@@ -14,6 +14,7 @@ from coordinator.engine.admission import Admission
 from coordinator.engine.attempts import Kept
 from coordinator.engine.drives import Engine
 from coordinator.engine.holding import BEAT_SECONDS, Holding
+from coordinator.engine.lull import Lull
 from coordinator.engine.purging import BEAT_SECONDS as PURGE_BEAT_SECONDS
 from coordinator.engine.purging import Purger
 from coordinator.engine.recovery import Recovery
@@ -132,6 +133,7 @@ class Coordinator:
             CountingObserver(world.seen.marks),
             Admission(figures.bounds, monotonic=clock.monotonic, random=random),
             keeping=Kept(str, self.name),
+            lull=Lull(clock.monotonic),
         )
         self.engine = Engine(self.tools, instance=instance, start=str(start))
         self.recovery = Recovery(self.engine, interval=3, page=figures.page)

@@ -19,7 +19,7 @@ import pytest
 
 from coordinator.errors import Invalid
 from coordinator.model import EPOCH, Branch, BranchKey, BranchStatus, Options, Status, Transaction
-from coordinator.store.base import Assign, Change, Changed, Claim, Deferral, Move, Moved, Store, Stored
+from coordinator.store.base import Assign, Change, Changed, Claim, Deferral, Due, Move, Moved, Store, Stored
 from coordinator.store.listed import Filter
 from coordinator.store.result_table import result_row
 
@@ -692,6 +692,16 @@ class StoreContract:
         [claimed] = await stores.first.claim(claims, [], owner="test/2/2", now=now)
         assert claimed.transaction.owner == "test/2/2"
         assert claimed.branches == (await stored(stores.first, "deferred")).branches
+
+    async def test_what_is_asked_for_by_gid_is_found_before_its_time(self, stores: Stores) -> None:
+        now = await stores.first.utc_now()
+        await insert(stores.first, "due", next_cron_time=now - timedelta(seconds=1))
+        for gid in ("later", "not asked for"):
+            await insert(stores.first, gid, next_cron_time=now + timedelta(seconds=60))
+        found = await stores.first.find_due(now=now, limit=10, also=["later", "due", "nobody's"])
+        assert [one.gid for one in found] == ["due", "later"]
+        row = (await stored(stores.first, "later")).transaction
+        assert found[1] == Due(row.id, "later", row.status, row.owner, row.next_cron_time)
 
     @pytest.mark.parametrize("every", [1, 40], ids=["each its own", "some together"])
     async def test_what_is_deferred_in_one_commit_has_times_of_its_own(

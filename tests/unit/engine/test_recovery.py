@@ -53,6 +53,14 @@ def put_due(
     bench.rows.commit(replace(row, **values), (Branch(gid, "01", "action", url, b"x" * size),))
 
 
+async def submit_many(bench: Bench, count: int, url: str) -> None:
+    """Submit sagas s0, s1 … of one step, a thousand at once."""
+    one = replace(request(steps=1), steps=(Step(url, "http://shop/undo"),))
+    for start in range(0, count, 1000):
+        gids = [f"s{number}" for number in range(start, min(start + 1000, count))]
+        await asyncio.gather(*(bench.transactions.submit(replace(one, gid=gid)) for gid in gids))
+
+
 def read_by(bench: Bench) -> list[str]:
     """The gids whose rows recovery reads from now on."""
     read: list[str] = []
@@ -125,9 +133,9 @@ async def test_a_lease_ends_when_its_row_says_however_long_it_took_to_claim_it(m
     find_due, start = bench.store.find_due, bench.first.engine.start
     leases: list[tuple[datetime, float]] = []
 
-    async def slow(*, now: datetime, limit: int) -> Sequence[Due]:
+    async def slow(*, now: datetime, limit: int, also: Sequence[str]) -> Sequence[Due]:
         await asyncio.sleep(7)
-        return await find_due(now=now, limit=limit)
+        return await find_due(now=now, limit=limit, also=also)
 
     def watched(stored: Stored, lease: Lease, entry: Entry) -> None:
         leases.append((stored.transaction.next_cron_time, lease.expires_at))
@@ -430,14 +438,51 @@ async def test_many_that_wait_for_one_endpoint_are_not_deferred_all_the_time() -
 
 
 @virtually
+async def test_of_many_that_are_submitted_to_one_full_endpoint_few_come_due_meanwhile() -> None:
+    """Each that is due is written again, and goes no sooner for it."""
+    bench = Bench(seconds_of, bounds=Bounds(window_max=4))
+    looking = asyncio.create_task(bench.recovery.run())
+    await submit_many(bench, 12_000, "http://hangs/do")
+    await asyncio.sleep(30)
+    looking.cancel()
+    deferrals = sum(write.by == "defer" for write in bench.rows.history)
+    assert deferrals < 12_000
+
+
+@virtually
+async def test_what_was_submitted_to_a_full_endpoint_goes_when_there_is_room_whenever_it_is_due() -> None:
+    """And before what comes later."""
+    busy, called = [True], list[str]()
+
+    async def service(branch: Branch) -> Answer:
+        called.append(branch.gid)
+        await asyncio.sleep(20 if busy[0] else 0.01)
+        return SUCCESS
+
+    bench = Bench(service, bounds=Bounds(window_max=64))
+    looking = asyncio.create_task(bench.recovery.run())
+    await submit_many(bench, 9_000, "http://shop/do")
+    due = sorted(row.next_cron_time for row in bench.rows.transactions.values())
+    assert (due[-1] - virtual_now()).total_seconds() > 30
+    await asyncio.sleep(1)
+    busy[0] = False
+    await bench.transactions.submit(replace(request(steps=1), gid="late", steps=(Step("http://shop/do"),)))
+    await asyncio.sleep(20)  # until the first calls are over
+    gids = [f"s{number}" for number in range(9_000)]
+    await ended(bench, [*gids, "late"], within=15)
+    looking.cancel()
+    assert called.index("late") > 8_000
+
+
+@virtually
 async def test_what_finds_no_place_again_is_put_off_in_small_pages_unless_that_comes_late() -> None:
     """Others' calls wait for each page; what finds a place waits for all that was due before."""
     bench = Bench(seconds_of, bounds=Bounds(window_max=4))
     looks: list[tuple[int, float]] = []  # how many rows were asked for, and how late the first was, seconds
     find_due = bench.store.find_due
 
-    async def watched(*, now: datetime, limit: int) -> Sequence[Due]:
-        found = await find_due(now=now, limit=limit)
+    async def watched(*, now: datetime, limit: int, also: Sequence[str]) -> Sequence[Due]:
+        found = await find_due(now=now, limit=limit, also=also)
         if found:
             looks.append((limit, (now - (found[0].next_cron_time or now)).total_seconds()))
         return found

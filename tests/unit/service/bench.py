@@ -14,6 +14,7 @@ from coordinator.calls.places import Places
 from coordinator.engine.admission import Admission, Bounds
 from coordinator.engine.alerts import Alert, Alerts, LoggedAlerts
 from coordinator.engine.drives import Engine
+from coordinator.engine.lull import Lull
 from coordinator.engine.recovery import Recovery
 from coordinator.engine.tools import Tools
 from coordinator.model import (
@@ -129,6 +130,7 @@ class Bench:
             CountingObserver(Seen().marks),
             Admission(self._bounds, monotonic=clock.monotonic, random=Random(self._nodes)),
             self._alerts,
+            lull=Lull(clock.monotonic),
         )
         engine = Engine(tools, instance=f"node{self._nodes}", start="1")
         recovery = Recovery(engine, interval=3)
