@@ -1,7 +1,7 @@
 """Moments when the event loop has nothing else to do: what nobody waits for is done then, a little at a time.
 
-What others wait for need not wait for it. It is late for this by `SECONDS_MAX` at the most, also where the
-loop is never idle.
+What others wait for need not wait for it. It goes after little more than `SECONDS_MAX` at the latest, also
+where the loop is never idle; and at once while many wait for such a moment already.
 """
 
 import asyncio
@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-TOGETHER_SECONDS: Final = 0.005  # for those who come meanwhile: one commit takes them
+TOGETHER_SECONDS: Final = 0.005  # in which others come: they share a commit
 SECONDS_MAX: Final = 0.1
 _FEW: Final = 8  # in one turn of the loop
+WAITING_MAX: Final = 64  # each holds what it brings
 _IDLE_SECONDS: Final = 0.0001  # a turn of the loop that found next to nothing to do
 
 
@@ -25,6 +26,8 @@ class Lull:
 
     async def come(self) -> None:
         """Wait for such a moment."""
+        if len(self._waiting) >= WAITING_MAX:
+            return
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_later(TOGETHER_SECONDS, self._measure, loop)

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from coordinator.backoff import NEVER
 from coordinator.engine.drives import Engine
-from coordinator.engine.entry import Entry
+from coordinator.engine.page import Page
 from coordinator.engine.shelf import Known
 from coordinator.errors import DtmError
 from coordinator.model import Status, TransType
@@ -24,28 +23,9 @@ _CROWDED_PAGE: Final = 64
 _PAUSE_SECONDS: Final = 0.00015  # for each row
 _BEHIND: Final = timedelta(seconds=2)
 _SPREAD_SECONDS: Final = 0.25  # of coordinators that look for the same rows
+_OUTRUN_SECONDS: Final = 0.01
 _AGAIN_SECONDS: Final = 3.0  # after a look that failed
 _DEFERRED_LOOK_SECONDS: Final = 1.0  # columns hold whole seconds
-
-
-@dataclass(slots=True)
-class _Page:
-    """What one look decided, at one moment. began: the same, monotonic. size: how many rows at most."""
-
-    now: datetime
-    began: float
-    size: int
-    claims: dict[int, tuple[Claim, Entry]] = field(default_factory=dict)  # by row id
-    deferrals: list[Deferral] = field(default_factory=list)
-    expected: dict[str, int] = field(default_factory=dict)  # claims by endpoint
-    again: int = 0  # rows that were deferred once more, as they were left
-    wanted: int = 0  # rows that were asked for before their time
-    together: dict[str, datetime] = field(default_factory=dict)  # when many of an endpoint are due again
-    is_house_full: bool = False
-
-    def is_mostly_again(self, found: int) -> bool:
-        """Whether most of what was found is deferred once more."""
-        return 2 * self.again > found
 
 
 class Recovery:
@@ -108,10 +88,8 @@ class Recovery:
         0 when there may be more. Raises DtmError.
         """
         tools = self._engine.tools
-        if self._is_crowded:
-            await tools.lull.come()
         size = min(self._page, _CROWDED_PAGE) if self._is_crowded else self._page
-        page = _Page(tools.clock.now(), tools.clock.monotonic(), size)
+        page = Page(tools.clock.now(), tools.clock.monotonic(), size)
         self._alarm.looked(page.now)
         if self._engine.why_no_work():
             return self._interval
@@ -119,6 +97,11 @@ class Recovery:
         try:
             found = await self._decide(page)
             await self._write(page)
+            is_outrun = bool(page.claims)
+        except DtmError:
+            for known in page.taken:
+                self._shelf.put(known.due, known.kind)
+            raise
         finally:
             for _, entry in page.claims.values():  # whatever is not driven
                 entry.leave()
@@ -126,7 +109,12 @@ class Recovery:
         if page.is_house_full:
             return self._interval  # whoever leaves wakes us
         if page.size in (found, page.wanted):
-            return _PAUSE_SECONDS * found if page.is_mostly_again(found) else 0.0
+            if not page.is_mostly_again(found):
+                return 0.0
+            await tools.lull.come()
+            return _PAUSE_SECONDS * found
+        if is_outrun:  # others had claimed what was remembered here: there is room still
+            return _OUTRUN_SECONDS
         await self._set_alarm(page.now)
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
 
@@ -137,15 +125,16 @@ class Recovery:
         if earliest is not None:
             self._alarm.note(earliest, tools.clock.now(), spread=_SPREAD_SECONDS * tools.random.random())
 
-    async def _decide(self, page: _Page) -> int:
+    async def _decide(self, page: Page) -> int:
         """Judge what is at hand and what is due; return how many were due."""
         store = self._engine.tools.store
+        self._take_from_shelf(page)
         wanted = self._wanted(page)
         page.wanted = len(wanted)
         found = await store.find_due(now=page.now, limit=page.size, also=wanted)
         if wanted:
             found = self._shelve(wanted, found, page)
-        self._take_from_shelf(page)
+            self._take_from_shelf(page)
         unknown = [due for due in found if due.id not in page.claims and not self._judge_known(due, page)]
         if found:
             due_since = found[0].next_cron_time or page.now
@@ -157,7 +146,7 @@ class Recovery:
                 await asyncio.sleep(0)
         return len(found)
 
-    def _judge(self, candidate: Candidate, page: _Page) -> None:
+    def _judge(self, candidate: Candidate, page: Page) -> None:
         """Decide about one row that is due."""
         tools, stored = self._engine.tools, candidate.stored
         if candidate.due.id in page.claims:  # found twice: it got another status between two reads
@@ -176,9 +165,13 @@ class Recovery:
             log.error("cannot be driven, its row stays as it is: {}", error, gid=transaction.gid)
             return self._put_off(candidate, _UNDRIVEABLE, page)
         known = Known(candidate.due, tools.kind(transaction, candidate.payload_bytes, endpoint))
-        return self._admit(known, page) if self._has_room(endpoint, page) else self._defer(known, page)
+        if self._has_room(endpoint, page):
+            self._admit(known, page)
+        else:
+            self._defer(known, page)
+        return None
 
-    def _wanted(self, page: _Page) -> Sequence[str]:
+    def _wanted(self, page: Page) -> Sequence[str]:
         """Gids of what was stored a moment ago, where there is room for it before its time comes."""
         wanted: list[str] = []
         for endpoint in self._shelf.endpoints():
@@ -186,10 +179,14 @@ class Recovery:
                 wanted += self._shelf.unfound(endpoint, page.size - len(wanted))
         return wanted
 
-    def _shelve(self, wanted: Sequence[str], found: Sequence[Due], page: _Page) -> Sequence[Due]:
+    def _shelve(self, wanted: Sequence[str], found: Sequence[Due], page: Page) -> Sequence[Due]:
         """Keep the wanted rows under the ids that were found; return what is due."""
-        due = [one for one in found if one.next_cron_time is None or one.next_cron_time <= page.now]
-        later = {one.gid: one for one in found[len(due) :]}
+        due, later = list[Due](), dict[str, Due]()
+        for one in found:
+            if one.next_cron_time is None or one.next_cron_time <= page.now:
+                due.append(one)
+            else:
+                later[one.gid] = one
         due_now = {one.gid for one in due}
         for gid in wanted:
             if gid in due_now:
@@ -200,7 +197,7 @@ class Recovery:
                 self._shelf.put(known.due, known.kind)
         return due
 
-    def _take_from_shelf(self, page: _Page) -> None:
+    def _take_from_shelf(self, page: Page) -> None:
         """What was deferred need not wait for its time where there is room before."""
         for endpoint in self._shelf.endpoints():
             while self._has_room(endpoint, page) and not page.is_house_full:
@@ -208,9 +205,9 @@ class Recovery:
                 if known is None:
                     break
                 if not known.is_over(page.now):
-                    self._admit(known, page)
+                    self._admit_known(known, page)
 
-    def _judge_known(self, due: Due, page: _Page) -> bool:
+    def _judge_known(self, due: Due, page: Page) -> bool:
         """Decide about what was deferred here, if it is as it was left; False where its row must be read."""
         known = self._shelf.known(due)
         if known is None or known.is_over(page.now):
@@ -223,42 +220,48 @@ class Recovery:
         self._shelf.forget(due.gid)
         if due.status == Status.PREPARED:  # it may have grown by branches since
             return False
-        self._admit(known, page)
+        self._admit_known(known, page)
         return True
 
-    def _defer(self, known: Known, page: _Page) -> None:
+    def _admit_known(self, known: Known, page: Page) -> None:
+        if self._admit(known, page):
+            page.taken.append(known)
+        else:
+            self._shelf.put(known.due, known.kind)
+
+    def _defer(self, known: Known, page: Page) -> None:
         due, until = known.due, known.not_after(self._due_again(known.kind.endpoint, page))
         page.deferrals.append(Deferral(due, until))
         self._shelf.put(Due(due.id, due.gid, due.status, "", until), known.kind)
 
-    def _due_again(self, endpoint: str, page: _Page) -> datetime:
+    def _due_again(self, endpoint: str, page: Page) -> datetime:
         """When one more row of this endpoint is; where many are at hand, a page of them at one time."""
         if (until := page.together.get(endpoint)) is not None:
             return until
-        times = self._shelf.patience(endpoint)
-        seconds = self._engine.tools.admission.defer(endpoint, was_due=True, times=times)
-        until = page.now + timedelta(seconds=seconds)
-        if times > 1:
+        admission, times = self._engine.tools.admission, self._shelf.patience(endpoint)
+        until = page.now + timedelta(seconds=admission.defer(endpoint, was_due=True, times=times))
+        if times > 1 and admission.held(endpoint) is None:
             page.together[endpoint] = until  # to write one time is a tenth of the work
         return until
 
-    def _put_off(self, candidate: Candidate, how_long: timedelta, page: _Page) -> None:
+    def _put_off(self, candidate: Candidate, how_long: timedelta, page: Page) -> None:
         page.deferrals.append(Deferral(candidate.due, page.now + how_long))
 
-    def _has_room(self, endpoint: str, page: _Page) -> bool:
+    def _has_room(self, endpoint: str, page: Page) -> bool:
         admission = self._engine.tools.admission
         return not endpoint or admission.has_room(endpoint, expected=page.expected.get(endpoint, 0))
 
-    def _admit(self, known: Known, page: _Page) -> None:
+    def _admit(self, known: Known, page: Page) -> bool:
         entry = self._engine.tools.admission.enter(known.kind.payload_bytes)
         if entry is None:
             page.is_house_full = True
-            return
+            return False
         until = page.now + timedelta(seconds=known.kind.lease_seconds)
         page.claims[known.due.id] = Claim(known.due, until), entry
         page.expected[known.kind.endpoint] = page.expected.get(known.kind.endpoint, 0) + 1
+        return True
 
-    async def _write(self, page: _Page) -> None:
+    async def _write(self, page: Page) -> None:
         """Claim and defer in one commit, then drive what was claimed."""
         if not (page.claims or page.deferrals):
             return

@@ -108,6 +108,11 @@ class Shelf:
         if not (place.ids or place.unfound):
             del self._places[kind.endpoint]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not self._kinds
+
     def count(self, endpoint: str) -> int:
         """How many rows of this endpoint are remembered."""
         place = self._places.get(endpoint)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 from time import perf_counter
-from typing import Protocol
+from typing import Final, Protocol
 
 from coordinator.backoff import Timing, is_marked
 from coordinator.calls.base import Caller
@@ -24,6 +24,8 @@ from coordinator.store.base import Due, Store, Stored, payload_bytes
 from coordinator.store.wall_clock import rounded_up
 from coordinator.telemetry.log import log
 from coordinator.watching.tracing import OFF, Tracing
+
+_SIZE_STEP: Final = 1024  # bytes
 
 
 class Observer(Protocol):
@@ -92,11 +94,14 @@ class Tools:
 
         Raises ValueError as next_branches does.
         """
-        if self.admission.is_calm:
+        if self.admission.is_calm and self.shelf.is_empty:
             return ""
         endpoint = self.next_endpoint(stored)
-        is_first = self.admission.is_for_new(endpoint) and self.shelf.patience(endpoint) == 1
-        return "" if is_first else endpoint
+        return "" if self.is_for_new(endpoint) else endpoint
+
+    def is_for_new(self, endpoint: str) -> bool:
+        """Whether a new call finds a place there: one is free, and thousands do not wait for it already."""
+        return self.admission.is_for_new(endpoint) and self.shelf.patience(endpoint) == 1
 
     def let_go(self, transaction: Transaction, endpoint: str, *, is_remembered: bool = False) -> Transaction:
         """The transaction as it is written where the endpoint has no place: due later, driven by nobody.
@@ -121,7 +126,8 @@ class Tools:
         """What must be remembered of a row to claim it later. size: bytes. endpoint: of its next call."""
         fails_at = self.timing.fails_at(transaction, self.clock.now())
         lease = self.timing.lease(transaction.options)
-        return Kind(transaction.status, endpoint, size, lease, fails_at)
+        rounded = -(-size // _SIZE_STEP) * _SIZE_STEP  # so that many are of one kind
+        return Kind(transaction.status, endpoint, rounded, lease, fails_at)
 
     def expect(self, transaction: Transaction) -> None:
         """What was just stored, owned by nobody, is to be taken up when it is due."""

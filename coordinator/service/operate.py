@@ -237,7 +237,7 @@ class Operate:
         if branches:
             url_problem = self._urls.problem(plain_url(branches[0].url), transaction.protocol)
             endpoint = tools.caller.endpoint(transaction, branches[0])
-            hold, is_full = tools.admission.held(endpoint), not tools.admission.is_for_new(endpoint)
+            hold, is_full = tools.admission.held(endpoint), not tools.is_for_new(endpoint)
         is_alive, seen = await self._driver(transaction)
         return Facts(now, attempts, is_alive, seen, url_problem, hold, is_full, self._clocks_apart())
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from coordinator.engine import lull as lull_room
-from coordinator.engine.lull import SECONDS_MAX, Lull
+from coordinator.engine.lull import SECONDS_MAX, WAITING_MAX, Lull
 
 
 class Played:
@@ -68,4 +68,13 @@ async def test_on_a_loop_as_it_is_it_takes_but_a_moment() -> None:
     began = time.perf_counter()
     await lull.come()
     await lull.come()
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 1
+
+
+async def test_of_very_many_the_last_do_not_wait() -> None:
+    it = Played()
+    waiting = [asyncio.create_task(it.wait(number)) for number in range(WAITING_MAX + 3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [number for number, _, _ in it.came] == list(range(WAITING_MAX, WAITING_MAX + 3))
+    await asyncio.gather(*waiting)

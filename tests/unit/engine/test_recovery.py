@@ -13,7 +13,8 @@ from coordinator.calls.base import SUCCESS, Answer
 from coordinator.engine.admission import Bounds
 from coordinator.engine.entry import Entry
 from coordinator.engine.lease import Lease
-from coordinator.errors import Failure
+from coordinator.errors import Failure, StoreUnavailable
+from coordinator.hold import Hold
 from coordinator.model import Branch, Options, Result, Status, Step, Transaction
 from coordinator.store.base import Candidate, Due, Stored
 from tests.simulation.rows import virtual_time
@@ -472,6 +473,57 @@ async def test_what_was_submitted_to_a_full_endpoint_goes_when_there_is_room_whe
     await ended(bench, [*gids, "late"], within=15)
     looking.cancel()
     assert called.index("late") > 8_000
+
+
+@virtually
+async def test_with_few_places_what_was_submitted_meanwhile_goes_as_fast_as_they_allow() -> None:
+    busy = [True]
+
+    async def service(_branch: Branch) -> Answer:
+        await asyncio.sleep(5 if busy[0] else 0.01)
+        return SUCCESS
+
+    bench = Bench(service, bounds=Bounds(window_max=8))
+    looking = asyncio.create_task(bench.recovery.run())
+    await submit_many(bench, 3_000, "http://shop/do")
+    await asyncio.sleep(1)
+    busy[0] = False
+    await asyncio.sleep(5)
+    await ended(bench, [f"s{number}" for number in range(3_000)], within=12)
+    looking.cancel()
+
+
+@virtually
+async def test_of_many_that_wait_for_a_held_endpoint_few_are_written() -> None:
+    """200 a second of each coordinator, however many there are."""
+    bench = Bench(seconds_of, bounds=Bounds())
+    held = Hold("http://shop/do", "away", "op", virtual_now(), virtual_now() + timedelta(hours=1))
+    bench.first.engine.tools.admission.hold(held, 3600)
+    for number in range(12_000):
+        put_due(bench, f"h{number}", "http://shop/do")
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(120)
+    looking.cancel()
+    assert sum(write.by == "defer" for write in bench.rows.history) < 12_000 + 120 * 200
+
+
+@virtually
+async def test_what_was_taken_up_and_could_not_be_written_is_still_at_hand() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=4))
+    shelf = bench.first.engine.tools.shelf
+    busy = replace(request(steps=1), steps=(Step("http://2s-busy/do"),))
+    for number in range(40):
+        await bench.transactions.submit(replace(busy, gid=f"b{number}"))
+    await asyncio.sleep(2.5)  # the first calls are over
+    before = shelf.count("http://2s-busy/do")
+
+    async def away(*_args: Any, **_named: Any) -> Any:
+        raise StoreUnavailable("away")
+
+    bench.store.claim = away  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await bench.recovery.look()
+    assert shelf.count("http://2s-busy/do") >= before > 10
 
 
 @virtually
