@@ -97,7 +97,6 @@ class Recovery:
         try:
             found = await self._decide(page)
             await self._write(page)
-            is_outrun = bool(page.claims)
         except DtmError:
             for known in page.taken:
                 self._shelf.put(known.due, known.kind)
@@ -113,7 +112,7 @@ class Recovery:
                 return 0.0
             await tools.lull.come()
             return _PAUSE_SECONDS * found
-        if is_outrun:  # others had claimed what was remembered here: there is room still
+        if page.claims:  # others had claimed what was remembered here: there is room still
             return _OUTRUN_SECONDS
         await self._set_alarm(page.now)
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
@@ -192,8 +191,9 @@ class Recovery:
             if gid in due_now:
                 continue
             known = self._shelf.known(later[gid]) if gid in later else None
-            self._shelf.forget(gid)
-            if known is not None:
+            if known is None:
+                self._shelf.forget(gid)
+            else:
                 self._shelf.put(known.due, known.kind)
         return due
 

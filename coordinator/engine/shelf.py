@@ -17,6 +17,7 @@ from coordinator.store.wall_clock import rounded_up
 
 _ROWS_MAX: Final = 60_000  # of some 350 bytes; the one that was deferred longest ago goes
 _FORGOTTEN_TOGETHER: Final = 256  # to find the first of a dict is dear once many before it are gone
+_SIZE_STEP: Final = 1024  # bytes
 _KINDS_MAX: Final = 1_000  # that are shared by rows to come
 # Each of so many rows of one endpoint is deferred for as much longer: to defer them again is work that helps
 # nobody, and what is at hand here needs no time that comes to be claimed.
@@ -30,9 +31,14 @@ class Kind:
 
     status: str
     endpoint: str  # of its next call
-    payload_bytes: int
+    payload_bytes: int  # see rounded_size
     lease_seconds: int
     fails_at: datetime | None = None  # when its time limit makes something else of that call
+
+
+def rounded_size(size: int) -> int:
+    """Bytes, up to whole KiB, so that rows with payloads of any length are of few kinds."""
+    return -(-size // _SIZE_STEP) * _SIZE_STEP
 
 
 @light

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Protocol
 
 from coordinator.backoff import Timing, is_marked
 from coordinator.calls.base import Caller
@@ -15,7 +15,7 @@ from coordinator.engine.alarm import Alarm
 from coordinator.engine.alerts import Alerts, LoggedAlerts
 from coordinator.engine.attempts import Keeping, NotKept
 from coordinator.engine.lull import Lull
-from coordinator.engine.shelf import Kind, Shelf
+from coordinator.engine.shelf import Kind, Shelf, rounded_size
 from coordinator.explain.play import Held
 from coordinator.model import Branch, Status, Transaction
 from coordinator.patterns.by_type import Pattern
@@ -24,8 +24,6 @@ from coordinator.store.base import Due, Store, Stored, payload_bytes
 from coordinator.store.wall_clock import rounded_up
 from coordinator.telemetry.log import log
 from coordinator.watching.tracing import OFF, Tracing
-
-_SIZE_STEP: Final = 1024  # bytes
 
 
 class Observer(Protocol):
@@ -126,8 +124,7 @@ class Tools:
         """What must be remembered of a row to claim it later. size: bytes. endpoint: of its next call."""
         fails_at = self.timing.fails_at(transaction, self.clock.now())
         lease = self.timing.lease(transaction.options)
-        rounded = -(-size // _SIZE_STEP) * _SIZE_STEP  # so that many are of one kind
-        return Kind(transaction.status, endpoint, rounded, lease, fails_at)
+        return Kind(transaction.status, endpoint, rounded_size(size), lease, fails_at)
 
     def expect(self, transaction: Transaction) -> None:
         """What was just stored, owned by nobody, is to be taken up when it is due."""

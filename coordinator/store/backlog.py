@@ -1,16 +1,17 @@
-"""How much is unfinished, for those who watch; and what of it a driver takes up (PROTOCOL §9).
+"""How much is unfinished, for those who watch (PROTOCOL §9).
 
 Synchronous, over a connection, like `queries`.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
-from coordinator.model import EPOCH, Status, TransType
+from coordinator.model import EPOCH, Status
 from coordinator.store.base import Backlog
+from coordinator.store.due import to_be_driven
 from coordinator.store.queries import UNFINISHED_STATUSES
 from coordinator.store.tables import TRANS_GLOBAL
 from coordinator.store.wall_clock import WallClock
@@ -18,14 +19,6 @@ from coordinator.store.wall_clock import WallClock
 COUNTED_MAX: Final = 100_000  # rows of a status that are counted; more are said to be so many
 SAMPLED_MAX: Final = 1_000  # rows of a status that are looked at for the oldest
 _GLOBAL: Final = TRANS_GLOBAL.c
-
-
-def _to_be_driven(row: Any) -> ColumnElement[bool]:
-    """All but a prepared saga, which waits for its client. row: columns of a table or of a subquery."""
-    return or_(row.status != Status.PREPARED.value, row.trans_type != TransType.SAGA.value)
-
-
-TO_BE_DRIVEN: Final = _to_be_driven(_GLOBAL)
 
 
 def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Backlog:
@@ -42,12 +35,12 @@ def count_backlog(connection: Connection, now: datetime, clock: WallClock) -> Ba
             continue
         due = (*of_status, _GLOBAL.next_cron_time <= clock.text(now))
         # A prepared saga is due only where another program has stored it, and only until it was found.
-        driven = (TO_BE_DRIVEN,) if status == Status.PREPARED.value else ()
+        driven = (to_be_driven(_GLOBAL),) if status == Status.PREPARED.value else ()
         all_due += _counted(connection, (*due, *driven))
         of_key = select(_GLOBAL.next_cron_time, _GLOBAL.create_time, _GLOBAL.trans_type, _GLOBAL.status)
         first = of_key.where(*of_status).order_by(_GLOBAL.next_cron_time).limit(SAMPLED_MAX).subquery()
         created = case((first.c.create_time > clock.text(EPOCH), first.c.create_time))  # not year 0
-        oldest = select(func.min(first.c.next_cron_time), func.min(created)).where(_to_be_driven(first.c))
+        oldest = select(func.min(first.c.next_cron_time), func.min(created)).where(to_be_driven(first.c))
         [(earliest_due, earliest_created)] = connection.execute(oldest)
         first_due = _earliest(first_due, clock.time(earliest_due))
         first_created = _earliest(first_created, clock.time(earliest_created))

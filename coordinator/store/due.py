@@ -21,15 +21,15 @@ from sqlalchemy import (
     literal,
     not_,
     null,
+    or_,
     select,
     union_all,
     update,
 )
 
 from coordinator.errors import Invalid
-from coordinator.model import EPOCH
+from coordinator.model import EPOCH, Status, TransType
 from coordinator.owner import SEPARATOR
-from coordinator.store.backlog import TO_BE_DRIVEN
 from coordinator.store.base import Candidate, Claim, Deferral, Due, Stored
 from coordinator.store.queries import UNFINISHED_STATUSES, branches_of, pieces
 from coordinator.store.rows import branch_of, text_of, transaction_of
@@ -65,6 +65,11 @@ _TOGETHER: Final = 32  # rows in one statement, each some 0.2 ms: others have th
 _TIMES_TOGETHER: Final = 128  # rows in one statement, each with its own time: old SQLite takes 999 values
 _TIMES_STEP: Final = 32  # their number is filled up to a multiple: a statement of each is worked out once
 _DRIVEN: Final = _GLOBAL.owner.contains(SEPARATOR)  # owner.is_a_drivers
+
+
+def to_be_driven(row: Any) -> ColumnElement[bool]:
+    """All but a prepared saga, which waits for its client. row: columns of a table or of a subquery."""
+    return or_(row.status != Status.PREPARED.value, row.trans_type != TransType.SAGA.value)
 
 
 def find_due(
@@ -233,7 +238,7 @@ def reset_cron_time(
         .where(
             _GLOBAL.status.in_(UNFINISHED_STATUSES),
             _GLOBAL.next_cron_time > clock.text(later_than),
-            TO_BE_DRIVEN,
+            to_be_driven(_GLOBAL),
             not_(_DRIVEN),
         )
         .order_by(_GLOBAL.id)
