@@ -147,7 +147,7 @@ def start_fleet(
             "DtmServer": coordinator.grpc_address,
             "UserRpc": {"Endpoints": [user.address]},
             "ScoreRpc": {"Endpoints": [score.address]},
-            "Timeout": 6000,
+            "Timeout": 25_000,
             "Telemetry": telemetry("register.api"),
         }
         api = start_branch("api", settings, port=api_port, environment=ENVIRONMENT)
