@@ -46,7 +46,8 @@ class Endpoint:
 
     __slots__ = (
         *("running", "waiting", "hold", "window", "rate", "next_slot"),
-        *("_held_slot", "_window_max", "_credit", "_shrunk_at", "_ends", "_counted_from", "_in_need_until"),
+        *("_held_slot", "_window_max", "_credit", "_shrunk_at", "_ends", "_counted_from"),
+        *("_in_need_until", "_is_lost"),
     )
 
     def __init__(self, window_max: int, now: float) -> None:
@@ -63,6 +64,7 @@ class Endpoint:
         self._ends = 0
         self._counted_from = now
         self._in_need_until = 0.0
+        self._is_lost = False  # the last call was
 
     def limit(self, free: int) -> int:
         """How many calls may run now. free: places left in the house; half of them are for the others."""
@@ -73,9 +75,9 @@ class Endpoint:
         return max(1, window if window < half else half)
 
     def room(self, free: int) -> int:
-        """How many more may come, to a place or to one that comes soon."""
+        """How many more may come, to a place or, where calls are answered, to one that comes soon."""
         limit = self.limit(free)
-        soon = min(limit, int(self.rate * _SOON_SECONDS))
+        soon = min(limit, int(self.rate * _SOON_SECONDS)) if not self._is_lost else 0
         return limit + soon - self.running - len(self.waiting)
 
     def is_worth_telling(self, free: int) -> bool:
@@ -89,6 +91,7 @@ class Endpoint:
     def ended(self, now: float, *, is_lost: bool, call_seconds: float) -> None:
         """A call has ended. is_lost: nothing came back. call_seconds: how long it might take."""
         self._count(now)
+        self._is_lost = is_lost
         if is_lost:
             if now - self._shrunk_at >= call_seconds:
                 floor = min(_WINDOW_FLOOR, self._window_max)

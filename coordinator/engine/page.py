@@ -23,6 +23,12 @@ class Page:
     taken: list[Known] = field(default_factory=list)  # from the shelf
     together: dict[str, datetime] = field(default_factory=dict)  # when many of an endpoint are due again
     is_house_full: bool = False
+    has_looked: bool = False  # in the store; else what was at hand filled the room
+
+    @property
+    def second(self) -> datetime:
+        """Columns hold whole seconds: what is due now was due when this one began."""
+        return self.now.replace(microsecond=0)
 
     def is_mostly_again(self, found: int) -> bool:
         """Whether most of what was found is deferred once more."""

@@ -46,8 +46,9 @@ class Recovery:
         self._alarm.horizon = interval
         self._alarm.sooner = self._rearm
         self._is_rearmed = False
+        self._all_found: datetime | None = None  # whatever is due in that second; columns hold whole ones
         self._problem = "has not looked yet"
-        engine.tools.admission.room_came = self.wake
+        engine.tools.admission.room_came = self._look_soon
 
     @property
     def problem(self) -> str:
@@ -56,6 +57,10 @@ class Recovery:
 
     def wake(self) -> None:
         """Look now rather than at the next interval."""
+        self._all_found = None
+        self._look_soon()
+
+    def _look_soon(self) -> None:
         self._is_rearmed = False
         self._wake.set()
 
@@ -97,6 +102,8 @@ class Recovery:
         try:
             found = await self._decide(page)
             await self._write(page)
+            if page.has_looked and found < page.size and not (page.is_house_full or page.claims):
+                self._all_found = page.second
         except DtmError:
             for known in page.taken:
                 self._shelf.put(known.due, known.kind)
@@ -114,7 +121,8 @@ class Recovery:
             return _PAUSE_SECONDS * found
         if page.claims:  # others had claimed what was remembered here: there is room still
             return _OUTRUN_SECONDS
-        await self._set_alarm(page.now)
+        if page.has_looked:
+            await self._set_alarm(page.now)
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
 
     async def _set_alarm(self, now: datetime) -> None:
@@ -130,6 +138,10 @@ class Recovery:
         self._take_from_shelf(page)
         wanted = self._wanted(page)
         page.wanted = len(wanted)
+        if page.claims and not wanted and self._all_found == page.second:
+            return 0
+        page.has_looked = True
+        self._all_found = None
         found = await store.find_due(now=page.now, limit=page.size, also=wanted)
         if wanted:
             found = self._shelve(wanted, found, page)
@@ -187,14 +199,7 @@ class Recovery:
             else:
                 later[one.gid] = one
         due_now = {one.gid for one in due}
-        for gid in wanted:
-            if gid in due_now:
-                continue
-            known = self._shelf.known(later[gid]) if gid in later else None
-            if known is None:
-                self._shelf.forget(gid)
-            else:
-                self._shelf.put(known.due, known.kind)
+        self._shelf.identify([gid for gid in wanted if gid not in due_now], later)
         return due
 
     def _take_from_shelf(self, page: Page) -> None:

@@ -5,7 +5,7 @@ many rows share is one object, and the rest are texts, numbers and times.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -79,6 +79,18 @@ class Shelf:
 
     def put(self, due: Due, kind: Kind) -> None:
         """Remember a row that was deferred, or deferred once more. due: as it was left; nobody drives it."""
+        kind = self._keep(due, kind)
+        place = self._places.setdefault(kind.endpoint, _Place())
+        if due.id:
+            place.ids[due.gid] = due.id
+        else:
+            place.unfound[due.gid] = None
+
+    def rest(self, due: Due, kind: Kind) -> None:
+        """Remember a row that backs off: it is known when its time has come, and not taken before."""
+        self._keep(due, kind)
+
+    def _keep(self, due: Due, kind: Kind) -> Kind:
         gid = due.gid
         self.forget(gid)
         if len(self._kinds) >= _ROWS_MAX:
@@ -89,11 +101,16 @@ class Shelf:
         kind = self._shared.setdefault(kind, kind)
         self._kinds[gid] = kind
         self._times[gid] = due.next_cron_time
-        place = self._places.setdefault(kind.endpoint, _Place())
-        if due.id:
-            place.ids[gid] = due.id
-        else:
-            place.unfound[gid] = None
+        return kind
+
+    def identify(self, gids: Sequence[str], found: Mapping[str, Due]) -> None:
+        """Keep these under the ids that were found, by gid; forget those that are not as they were left."""
+        for gid in gids:
+            known = self.known(found[gid]) if gid in found else None
+            if known is None:
+                self.forget(gid)
+            else:
+                self.put(known.due, known.kind)
 
     def known(self, due: Due) -> Known | None:
         """What is known of the row that was found, if it is still as it was left."""
@@ -108,19 +125,21 @@ class Shelf:
         if kind is None:
             return
         del self._times[gid]
-        place = self._places[kind.endpoint]
+        place = self._places.get(kind.endpoint)
+        if place is None:
+            return
         if place.ids.pop(gid, None) is None:
-            del place.unfound[gid]
+            place.unfound.pop(gid, None)
         if not (place.ids or place.unfound):
             del self._places[kind.endpoint]
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is remembered."""
-        return not self._kinds
+        """Whether nothing waits for a place."""
+        return not self._places
 
     def count(self, endpoint: str) -> int:
-        """How many rows of this endpoint are remembered."""
+        """How many rows wait for a place at this endpoint."""
         place = self._places.get(endpoint)
         return len(place.ids) + len(place.unfound) if place else 0
 
@@ -129,7 +148,7 @@ class Shelf:
         return min(1 + self.count(endpoint) // _PATIENT_FROM, _PATIENCE_MAX)
 
     def endpoints(self) -> list[str]:
-        """For which something is remembered."""
+        """For whose places something waits."""
         return list(self._places)
 
     def take(self, endpoint: str) -> Known | None:

@@ -1,6 +1,6 @@
 """What every driver is handed: store, calls, time, chance, patterns, and those who are told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -130,20 +130,34 @@ class Tools:
         """What was just stored, owned by nobody, is to be taken up when it is due."""
         self.alarm.note(transaction.next_cron_time, self.clock.now())
 
-    def remember(self, stored: Stored, endpoint: str) -> None:
-        """What was just stored to be driven later, so that its row need not be read when it is due.
+    def let_out(self, stored: Stored, no_place_at: str = "") -> None:
+        """A driver just let it go: where a crowd waits, it need not be read when it is due.
 
-        endpoint: of its next call.
+        no_place_at: the endpoint for whose next place it waits; else it waits for its time.
         """
+        if no_place_at:
+            self.remember(stored, no_place_at)
+            return
+        self.expect(stored.transaction)
+        if not self.shelf.is_empty:
+            endpoint = self.next_endpoint(stored)
+            if self.shelf.count(endpoint):
+                self._remember(stored, endpoint, self.shelf.rest)
+
+    def remember(self, stored: Stored, endpoint: str) -> None:
+        """What was just stored to be driven when there is a place at the endpoint of its next call."""
+        self.expect(stored.transaction)
+        self._remember(stored, endpoint, self.shelf.put)
+
+    def _remember(self, stored: Stored, endpoint: str, keep: Callable[[Due, Kind], None]) -> None:
         transaction = stored.transaction
         if transaction.options.timeout_to_fail > 0:  # which is counted from the time that is stored
             transaction = replace(transaction, create_time=transaction.create_time.replace(microsecond=0))
-        self.expect(transaction)
         kind = self.kind(transaction, payload_bytes(stored.branches), endpoint)
         if kind.fails_at is None and transaction.options.timeout_to_fail > 0:
             return  # that is past already: its next call is another one
-        due = Due(0, transaction.gid, transaction.status, "", rounded_up(transaction.next_cron_time))
-        self.shelf.put(due, kind)
+        due_at = rounded_up(transaction.next_cron_time)
+        keep(Due(transaction.id, transaction.gid, transaction.status, "", due_at), kind)
 
     def ended(self, transaction: Transaction, status: Status) -> None:
         """Tell those who count and those who watch that the transaction reached this final status."""

@@ -201,6 +201,22 @@ def test_what_is_deferred_is_spread_at_the_rate_of_answers() -> None:
     assert max(later) - min(later[-1000:]) > 4, "not all of them at once"
 
 
+@pytest.mark.parametrize(("outcome", "soon"), [(Outcome.ANSWERED, True), (Outcome.LOST, False)])
+def test_places_that_come_soon_are_counted_where_calls_are_answered(outcome: Outcome, soon: bool) -> None:
+    """What is let in for a place that does not come is claimed and let go for nothing."""
+    clock = Hand()
+    house = admission(clock, window_max=8)
+    for second in range(2):
+        for _ in range(8):
+            house.take("a")
+        clock.seconds = second + 1.0
+        for _ in range(8):
+            house.leave("a", outcome, call_seconds=CALL_SECONDS)
+    for _ in range(8):
+        house.take("a")
+    assert house.has_room("a") is soon
+
+
 def test_what_was_deferred_comes_before_what_is_new() -> None:
     clock = Hand()
     house = admission(clock, window_max=2)

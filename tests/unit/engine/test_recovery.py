@@ -1,9 +1,11 @@
 """What is due is taken up as far as there is room, and one endpoint is in no other's way (PROTOCOL §9)."""
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -373,6 +375,65 @@ async def test_what_was_deferred_and_comes_due_when_there_is_room_is_claimed_wit
     await ended(bench, gids, within=20)
     looking.cancel()
     assert set(gids).isdisjoint(read)
+
+
+@virtually
+async def test_what_backs_off_at_a_crowd_is_not_read_again_and_not_called_before_its_time() -> None:
+    calls: dict[str, list[float]] = defaultdict(list)
+    loop = asyncio.get_running_loop()
+
+    async def gives_no_result(branch: Branch) -> Answer:
+        calls[branch.gid].append(loop.time())
+        await asyncio.sleep(3)
+        return Answer(Result.UNKNOWN, "no answer")
+
+    bench = Bench(gives_no_result, bounds=Bounds(window_max=4))
+    read = read_by(bench)
+    looking = asyncio.create_task(bench.recovery.run())
+    for number in range(60):
+        await bench.transactions.submit(replace(request(steps=1), gid=f"s{number}"))
+    await asyncio.sleep(60)
+    looking.cancel()
+    again = {gid for gid, times in calls.items() if len(times) > 1}
+    assert len(again) > 20
+    assert again.isdisjoint(read)
+    for times in calls.values():
+        assert all(later - earlier >= 3 + 10 for earlier, later in pairwise(times)), "its interval is 10 s"
+
+
+@virtually
+async def test_what_a_driver_lets_go_for_want_of_a_place_goes_when_there_is_one_without_being_read() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=4))
+    read = read_by(bench)
+    looking = asyncio.create_task(bench.recovery.run())
+    gids = [f"b{number}" for number in range(40)]
+    one = replace(request(steps=1), steps=(Step("http://2s-busy/do", "http://2s-busy/undo"),))
+    # At once: each is driven, and most find the short queue full.
+    await asyncio.gather(*(bench.transactions.submit(replace(one, gid=gid)) for gid in gids))
+    assert await ended(bench, gids, within=30) < 22, "four places, two seconds each, forty calls"
+    looking.cancel()
+    assert not read
+
+
+@virtually
+async def test_what_is_due_is_asked_for_once_a_second_while_what_is_at_hand_fills_the_places() -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=4))
+    asked: list[float] = []
+    find_due, loop = bench.store.find_due, asyncio.get_running_loop()
+
+    async def watched(**values: Any) -> Sequence[Due]:
+        asked.append(loop.time())
+        return await find_due(**values)
+
+    bench.store.find_due = watched  # type: ignore[method-assign]
+    looking = asyncio.create_task(bench.recovery.run())
+    for number in range(200):
+        put_due(bench, f"b{number}", "http://0.1s-busy/do")
+    bench.recovery.wake()
+    await ended(bench, [f"b{number}" for number in range(200)], within=20)
+    looking.cancel()
+    by_second = Counter(int(time) for time in asked)
+    assert max(by_second[second] for second in range(2, 5)) <= 2, "its places come free forty times a second"
 
 
 @virtually

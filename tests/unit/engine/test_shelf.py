@@ -55,6 +55,25 @@ def test_what_was_found_is_taken_oldest_first_and_forgotten() -> None:
     assert shelf.count("http://shop") == 1
 
 
+def test_what_rests_is_known_and_not_taken() -> None:
+    shelf = filled(due("a", 1))
+    shelf.rest(due("b", 2), KIND)
+    shelf.rest(due("alone", 3), OTHER)
+    assert shelf.known(due("b", 2)) == Known(due("b", 2), KIND)
+    assert shelf.endpoints() == ["http://shop"]
+    assert shelf.take("http://shop") == Known(due("a", 1), KIND)
+    assert shelf.is_empty
+    for gid in ("b", "alone"):
+        shelf.forget(gid)
+        assert shelf.known(due(gid, 2)) is None
+
+
+def test_what_waited_and_rests_now_is_not_taken() -> None:
+    shelf = filled(due("a", 1))
+    shelf.rest(due("a", 1), KIND)
+    assert shelf.take("http://shop") is None
+
+
 def test_put_again_it_is_the_last() -> None:
     shelf = filled(due("a", 1), due("b", 2), due("a", 1))
     assert shelf.count("http://shop") == 2
