@@ -6,6 +6,8 @@ one shares each commit among many, also with what comes in the next turns of the
 
 - Works of one key are written one after the other, in the order they came: a batch holds a key once, and none
   that is in another batch at the time.
+- What nobody waits for in earnest goes after all others, or with them once it has waited for a while; another
+  writer takes those up at once beside it.
 - Everything is bounded: a batch, and what waits. When there is no room, a caller waits until its own timeout.
 - A batch that the database refuses is taken apart until the refused work is alone and gets its own error.
 - A batch that could not be written is tried again, until nobody waits for it. A work whose row somebody else
@@ -24,6 +26,7 @@ from typing import Final, Generic
 from coordinator.errors import StoreUnavailable
 from coordinator.store.commits import Observer, Rejected, TryAgain
 from coordinator.store.waiting import Item, Limits, Outcome, Room, Trouble, WaitingLine, Work
+from coordinator.store.writers import Writers
 from coordinator.telemetry.log import log
 
 _RETRY_SECONDS_FIRST: Final = 0.02
@@ -61,8 +64,7 @@ class GroupCommit(Generic[Work, Outcome]):
         self._room = Room(self._waiting, limits)
         self._busy: dict[str, Item[Work, Outcome]] = {}  # being written, by key
         self._held: dict[Item[Work, Outcome], asyncio.TimerHandle] = {}  # busy, and not with a writer
-        self._idle: list[asyncio.Future[None]] = []  # one for each writer without work
-        self._help: asyncio.TimerHandle | None = None  # wakes a writer while others are busy
+        self._team = Writers(limits.writers, limits.patience_seconds, self._loop)
         self._expiry: asyncio.TimerHandle | None = None
         self.trouble = Trouble()
         self._closing = False
@@ -70,11 +72,14 @@ class GroupCommit(Generic[Work, Outcome]):
         for _ in range(limits.writers):
             self._start_writer()
 
-    async def submit(self, work: Work, *, key: str, size: int, timeout: float) -> Outcome:
+    async def submit(
+        self, work: Work, *, key: str, size: int, timeout: float, at_leisure: bool = False
+    ) -> Outcome:
         """Return the outcome of the work after the commit that holds it.
 
         key: works of the same key are written in the order of their submits. size: bytes, about. timeout:
-        seconds. Raises Busy (no room, not taken), StoreUnavailable, or the error of a work that was refused.
+        seconds. at_leisure: nobody waits for it in earnest; it goes after all others. Raises Busy (no room,
+        not taken), StoreUnavailable, or the error of a work that was refused.
         """
         deadline = self._loop.time() + timeout
         if not self._room.is_free():
@@ -82,9 +87,9 @@ class GroupCommit(Generic[Work, Outcome]):
         if self._closing:
             raise StoreUnavailable("the store is closing")
         item: Item[Work, Outcome] = Item(work, key, size, deadline, self._loop.create_future())
+        item.at_leisure = at_leisure
         self._waiting.append(item)
-        if self._idle:
-            self._call_writer()
+        self._call_writer()
         if self._expiry is None or deadline < self._expiry.when():
             self._expire_at(deadline)
         return await item.future
@@ -96,7 +101,7 @@ class GroupCommit(Generic[Work, Outcome]):
 
     def seconds_to_wait(self) -> float:
         """For how many seconds a new work is queued; 0 if the next batch takes it, or writes fail."""
-        if self._idle or self.trouble.reason or not self._waiting.is_more_than(self._limits):
+        if self._team.any_idle or self.trouble.reason or not self._waiting.is_more_than(self._limits):
             return 0.0
         return self._waiting.waited(self._loop.time())
 
@@ -113,7 +118,8 @@ class GroupCommit(Generic[Work, Outcome]):
         for writer in writers:
             writer.cancel()
         await asyncio.gather(*writers, return_exceptions=True)
-        for timer in (self._expiry, self._help, *self._held.values()):
+        self._team.stop_waiting()
+        for timer in (self._expiry, *self._held.values()):
             if timer is not None:
                 timer.cancel()
 
@@ -159,25 +165,8 @@ class GroupCommit(Generic[Work, Outcome]):
         self._start_writer()
 
     def _call_writer(self) -> None:
-        """Somebody waits and a writer is idle: it takes the work at once, or leaves it to one that is busy.
-
-        Batches are larger so, and cost less. Only where none is taken for a while, another writer helps.
-        """
-        if len(self._idle) >= len(self._writers):
-            self._wake_writer()
-        elif self._help is None:
-            self._help = self._loop.call_later(self._limits.patience_seconds, self._wake_helper)
-
-    def _wake_helper(self) -> None:
-        self._help = None
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        while self._idle:
-            idle = self._idle.pop()
-            if not idle.done():
-                idle.set_result(None)
-                return
+        if self._team.any_idle and len(self._waiting):
+            self._team.call(has_pressing=self._waiting.has_pressing)
 
     async def _run_writer(self) -> None:
         limits = self._limits
@@ -185,15 +174,11 @@ class GroupCommit(Generic[Work, Outcome]):
             await self._waiting.gather(limits)
             batch = self._waiting.take_batch(self._busy, limits)
             if not batch:
-                idle = self._loop.create_future()
-                self._idle.append(idle)
-                await idle
+                await self._team.rest()
                 continue
-            if self._help is not None:
-                self._help.cancel()
-                self._help = None
-            if self._idle and len(self._waiting):
-                self._call_writer()
+            is_pressing = not batch[0].at_leisure
+            self._team.begins(is_pressing=is_pressing)
+            self._call_writer()
             batch.sort(key=_key)  # the same in every batch, so that no two wait for each other in a ring
             self._busy.update([(item.key, item) for item in batch])
             self._room.give()
@@ -201,6 +186,7 @@ class GroupCommit(Generic[Work, Outcome]):
             try:
                 await self._write_all(batch, put_back)
             finally:
+                self._team.ends(is_pressing=is_pressing)
                 for item in batch:
                     if item not in put_back:
                         item.fail(StoreUnavailable("the store did not confirm"))
@@ -209,8 +195,7 @@ class GroupCommit(Generic[Work, Outcome]):
     def _release(self, item: Item[Work, Outcome]) -> None:
         """Let the next work of the same key be written."""
         del self._busy[item.key]
-        if self._idle and len(self._waiting):
-            self._call_writer()
+        self._call_writer()
 
     def _put_back_soon(self, item: Item[Work, Outcome], put_back: set[Item[Work, Outcome]]) -> None:
         """Somebody else holds its row: try again later, before other works of its key, in no writer's way."""

@@ -1,14 +1,15 @@
 """What waits to be written: how much may, which of it makes the next batch, and who waits for room."""
 
 import asyncio
-from collections import deque
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from coordinator.errors import Busy, DtmError
 
 _TURNS_MAX: Final = 2  # of the loop, while each brings more; by more all wait for one commit, and it for them
+LEISURE_SECONDS: Final = 0.1
 _LASTING_SECONDS: Final = 1.0
 _FORGOTTEN_SECONDS: Final = 10.0
 
@@ -40,6 +41,7 @@ class Item(Generic[Work, Outcome]):
     delays: int = 0  # how often it was put back
     alone: bool = False  # a batch of its own: it broke the connection before
     trouble: str = ""  # why it was not written
+    at_leisure: bool = False  # nobody waits for it in earnest: it goes after the others, and holds up none
     since: float = 0.0  # seconds on the loop's clock: when it began to wait
 
     def fail(self, error: DtmError) -> None:
@@ -48,31 +50,82 @@ class Item(Generic[Work, Outcome]):
             self.future.set_exception(error)
 
 
+@dataclass(slots=True)
+class _Batch(Generic[Work, Outcome]):
+    """One that is being filled: a key at most once, and none that is busy."""
+
+    busy: Collection[str]
+    limits: Limits
+    items: list[Item[Work, Outcome]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    size: int = 0
+    is_full: bool = False
+
+    def fill(self, line: deque[Item[Work, Outcome]]) -> list[Item[Work, Outcome]]:
+        """Take what fits, oldest first, and drop what nobody waits for; return all that left the line.
+
+        What is left there keeps its order.
+        """
+        passed: list[Item[Work, Outcome]] = []
+        gone: list[Item[Work, Outcome]] = []
+        while line and not self.is_full:
+            item = line.popleft()
+            if item.future.done():
+                gone.append(item)
+            elif item.key in self.busy or item.key in self.keys:
+                passed.append(item)
+            elif self.items and (item.alone or self.size + item.size > self.limits.batch_bytes_max):
+                passed.append(item)
+                self.is_full = True
+            else:
+                self.items.append(item)
+                gone.append(item)
+                self.keys.add(item.key)
+                self.size += item.size
+                self.is_full = item.alone or len(self.items) >= self.limits.batch_items_max
+        line.extendleft(reversed(passed))
+        return gone
+
+
 class WaitingLine(Generic[Work, Outcome]):
-    """Items in the order they came."""
+    """Items in the order they came; those at leisure after all others, or with them after a while."""
 
     def __init__(self) -> None:
-        self._items: deque[Item[Work, Outcome]] = deque()
+        self._pressing: deque[Item[Work, Outcome]] = deque()
+        self._at_leisure: deque[Item[Work, Outcome]] = deque()
+        self._keys_at_leisure: Counter[str] = Counter()
         self.bytes = 0  # of all items
         self._taken_at = 0.0  # the last batch, on the loop's clock
-        self._last_wait = 0.0  # of the newest in it
+        self._last_wait = 0.0  # of the newest in it that was pressing
         self._last_count = 0  # how many were in it
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._pressing) + len(self._at_leisure)
 
     def __iter__(self) -> Iterator[Item[Work, Outcome]]:
-        return iter(self._items)
+        yield from self._pressing
+        yield from self._at_leisure
+
+    @property
+    def has_pressing(self) -> bool:
+        """Whether anything is not at leisure."""
+        return bool(self._pressing)
 
     def put_back(self, item: Item[Work, Outcome]) -> None:
-        """Add as the first: it was taken before and comes before others of its key."""
-        self._items.appendleft(item)
+        """Add as the first: it was taken before and comes before others of its key, pressing ones too."""
+        item.at_leisure = False
+        self._pressing.appendleft(item)
         self.bytes += item.size
 
     def append(self, item: Item[Work, Outcome]) -> None:
-        """Add at the end."""
+        """Add at the end; also what is pressing stays behind what is at leisure of its key."""
         item.since = item.future.get_loop().time()
-        self._items.append(item)
+        item.at_leisure = item.at_leisure or item.key in self._keys_at_leisure
+        if item.at_leisure:
+            self._at_leisure.append(item)
+            self._keys_at_leisure[item.key] += 1
+        else:
+            self._pressing.append(item)
         self.bytes += item.size
 
     async def gather(self, limits: Limits) -> None:
@@ -83,50 +136,42 @@ class WaitingLine(Generic[Work, Outcome]):
         if self._last_count < 2:
             return
         for _ in range(_TURNS_MAX):
-            before = len(self._items)
+            before = len(self)
             if self.is_more_than(limits):
                 return
             await asyncio.sleep(0)
-            if len(self._items) <= before:
+            if len(self) <= before:
                 return
 
     def take_batch(self, busy: Collection[str], limits: Limits) -> list[Item[Work, Outcome]]:
         """Take the next batch, oldest first: a key at most once, and none that is busy.
 
-        At least one item if any may be taken, however big; one that is to be alone is the only one. Items
-        that nobody waits for are dropped on the way. What is left keeps its order.
+        At least one item if any may be taken, however big; one that is to be alone is the only one. What is
+        at leisure is taken where nothing else can be, or when it has waited for LEISURE_SECONDS. Items that
+        nobody waits for are dropped on the way. What is left keeps its order.
         """
-        items = self._items
-        batch: list[Item[Work, Outcome]] = []
-        taken: set[str] = set()
-        passed: list[Item[Work, Outcome]] = []
-        size = 0
-        while items and len(batch) < limits.batch_items_max:
-            item = items.popleft()
-            if item.future.done():
-                self.bytes -= item.size
-            elif item.key in busy or item.key in taken:
-                passed.append(item)
-            elif batch and (item.alone or size + item.size > limits.batch_bytes_max):
-                passed.append(item)
-                break
-            else:
-                batch.append(item)
-                taken.add(item.key)
-                size += item.size
-                if item.alone:
-                    break
-        items.extendleft(reversed(passed))
-        self.bytes -= size
-        if batch:
-            self._last_count = len(batch)
-            self._taken_at = batch[-1].future.get_loop().time()
-            self._last_wait = self._taken_at - batch[-1].since if items else 0.0
-        return batch
+        batch: _Batch[Work, Outcome] = _Batch(busy, limits)
+        self.bytes -= _size(batch.fill(self._pressing))
+        newest = batch.items[-1] if batch.items else None
+        if self._at_leisure and (newest is None or self._is_late(self._at_leisure[0])):
+            gone = batch.fill(self._at_leisure)
+            self.bytes -= _size(gone)
+            for item in gone:
+                self._keys_at_leisure[item.key] -= 1
+                if not self._keys_at_leisure[item.key]:
+                    del self._keys_at_leisure[item.key]
+        if batch.items:
+            self._last_count = len(batch.items)
+            self._taken_at = batch.items[0].future.get_loop().time()
+            self._last_wait = self._taken_at - newest.since if newest and self._pressing else 0.0
+        return batch.items
+
+    def _is_late(self, item: Item[Work, Outcome]) -> bool:
+        return item.future.get_loop().time() - item.since > LEISURE_SECONDS
 
     def is_more_than(self, limits: Limits) -> bool:
         """Whether it fills a batch already."""
-        return len(self._items) >= limits.batch_items_max or self.bytes >= limits.batch_bytes_max
+        return len(self) >= limits.batch_items_max or self.bytes >= limits.batch_bytes_max
 
     def waited(self, now: float) -> float:
         """How many seconds new items wait for a batch while none is idle; 0 where nothing waits.
@@ -134,14 +179,21 @@ class WaitingLine(Generic[Work, Outcome]):
         As long as the newest of the last batch did, or as the first that waits has since then. One that is
         held up by another of its key does not count. now: on the loop's clock.
         """
-        if not self._items:
+        first = self._pressing or self._at_leisure
+        if not first:
             return 0.0
-        return max(self._last_wait, now - max(self._taken_at, self._items[0].since))
+        return max(self._last_wait, now - max(self._taken_at, first[0].since))
 
     def drop_done(self) -> None:
         """Forget the items that nobody waits for."""
-        self._items = deque(item for item in self._items if not item.future.done())
-        self.bytes = sum(item.size for item in self._items)
+        self._pressing = deque(item for item in self._pressing if not item.future.done())
+        self._at_leisure = deque(item for item in self._at_leisure if not item.future.done())
+        self._keys_at_leisure = Counter(item.key for item in self._at_leisure)
+        self.bytes = _size(self)
+
+
+def _size(items: Iterable[Item[Any, Any]]) -> int:
+    return sum([item.size for item in items])
 
 
 class Trouble:

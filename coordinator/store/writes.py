@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from coordinator.clock import Clock
 from coordinator.errors import Conflict, DtmError, Invalid
-from coordinator.model import Branch, Transaction
+from coordinator.model import Branch, Status, Transaction
 from coordinator.store.at_once import without_a_look
 from coordinator.store.base import Change, Changed, Move, Moved, Stored
 from coordinator.store.batch import Outcome, Work, plain, size_of, write_batch
@@ -76,7 +76,11 @@ class Writes:
         gid = transaction.gid
         try:
             outcome = await self._group_commit.submit(
-                insertion, key=gid.casefold(), size=size_of(insertion), timeout=timeout
+                insertion,
+                key=gid.casefold(),
+                size=size_of(insertion),
+                timeout=timeout,
+                at_leisure=transaction.status is Status.SUBMITTED and not transaction.owner,
             )
         except Invalid as error:
             raise named(error, transaction, branches, columns) from error
@@ -102,7 +106,11 @@ class Writes:
             work = update_of(attempt, self._wall_clock)
             try:
                 outcome = await self._group_commit.submit(
-                    work, key=change.gid.casefold(), size=size_of(work), timeout=timeout
+                    work,
+                    key=change.gid.casefold(),
+                    size=size_of(work),
+                    timeout=timeout,
+                    at_leisure=_lets_go(change),
                 )
                 assert isinstance(outcome, Changed), "a change's outcome"
                 if self._recall is not None and outcome is Changed.APPLIED:
@@ -192,3 +200,8 @@ class Writes:
     async def close(self, *, seconds: float) -> None:
         """Write what was taken for at most so long, and take nothing more."""
         await self._group_commit.close(seconds=seconds)
+
+
+def _lets_go(change: Change) -> bool:
+    """Whether a driver gives back a transaction that has to wait."""
+    return change.by_driver and change.assign.owner == "" and change.assign.status is None

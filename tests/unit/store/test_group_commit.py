@@ -55,8 +55,11 @@ async def group_commit(
         await commit.close(seconds=1)
 
 
-async def submit(commit: Commit, work: str, *, timeout: float = 5.0, size: int = 1) -> str:
-    return await commit.submit(work, key=work.partition(":")[0], size=size, timeout=timeout)
+async def submit(
+    commit: Commit, work: str, *, timeout: float = 5.0, size: int = 1, at_leisure: bool = False
+) -> str:
+    key = work.partition(":")[0]
+    return await commit.submit(work, key=key, size=size, timeout=timeout, at_leisure=at_leisure)
 
 
 def start(commit: Commit, *works: str, timeout: float = 5.0) -> list["asyncio.Task[str]"]:
@@ -172,6 +175,35 @@ async def test_another_writer_helps_where_one_is_held_up() -> None:
         played.open.set()
         await asyncio.gather(*first, *second)
     assert played.batches == [["a"], ["b", "c"]]
+
+
+async def test_what_is_pressing_is_written_beside_what_is_written_at_leisure() -> None:
+    played = Played()
+    played.open.clear()
+    async with group_commit(played, limits=Limits(writers=2, patience_seconds=60)) as commit:
+        first = asyncio.create_task(submit(commit, "slow", at_leisure=True))
+        await until(lambda: len(played.batches) == 1)
+        tasks = start(commit, "a")
+        await until(lambda: len(played.batches) == 2)
+        tasks += [first, *start(commit, "b"), asyncio.create_task(submit(commit, "later", at_leisure=True))]
+        await until(lambda: commit.waiting == 2)
+        played.open.set()
+        await asyncio.gather(*tasks)
+    assert played.batches == [["slow"], ["a"], ["b"], ["later"]]
+
+
+async def test_what_is_written_at_leisure_is_written_however_much_is_pressing() -> None:
+    played = Played()
+    async with group_commit(played) as commit:
+
+        async def press(key: str) -> None:
+            while not patient.done():
+                await submit(commit, key)
+
+        patient = asyncio.create_task(submit(commit, "patient", at_leisure=True))
+        async with asyncio.timeout(5):
+            await asyncio.gather(patient, *(press(key) for key in "abcd"))
+    assert len(played.batches) > 2
 
 
 async def test_what_comes_while_a_writer_is_busy_is_one_batch_of_its_own() -> None:

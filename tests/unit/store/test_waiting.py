@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.store.waiting import Item, Limits, Trouble, WaitingLine
+from coordinator.store.waiting import LEISURE_SECONDS, Item, Limits, Trouble, WaitingLine
 
 
 def line(loop: asyncio.AbstractEventLoop, *works: tuple[str, int]) -> WaitingLine[str, None]:
@@ -28,6 +28,49 @@ async def test_everything_is_taken_in_order() -> None:
     waiting = line(asyncio.get_running_loop(), ("a", 1), ("b", 1), ("c", 1))
     assert taken(waiting, set()) == ["a0", "b1", "c2"]
     assert (len(waiting), waiting.bytes) == (0, 0)
+
+
+def at_leisure(waiting: WaitingLine[str, None], *keys: str, waited: float = 0.0) -> None:
+    loop = asyncio.get_running_loop()
+    for key in keys:
+        item: Item[str, None] = Item(key, key, 1, 0.0, loop.create_future(), at_leisure=True)
+        waiting.append(item)
+        item.since -= waited
+
+
+async def test_what_is_at_leisure_is_taken_after_all_others() -> None:
+    waiting = line(asyncio.get_running_loop())
+    at_leisure(waiting, "x", "y")
+    waiting.append(Item("a0", "a", 1, 0.0, asyncio.get_running_loop().create_future()))
+    assert (len(waiting), waiting.bytes, waiting.has_pressing) == (3, 3, True)
+    assert taken(waiting, set()) == ["a0"]
+    assert (len(waiting), waiting.bytes, waiting.has_pressing) == (2, 2, False)
+    assert taken(waiting, set()) == ["x", "y"]
+    assert (len(waiting), waiting.bytes) == (0, 0)
+
+
+async def test_what_has_waited_at_leisure_for_a_while_is_taken_with_others_as_far_as_it_fits() -> None:
+    waiting = line(asyncio.get_running_loop(), ("a", 1), ("b", 1))
+    at_leisure(waiting, *"axyz", waited=LEISURE_SECONDS + 0.1)
+    assert taken(waiting, set(), items_max=4) == ["a0", "b1", "x", "y"]
+    assert taken(waiting, set()) == ["a", "z"]
+
+
+async def test_what_is_pressing_stays_behind_what_is_at_leisure_of_its_key() -> None:
+    waiting = line(asyncio.get_running_loop())
+    at_leisure(waiting, "a", "x")
+    waiting.append(Item("a!", "a", 1, 0.0, asyncio.get_running_loop().create_future()))
+    assert taken(waiting, set()) == ["a", "x"]
+    (held,) = [Item("a", "a", 1, 0.0, asyncio.get_running_loop().create_future(), at_leisure=True)]
+    waiting.put_back(held)  # its row was held by another
+    assert taken(waiting, set()) == ["a"]
+    assert taken(waiting, set()) == ["a!"]
+
+
+async def test_what_can_be_taken_does_not_wait_for_a_busy_key_however_pressing() -> None:
+    waiting = line(asyncio.get_running_loop(), ("a", 1))
+    at_leisure(waiting, "x")
+    assert taken(waiting, {"a"}) == ["x"]
 
 
 async def test_a_key_is_taken_once_and_its_order_kept() -> None:
@@ -98,13 +141,18 @@ async def test_done_items_are_forgotten() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 60)), max_size=20),
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 60), st.booleans()), max_size=20),
     st.sets(st.sampled_from("abcd")),
     st.integers(1, 5),
 )
-def test_nothing_is_lost_or_taken_twice(works: list[tuple[str, int]], busy: set[str], items_max: int) -> None:
+def test_nothing_is_lost_or_taken_twice(
+    works: list[tuple[str, int, bool]], busy: set[str], items_max: int
+) -> None:
     loop = asyncio.new_event_loop()
-    waiting = line(loop, *works)
+    waiting = line(loop)
+    for place, (key, size, leisure) in enumerate(works):
+        name = f"{key}{'-' if leisure else '!'}{place}"
+        waiting.append(Item(name, key, size, 0.0, loop.create_future(), at_leisure=leisure))
     total = [item.work for item in waiting]
     seen: list[str] = []
     limits = Limits(batch_items_max=items_max, batch_bytes_max=100)
