@@ -102,8 +102,6 @@ class Recovery:
         try:
             found = await self._decide(page)
             await self._write(page)
-            if page.has_looked and found < page.size and not (page.is_house_full or page.claims):
-                self._all_found = page.second
         except DtmError:
             for known in page.taken:
                 self._shelf.put(known.due, known.kind)
@@ -123,6 +121,7 @@ class Recovery:
             return _OUTRUN_SECONDS
         if page.has_looked:
             await self._set_alarm(page.now)
+            self._all_found = page.second
         return min(_DEFERRED_LOOK_SECONDS, self._interval) if tools.admission.has_deferred else self._interval
 
     async def _set_alarm(self, now: datetime) -> None:
