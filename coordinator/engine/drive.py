@@ -51,7 +51,7 @@ class Drive:
         self._failing: tuple[Branch, Answer] | None = None  # the last that gave no result, ONGOING aside
         self._notes: RoundNotes | None = None  # of what went wrong, once something did
         self._succeeded = False
-        self._deferred_at = ""  # whose want of a place it was let go for
+        self._deferred = False
 
     async def run(self) -> Ended:
         """Drive until the transaction ends, must wait, or turns out to be somebody else's.
@@ -83,7 +83,9 @@ class Drive:
             return self._ended(fenced=True)
         finally:
             await self._calls.drop()
-        return self._ended(deferred=bool(self._deferred_at))
+        if not self._transaction.status.is_final:
+            tools.let_out(Stored(self._transaction, tuple(self._branches)), wants_place=self._deferred)
+        return self._ended(deferred=self._deferred)
 
     def _ended(self, *, fenced: bool = False, deferred: bool = False) -> Ended:
         status, unhappy = self._transaction.status, self._unhappy
@@ -154,12 +156,11 @@ class Drive:
 
     async def _defer(self, branch: Branch) -> None:
         """Let go for want of a place. It counts nowhere; what others of this round did counts as ever."""
-        tools, transaction = self._tools, self._transaction
-        now = tools.clock.now()
+        tools, transaction, now = self._tools, self._transaction, self._tools.clock.now()
         if self._round.unrecorded:
             return await self._release(Wait(not_after=tools.timing.fails_at(transaction, now)))
-        self._deferred_at = endpoint = tools.caller.endpoint(transaction, branch)
-        seconds = tools.admission.defer(endpoint, times=tools.shelf.patience(endpoint))
+        self._deferred = True
+        seconds = tools.admission.defer(tools.caller.endpoint(transaction, branch))
         return await self._let_go(tools.timing.deferred_until(transaction, seconds, now))
 
     async def _let_go(self, until: datetime) -> None:
@@ -177,7 +178,6 @@ class Drive:
         changed = None if ext_data == self._transaction.ext_data else ext_data
         assign = Assign(owner="", next_cron_interval=interval, next_cron_time=due, ext_data=changed)
         await self._write(assign, held_up)
-        self._tools.let_out(Stored(self._transaction, tuple(self._branches)), self._deferred_at)
 
     async def _write_before(self, let_in: Sequence[LetIn]) -> Sequence[LetIn]:
         """Promise 2: a result is durable before the next step that depends on it starts.

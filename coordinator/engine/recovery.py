@@ -46,7 +46,8 @@ class Recovery:
         self._alarm.horizon = interval
         self._alarm.sooner = self._rearm
         self._is_rearmed = False
-        self._all_found: datetime | None = None  # whatever is due in that second; columns hold whole ones
+        self._all_found: datetime | None = None  # whatever was due in that second
+        self._is_asked = False  # to look into the store, by somebody who changed rows there
         self._problem = "has not looked yet"
         engine.tools.admission.room_came = self._look_soon
 
@@ -57,7 +58,7 @@ class Recovery:
 
     def wake(self) -> None:
         """Look now rather than at the next interval."""
-        self._all_found = None
+        self._is_asked = True
         self._look_soon()
 
     def _look_soon(self) -> None:
@@ -137,10 +138,9 @@ class Recovery:
         self._take_from_shelf(page)
         wanted = self._wanted(page)
         page.wanted = len(wanted)
-        if page.claims and not wanted and self._all_found == page.second:
+        if page.claims and not wanted and self._all_found == page.second and not self._is_asked:
             return 0
-        page.has_looked = True
-        self._all_found = None
+        page.has_looked, self._is_asked, self._all_found = True, False, None
         found = await store.find_due(now=page.now, limit=page.size, also=wanted)
         if wanted:
             found = self._shelve(wanted, found, page)
@@ -170,15 +170,15 @@ class Recovery:
         if transaction.trans_type == TransType.SAGA and transaction.status is Status.PREPARED:
             return self._put_off(candidate, NEVER, page)
         try:
-            endpoint = tools.next_endpoint(stored)
+            endpoints = tools.next_endpoints(stored)
         except Exception as error:  # noqa: BLE001 - a row that no client can have made must not end the others
             log.error("cannot be driven, its row stays as it is: {}", error, gid=transaction.gid)
             return self._put_off(candidate, _UNDRIVEABLE, page)
+        endpoint = tools.one_with_room(endpoints)
         known = Known(candidate.due, tools.kind(transaction, candidate.payload_bytes, endpoint))
-        if self._has_room(endpoint, page):
-            self._admit(known, page)
-        else:
-            self._defer(known, page)
+        if not self._has_room(endpoint, page):
+            return self._defer(known, page, is_kept=len(endpoints) == 1)
+        self._admit(known, page)
         return None
 
     def _wanted(self, page: Page) -> Sequence[str]:
@@ -233,10 +233,12 @@ class Recovery:
         else:
             self._shelf.put(known.due, known.kind)
 
-    def _defer(self, known: Known, page: Page) -> None:
+    def _defer(self, known: Known, page: Page, *, is_kept: bool = True) -> None:
+        """is_kept: at hand for a place there; else it is read when it is due, and may have one elsewhere."""
         due, until = known.due, known.not_after(self._due_again(known.kind.endpoint, page))
         page.deferrals.append(Deferral(due, until))
-        self._shelf.put(Due(due.id, due.gid, due.status, "", until), known.kind)
+        if is_kept:
+            self._shelf.put(Due(due.id, due.gid, due.status, "", until), known.kind)
 
     def _due_again(self, endpoint: str, page: Page) -> datetime:
         """When one more row of this endpoint is; where many are at hand, a page of them at one time."""

@@ -134,8 +134,8 @@ class Shelf:
             del self._places[kind.endpoint]
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits for a place."""
+    def nobody_waits(self) -> bool:
+        """Whether no row waits for a place."""
         return not self._places
 
     def count(self, endpoint: str) -> int:

@@ -1,6 +1,6 @@
 """What every driver is handed: store, calls, time, chance, patterns, and those who are told."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -73,18 +73,16 @@ class Tools:
             case _:
                 return ()
 
-    def next_endpoint(self, stored: Stored) -> str:
-        """The endpoint of the first of those calls that has room, else of the first; empty without any.
-
-        Raises ValueError likewise.
-        """
+    def next_endpoints(self, stored: Stored) -> Sequence[str]:
+        """The endpoints of those calls, each once. Raises ValueError likewise."""
         branches = self.next_branches(stored)
-        if not branches:
-            return ""
-        first = self.caller.endpoint(stored.transaction, branches[0])
-        if len(branches) == 1 or self.admission.is_for_new(first):
-            return first
-        endpoints = (self.caller.endpoint(stored.transaction, branch) for branch in branches)
+        return [*dict.fromkeys([self.caller.endpoint(stored.transaction, branch) for branch in branches])]
+
+    def one_with_room(self, endpoints: Sequence[str]) -> str:
+        """The first of these that has room, else the first; empty without any."""
+        if len(endpoints) == 1:
+            return endpoints[0]
+        first = endpoints[0] if endpoints else ""
         return next((one for one in endpoints if self.admission.is_for_new(one)), first)
 
     def crowded_endpoint(self, stored: Stored) -> str:
@@ -92,9 +90,9 @@ class Tools:
 
         Raises ValueError as next_branches does.
         """
-        if self.admission.is_calm and self.shelf.is_empty:
+        if self.admission.is_calm and self.shelf.nobody_waits:
             return ""
-        endpoint = self.next_endpoint(stored)
+        endpoint = self.one_with_room(self.next_endpoints(stored))
         return "" if self.is_for_new(endpoint) else endpoint
 
     def is_for_new(self, endpoint: str) -> bool:
@@ -130,33 +128,35 @@ class Tools:
         """What was just stored, owned by nobody, is to be taken up when it is due."""
         self.alarm.note(transaction.next_cron_time, self.clock.now())
 
-    def let_out(self, stored: Stored, no_place_at: str = "") -> None:
-        """A driver just let it go: where a crowd waits, it need not be read when it is due.
+    def let_out(self, stored: Stored, *, wants_place: bool) -> None:
+        """What a driver let go. wants_place: it goes when there is a place; else it waits for its time."""
+        self.expect(stored.transaction)
+        if wants_place:
+            self._remember(stored)
+        elif not self.shelf.nobody_waits:
+            self._remember(stored, rests=True)
 
-        no_place_at: the endpoint for whose next place it waits; else it waits for its time.
-        """
-        if no_place_at:
-            self.remember(stored, no_place_at)
+    def remember(self, stored: Stored) -> None:
+        """What was just stored to be driven when there is a place."""
+        self.expect(stored.transaction)
+        self._remember(stored)
+
+    def _remember(self, stored: Stored, *, rests: bool = False) -> None:
+        """So that its row need not be read when it is due. rests: not before, and only beside a crowd."""
+        try:
+            endpoints = self.next_endpoints(stored)
+        except ValueError:  # recovery will say so
             return
-        self.expect(stored.transaction)
-        if not self.shelf.is_empty:
-            endpoint = self.next_endpoint(stored)
-            if self.shelf.count(endpoint):
-                self._remember(stored, endpoint, self.shelf.rest)
-
-    def remember(self, stored: Stored, endpoint: str) -> None:
-        """What was just stored to be driven when there is a place at the endpoint of its next call."""
-        self.expect(stored.transaction)
-        self._remember(stored, endpoint, self.shelf.put)
-
-    def _remember(self, stored: Stored, endpoint: str, keep: Callable[[Due, Kind], None]) -> None:
+        if len(endpoints) != 1 or (rests and not self.shelf.count(endpoints[0])):
+            return
         transaction = stored.transaction
         if transaction.options.timeout_to_fail > 0:  # which is counted from the time that is stored
             transaction = replace(transaction, create_time=transaction.create_time.replace(microsecond=0))
-        kind = self.kind(transaction, payload_bytes(stored.branches), endpoint)
+        kind = self.kind(transaction, payload_bytes(stored.branches), endpoints[0])
         if kind.fails_at is None and transaction.options.timeout_to_fail > 0:
             return  # that is past already: its next call is another one
         due_at = rounded_up(transaction.next_cron_time)
+        keep = self.shelf.rest if rests else self.shelf.put
         keep(Due(transaction.id, transaction.gid, transaction.status, "", due_at), kind)
 
     def ended(self, transaction: Transaction, status: Status) -> None:

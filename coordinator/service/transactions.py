@@ -170,7 +170,7 @@ class Transactions:
                 return False
             stored = Stored(transaction, branches)
             if crowded:
-                engine.tools.remember(stored, crowded)
+                engine.tools.remember(stored)
             else:
                 engine.start(stored, lease, entry)
             return True

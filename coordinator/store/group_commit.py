@@ -6,7 +6,7 @@ one shares each commit among many, also with what comes in the next turns of the
 
 - Works of one key are written one after the other, in the order they came: a batch holds a key once, and none
   that is in another batch at the time.
-- What nobody waits for in earnest goes after all others, or with them once it has waited for a while; another
+- What nobody waits for in earnest goes after all others, or first once it has waited for a while; another
   writer takes those up at once beside it.
 - Everything is bounded: a batch, and what waits. When there is no room, a caller waits until its own timeout.
 - A batch that the database refuses is taken apart until the refused work is alone and gets its own error.

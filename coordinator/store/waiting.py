@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
@@ -41,7 +41,7 @@ class Item(Generic[Work, Outcome]):
     delays: int = 0  # how often it was put back
     alone: bool = False  # a batch of its own: it broke the connection before
     trouble: str = ""  # why it was not written
-    at_leisure: bool = False  # nobody waits for it in earnest: it goes after the others, and holds up none
+    at_leisure: bool = False  # it goes after those that are pressing
     since: float = 0.0  # seconds on the loop's clock: when it began to wait
 
     def fail(self, error: DtmError) -> None:
@@ -88,7 +88,7 @@ class _Batch(Generic[Work, Outcome]):
 
 
 class WaitingLine(Generic[Work, Outcome]):
-    """Items in the order they came; those at leisure after all others, or with them after a while."""
+    """Items in the order they came; those at leisure after all others, until they have waited for a while."""
 
     def __init__(self) -> None:
         self._pressing: deque[Item[Work, Outcome]] = deque()
@@ -118,15 +118,32 @@ class WaitingLine(Generic[Work, Outcome]):
         self.bytes += item.size
 
     def append(self, item: Item[Work, Outcome]) -> None:
-        """Add at the end; also what is pressing stays behind what is at leisure of its key."""
+        """Add at the end. What is pressing hurries what is at leisure of its key, and stays behind it."""
         item.since = item.future.get_loop().time()
-        item.at_leisure = item.at_leisure or item.key in self._keys_at_leisure
+        self.bytes += item.size
         if item.at_leisure:
             self._at_leisure.append(item)
             self._keys_at_leisure[item.key] += 1
-        else:
-            self._pressing.append(item)
-        self.bytes += item.size
+            return
+        if item.key in self._keys_at_leisure:
+            self._pressing += self._hurried(lambda other: other.key == item.key)
+        self._pressing.append(item)
+
+    def _hurried(self, is_one: Callable[[Item[Work, Outcome]], bool]) -> list[Item[Work, Outcome]]:
+        """Take these out of what is at leisure."""
+        hurried = [item for item in self._at_leisure if is_one(item)]
+        if hurried:
+            self._at_leisure = deque(item for item in self._at_leisure if not is_one(item))
+            self._no_more_at_leisure(hurried)
+        for item in hurried:
+            item.at_leisure = False
+        return hurried
+
+    def _no_more_at_leisure(self, items: Sequence[Item[Work, Outcome]]) -> None:
+        for item in items:
+            self._keys_at_leisure[item.key] -= 1
+            if not self._keys_at_leisure[item.key]:
+                del self._keys_at_leisure[item.key]
 
     async def gather(self, limits: Limits) -> None:
         """Behind a batch of several, wait while each turn of the loop brings more, to share the next commit.
@@ -147,19 +164,18 @@ class WaitingLine(Generic[Work, Outcome]):
         """Take the next batch, oldest first: a key at most once, and none that is busy.
 
         At least one item if any may be taken, however big; one that is to be alone is the only one. What is
-        at leisure is taken where nothing else can be, or when it has waited for LEISURE_SECONDS. Items that
-        nobody waits for are dropped on the way. What is left keeps its order.
+        at leisure is taken where nothing else can be, or first of all when it has waited for LEISURE_SECONDS.
+        Items that nobody waits for are dropped on the way. What is left keeps its order.
         """
+        if self._at_leisure and self._is_late(self._at_leisure[0]):
+            self._pressing.extendleft(reversed(self._hurried(self._is_late)))
         batch: _Batch[Work, Outcome] = _Batch(busy, limits)
         self.bytes -= _size(batch.fill(self._pressing))
         newest = batch.items[-1] if batch.items else None
-        if self._at_leisure and (newest is None or self._is_late(self._at_leisure[0])):
+        if self._at_leisure and newest is None:
             gone = batch.fill(self._at_leisure)
             self.bytes -= _size(gone)
-            for item in gone:
-                self._keys_at_leisure[item.key] -= 1
-                if not self._keys_at_leisure[item.key]:
-                    del self._keys_at_leisure[item.key]
+            self._no_more_at_leisure(gone)
         if batch.items:
             self._last_count = len(batch.items)
             self._taken_at = batch.items[0].future.get_loop().time()

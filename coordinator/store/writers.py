@@ -33,7 +33,7 @@ class Writers:
 
     def call(self, *, has_pressing: bool) -> None:
         """Somebody waits, perhaps for something pressing: one that is idle takes it now, or helps later."""
-        if self._looking:
+        if self._looking > 0:
             return
         if len(self._idle) == self._count or (has_pressing and not self._pressed):
             self._wake()

@@ -203,5 +203,6 @@ class Writes:
 
 
 def _lets_go(change: Change) -> bool:
-    """Whether a driver gives back a transaction that has to wait."""
-    return change.by_driver and change.assign.owner == "" and change.assign.status is None
+    """Whether a driver gives back a transaction that has to wait, and has nothing else to say."""
+    lets_go = change.assign.owner == "" and change.assign.status is None
+    return lets_go and change.by_driver and not change.results

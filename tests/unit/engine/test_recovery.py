@@ -437,6 +437,89 @@ async def test_what_is_due_is_asked_for_once_a_second_while_what_is_at_hand_fill
 
 
 @virtually
+async def test_what_somebody_makes_due_during_a_look_is_found_by_the_next() -> None:
+    """However many that are at hand would fill the places before."""
+    bench = Bench(seconds_of, bounds=Bounds(window_max=4))
+    for number in range(200):
+        put_due(bench, f"b{number}", "http://0.1s-busy/do")
+    put_due(bench, "reset", "http://other/do", next_cron_time=virtual_now() + timedelta(seconds=1000))
+    looking = asyncio.create_task(bench.recovery.run())
+    await asyncio.sleep(2.5)
+    claim, was_reset = bench.store.claim, asyncio.Event()
+
+    async def slow(*values: Any, **named: Any) -> Sequence[Stored]:
+        if not was_reset.is_set():
+            row, branches = bench.rows.transactions["reset"], bench.rows.branches["reset"]
+            bench.rows.commit(replace(row, next_cron_time=virtual_now().replace(microsecond=0)), branches)
+            bench.recovery.wake()
+            was_reset.set()
+        claimed = await claim(*values, **named)
+        await asyncio.sleep(0.06)
+        return claimed
+
+    bench.store.claim = slow  # type: ignore[method-assign]
+    await was_reset.wait()
+    assert await ended(bench, ["reset"], within=20) < 0.3
+    looking.cancel()
+
+
+@virtually
+@pytest.mark.parametrize("is_submitted", [True, False])
+async def test_what_finds_several_services_full_is_called_at_the_first_that_has_room(
+    is_submitted: bool,
+) -> None:
+    bench = Bench(seconds_of, bounds=Bounds(window_max=1))
+    looking = asyncio.create_task(bench.recovery.run())
+    hangs, busy = Step("http://hangs/do", "http://hangs/undo"), Step("http://5s-busy/do", "http://other/undo")
+    for number in range(40):
+        await bench.transactions.submit(replace(request(steps=1), gid=f"h{number}", steps=(hangs,)))
+    await bench.transactions.submit(replace(request(steps=1), gid="b0", steps=(busy,)))
+    await asyncio.sleep(2)
+    both = replace(request(steps=2, concurrent=True), gid="both", steps=(hangs, busy))
+    if is_submitted:
+        await bench.transactions.submit(both)
+    else:
+        put_due(bench, "both", "", custom_data='{"concurrent":true}', trans_type="saga")
+        bench.rows.branches["both"] = tuple(
+            Branch("both", f"0{number}", op, url)
+            for number, step in enumerate(both.steps, 1)
+            for op, url in (("compensate", step.compensate), ("action", step.action))
+        )
+        bench.recovery.wake()
+    await asyncio.sleep(20)
+    looking.cancel()
+    succeeded = [branch.branch_id for branch in bench.rows.branches["both"] if branch.status == "succeed"]
+    assert succeeded == ["02"]
+
+
+@virtually
+async def test_a_saga_of_several_services_is_called_where_there_is_room_though_a_crowd_waits_elsewhere() -> (
+    None
+):
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def answer(branch: Branch) -> Answer:
+        if "hangs" in branch.url:
+            await asyncio.sleep(3)
+            return Answer(Result.UNKNOWN, "no answer")
+        times.append(loop.time())
+        return Answer(Result.UNKNOWN, "down")
+
+    bench = Bench(answer, bounds=Bounds(window_max=4))
+    looking = asyncio.create_task(bench.recovery.run())
+    hangs, free = Step("http://hangs/do", "http://hangs/undo"), Step("http://free/do", "http://free/undo")
+    await bench.transactions.submit(
+        replace(request(steps=2), steps=(hangs, free), options=Options(concurrent=True))
+    )
+    for number in range(300):
+        await bench.transactions.submit(replace(request(steps=1), gid=f"h{number}", steps=(hangs,)))
+    await asyncio.sleep(120)
+    looking.cancel()
+    assert len(times) >= 3, "its interval is 20 s after the first round, then 40"
+
+
+@virtually
 async def test_a_time_limit_that_passes_while_it_is_stored_is_kept() -> None:
     """Its endpoint stays full: it is deferred again and again, unless its limit asks for something else."""
     bench = Bench(seconds_of, bounds=Bounds(window_max=1))

@@ -62,7 +62,7 @@ def test_what_rests_is_known_and_not_taken() -> None:
     assert shelf.known(due("b", 2)) == Known(due("b", 2), KIND)
     assert shelf.endpoints() == ["http://shop"]
     assert shelf.take("http://shop") == Known(due("a", 1), KIND)
-    assert shelf.is_empty
+    assert shelf.nobody_waits
     for gid in ("b", "alone"):
         shelf.forget(gid)
         assert shelf.known(due(gid, 2)) is None

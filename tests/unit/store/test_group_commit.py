@@ -9,7 +9,7 @@ import pytest
 from coordinator.errors import Busy, Conflict, Invalid, StoreUnavailable
 from coordinator.store.commits import Rejected, SilentObserver, TryAgain
 from coordinator.store.group_commit import GroupCommit
-from coordinator.store.waiting import Limits
+from coordinator.store.waiting import LEISURE_SECONDS, Limits
 
 Commit = GroupCommit[str, str]
 
@@ -192,18 +192,42 @@ async def test_what_is_pressing_is_written_beside_what_is_written_at_leisure() -
     assert played.batches == [["slow"], ["a"], ["b"], ["later"]]
 
 
-async def test_what_is_written_at_leisure_is_written_however_much_is_pressing() -> None:
+@asynccontextmanager
+async def pressed(commit: Commit) -> AsyncIterator[None]:
+    """More clients than a batch of four has room for, each asking again as soon as it is answered."""
+    over = asyncio.Event()
+
+    async def press(key: str) -> None:
+        while not over.is_set():
+            await submit(commit, key)
+
+    clients = [asyncio.create_task(press(key)) for key in "abcdefghijkl"]
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.gather(*clients)
+
+
+@pytest.mark.parametrize("writers", [1, 2])
+async def test_what_is_written_at_leisure_is_written_however_much_is_pressing(writers: int) -> None:
     played = Played()
-    async with group_commit(played) as commit:
+    async with (
+        group_commit(played, limits=Limits(writers=writers, batch_items_max=4)) as commit,
+        pressed(commit),
+    ):
+        assert await submit(commit, "patient", at_leisure=True) == "patient done"
 
-        async def press(key: str) -> None:
-            while not patient.done():
-                await submit(commit, key)
 
-        patient = asyncio.create_task(submit(commit, "patient", at_leisure=True))
-        async with asyncio.timeout(5):
-            await asyncio.gather(patient, *(press(key) for key in "abcd"))
-    assert len(played.batches) > 2
+async def test_what_is_pressing_hurries_what_is_at_leisure_of_its_key() -> None:
+    played = Played()
+    async with group_commit(played, limits=Limits(writers=2, batch_items_max=4)) as commit, pressed(commit):
+        first = asyncio.create_task(submit(commit, "z:1", at_leisure=True))
+        await asyncio.sleep(0)
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(first, submit(commit, "z:2"))
+        assert asyncio.get_running_loop().time() - began < LEISURE_SECONDS
+    assert [work for work in played.committed if work[0] == "z"] == ["z:1", "z:2"]
 
 
 async def test_what_comes_while_a_writer_is_busy_is_one_batch_of_its_own() -> None:

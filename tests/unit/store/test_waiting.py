@@ -49,22 +49,26 @@ async def test_what_is_at_leisure_is_taken_after_all_others() -> None:
     assert (len(waiting), waiting.bytes) == (0, 0)
 
 
-async def test_what_has_waited_at_leisure_for_a_while_is_taken_with_others_as_far_as_it_fits() -> None:
+async def test_what_has_waited_at_leisure_for_a_while_is_taken_first() -> None:
     waiting = line(asyncio.get_running_loop(), ("a", 1), ("b", 1))
-    at_leisure(waiting, *"axyz", waited=LEISURE_SECONDS + 0.1)
-    assert taken(waiting, set(), items_max=4) == ["a0", "b1", "x", "y"]
-    assert taken(waiting, set()) == ["a", "z"]
+    at_leisure(waiting, *"xyz", waited=LEISURE_SECONDS + 0.1)
+    at_leisure(waiting, "later")
+    assert taken(waiting, set(), items_max=4) == ["x", "y", "z", "a0"]
+    assert taken(waiting, set()) == ["b1"]
+    assert taken(waiting, set()) == ["later"]
+    assert (len(waiting), waiting.bytes) == (0, 0)
 
 
 async def test_what_is_pressing_stays_behind_what_is_at_leisure_of_its_key() -> None:
     waiting = line(asyncio.get_running_loop())
     at_leisure(waiting, "a", "x")
     waiting.append(Item("a!", "a", 1, 0.0, asyncio.get_running_loop().create_future()))
-    assert taken(waiting, set()) == ["a", "x"]
-    (held,) = [Item("a", "a", 1, 0.0, asyncio.get_running_loop().create_future(), at_leisure=True)]
-    waiting.put_back(held)  # its row was held by another
     assert taken(waiting, set()) == ["a"]
-    assert taken(waiting, set()) == ["a!"]
+    held: Item[str, None] = Item(
+        "a", "a", 1, 0.0, asyncio.get_running_loop().create_future(), at_leisure=True
+    )
+    waiting.put_back(held)  # its row was held by another
+    assert [taken(waiting, set()) for _ in range(3)] == [["a"], ["a!"], ["x"]]
 
 
 async def test_what_can_be_taken_does_not_wait_for_a_busy_key_however_pressing() -> None:
