@@ -80,8 +80,6 @@ class Tools:
 
     def one_with_room(self, endpoints: Sequence[str]) -> str:
         """The first of these that has room, else the first; empty without any."""
-        if len(endpoints) == 1:
-            return endpoints[0]
         first = endpoints[0] if endpoints else ""
         return next((one for one in endpoints if self.admission.is_for_new(one)), first)
 
@@ -102,7 +100,7 @@ class Tools:
     def let_go(self, transaction: Transaction, endpoint: str, *, is_remembered: bool = False) -> Transaction:
         """The transaction as it is written where the endpoint has no place: due later, driven by nobody.
 
-        is_remembered: `remember` will be told, so that it need not wait for its time.
+        is_remembered: `let_out` will be told, so that it need not wait for its time.
         """
         times = self.shelf.patience(endpoint) if is_remembered else 1
         seconds = self.admission.defer(endpoint, times=times)
@@ -129,25 +127,18 @@ class Tools:
         self.alarm.note(transaction.next_cron_time, self.clock.now())
 
     def let_out(self, stored: Stored, *, wants_place: bool) -> None:
-        """What a driver let go. wants_place: it goes when there is a place; else it waits for its time."""
-        self.expect(stored.transaction)
-        if wants_place:
-            self._remember(stored)
-        elif not self.shelf.nobody_waits:
-            self._remember(stored, rests=True)
+        """What was just stored to be driven later, so that its row need not be read when it is due.
 
-    def remember(self, stored: Stored) -> None:
-        """What was just stored to be driven when there is a place."""
+        wants_place: it goes when there is a place; else at its time, and it is kept only beside a crowd.
+        """
         self.expect(stored.transaction)
-        self._remember(stored)
-
-    def _remember(self, stored: Stored, *, rests: bool = False) -> None:
-        """So that its row need not be read when it is due. rests: not before, and only beside a crowd."""
+        if self.shelf.nobody_waits and not wants_place:
+            return
         try:
             endpoints = self.next_endpoints(stored)
         except ValueError:  # recovery will say so
             return
-        if len(endpoints) != 1 or (rests and not self.shelf.count(endpoints[0])):
+        if len(endpoints) != 1 or not (wants_place or self.shelf.count(endpoints[0])):
             return
         transaction = stored.transaction
         if transaction.options.timeout_to_fail > 0:  # which is counted from the time that is stored
@@ -156,7 +147,7 @@ class Tools:
         if kind.fails_at is None and transaction.options.timeout_to_fail > 0:
             return  # that is past already: its next call is another one
         due_at = rounded_up(transaction.next_cron_time)
-        keep = self.shelf.rest if rests else self.shelf.put
+        keep = self.shelf.put if wants_place else self.shelf.rest
         keep(Due(transaction.id, transaction.gid, transaction.status, "", due_at), kind)
 
     def ended(self, transaction: Transaction, status: Status) -> None:

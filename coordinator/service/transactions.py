@@ -170,7 +170,7 @@ class Transactions:
                 return False
             stored = Stored(transaction, branches)
             if crowded:
-                engine.tools.remember(stored)
+                engine.tools.let_out(stored, wants_place=True)
             else:
                 engine.start(stored, lease, entry)
             return True

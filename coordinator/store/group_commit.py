@@ -86,13 +86,13 @@ class GroupCommit(Generic[Work, Outcome]):
             await self._room.wait(deadline)
         if self._closing:
             raise StoreUnavailable("the store is closing")
-        item: Item[Work, Outcome] = Item(work, key, size, deadline, self._loop.create_future())
-        item.at_leisure = at_leisure
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        item = Item(work, key, size, deadline, future, at_leisure=at_leisure)
         self._waiting.append(item)
         self._call_writer()
         if self._expiry is None or deadline < self._expiry.when():
             self._expire_at(deadline)
-        return await item.future
+        return await future
 
     @property
     def waiting(self) -> int:

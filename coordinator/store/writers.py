@@ -37,7 +37,7 @@ class Writers:
             return
         if len(self._idle) == self._count or (has_pressing and not self._pressed):
             self._wake()
-        elif self._idle and self._help is None:
+        elif self._help is None:
             self._help = self._loop.call_later(self._patience, self._wake_helper)
 
     def begins(self, *, is_pressing: bool) -> None:

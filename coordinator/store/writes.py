@@ -75,13 +75,8 @@ class Writes:
         insertion = insertion_of(transaction, branches, self._wall_clock)
         gid = transaction.gid
         try:
-            outcome = await self._group_commit.submit(
-                insertion,
-                key=gid.casefold(),
-                size=size_of(insertion),
-                timeout=timeout,
-                at_leisure=transaction.status is Status.SUBMITTED and not transaction.owner,
-            )
+            finds_no_place = transaction.status is Status.SUBMITTED and not transaction.owner
+            outcome = await self._submit(insertion, gid, timeout, at_leisure=finds_no_place)
         except Invalid as error:
             raise named(error, transaction, branches, columns) from error
         if outcome is not Changed.APPLIED:
@@ -105,13 +100,7 @@ class Writes:
                 log.warning("{}; stored with plainer words: {}", refused, change.assign, gid=change.gid)
             work = update_of(attempt, self._wall_clock)
             try:
-                outcome = await self._group_commit.submit(
-                    work,
-                    key=change.gid.casefold(),
-                    size=size_of(work),
-                    timeout=timeout,
-                    at_leisure=_lets_go(change),
-                )
+                outcome = await self._submit(work, change.gid, timeout, at_leisure=_lets_go(change))
                 assert isinstance(outcome, Changed), "a change's outcome"
                 if self._recall is not None and outcome is Changed.APPLIED:
                     self._recall.changed(attempt)
@@ -133,13 +122,18 @@ class Writes:
             return Moved(Changed.MISSING, None)
         recalled = self._recall.take(move.gid) if self._recall is not None else None
         work = takeover_of(move, recalled, self._wall_clock)
-        outcome = await self._group_commit.submit(
-            work, key=move.gid.casefold(), size=size_of(work), timeout=timeout
-        )
+        outcome = await self._submit(work, move.gid, timeout)
         if isinstance(outcome, DtmError):
             raise outcome
         assert isinstance(outcome, Moved), "a move's outcome"
         return outcome
+
+    def _submit(
+        self, work: Work, gid: str, timeout: float, *, at_leisure: bool = False
+    ) -> Awaitable[Outcome]:
+        return self._group_commit.submit(
+            work, key=gid.casefold(), size=size_of(work), timeout=timeout, at_leisure=at_leisure
+        )
 
     async def _write_batch(self, works: Sequence[Work], closely: bool) -> Sequence[Outcome | None]:
         """Drivers leave their own rows out where somebody holds these: nobody waits for what is only told."""
